@@ -1,0 +1,96 @@
+"""What a setting has to satisfy, and what is said when it does not."""
+
+import math
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from nnexp.nearest import nearest
+
+# The words that a text setting takes, where they are not the files of a group.
+WORDS = {
+    "norm.conv_bias": ("auto", "always", "never"),
+    "norm.implementation": ("torch", "reference"),
+    "optimizer.learning_rate_scaling": ("none", "linear", "sqrt"),
+    "init": ("he", "torch"),
+    "precision": ("fp32", "bf16"),
+}
+
+
+class ConfigError(Exception):
+    """Something the user has to change: what is wrong, and what would do.
+
+    Args:
+        problem: The first line of the message; names the setting and its value.
+        remedy: The second line; says what would do.
+    """
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        super().__init__(problem, remedy)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.problem}\n{self.remedy}".strip()
+
+
+def config_home() -> Path:
+    """Return the folder of the packaged configs: in a wheel beside us, else in the checkout."""
+    here = Path(__file__).resolve().parent
+    for home in (here / "configs", here.parent / "configs"):
+        if (home / "config.yaml").is_file():
+            return home
+    raise AssertionError("nnexp was installed without its configs/")
+
+
+@cache
+def names_in(group: str) -> tuple[str, ...]:
+    """Return the names that code exists for: one packaged file each."""
+    return tuple(sorted(file.stem for file in (config_home() / group).glob("*.yaml")))
+
+
+def check_name(group: str, key: str, name: str) -> None:
+    """Refuse a name that `group` has no packaged file for."""
+    if name not in names_in(group):
+        raise no_such_option(group, name, key, names_in(group))
+
+
+def no_such_option(group: str, word: str, key: str, options: Iterable[str]) -> ConfigError:
+    """Return the error for `key=word` where `word` is none of a group's options."""
+    listed = f"{group}: {', '.join(options)}"
+    near = nearest(word, options)
+    remedy = f"did you mean {key}={near} ({listed})" if near else listed
+    return ConfigError(f"no {group} {word!r}", remedy)
+
+
+def check_word(key: str, value: str) -> None:
+    """Refuse a word that the setting does not take."""
+    if value not in WORDS[key]:
+        raise ConfigError(f"{key} cannot be {value!r}", f"it needs one of {', '.join(WORDS[key])}")
+
+
+def check_at_least(key: str, value: int, least: int) -> None:
+    """Refuse a number below `least`."""
+    if value < least:
+        raise ConfigError(
+            f"{key} cannot be {value!r}", f"it needs a whole number of at least {least}"
+        )
+
+
+def check_positive(key: str, value: float) -> None:
+    """Refuse zero, what is below it, infinity and what is no number."""
+    if not 0 < value < math.inf:
+        raise ConfigError(f"{key} cannot be {value!r}", "it needs a number above 0")
+
+
+def check_not_negative(key: str, value: float) -> None:
+    """Refuse what is below zero, infinity and what is no number."""
+    if not 0 <= value < math.inf:
+        raise ConfigError(f"{key} cannot be {value!r}", "it needs a number of at least 0")
+
+
+def check_range(key: str, value: float, low: float, high: float) -> None:
+    """Refuse a number outside [low, high], and what is no number."""
+    if not low <= value <= high:
+        kind = "a whole number" if isinstance(low, int) else "a number"
+        raise ConfigError(f"{key} cannot be {value!r}", f"it needs {kind} from {low} to {high}")

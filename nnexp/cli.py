@@ -1,0 +1,166 @@
+"""The command line: parse, call one function, print what it returned."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from nnexp.checks import ConfigError
+from nnexp.complete import complete_choice, complete_override
+
+if TYPE_CHECKING:
+    from nnexp.config import ExperimentConfig
+
+app = typer.Typer(
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+# Click's own, which Typer keeps to itself.
+USAGE_ERROR = cast("type[Exception]", typer.BadParameter.__mro__[1])
+TO_HYDRA = {"ignore_unknown_options": True}  # its flags are checked in nnexp/overrides.py
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Settings: [bold]norm=group batch_size=8[/]; [bold]nnexp configs[/] lists them.",
+        autocompletion=complete_override,
+        show_default=False,
+    ),
+]
+ConfigDir = Annotated[
+    str | None,
+    typer.Option("--config-dir", "-cd", help="One more folder of configs.", show_default=False),
+]
+Multirun = Annotated[
+    bool, typer.Option("--multirun", "-m", help="Run every combination of comma lists.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="List the runs, train none.")]
+Groups = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[GROUP[=OPTION]]...",
+        help="A group, or one of its options.",
+        autocompletion=complete_choice,
+        show_default=False,
+    ),
+]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line; what the user can put right ends in two lines and exit code 2."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = app(words or ["--help"], prog_name="nnexp", standalone_mode=False)
+    except ConfigError as error:
+        code = say_error(error)
+    except typer.Abort:
+        code = 130
+    except USAGE_ERROR as error:
+        code = say_error(_usage_problem(error, words))
+    sys.exit(code)
+
+
+def say_error(error: ConfigError) -> int:
+    """Print what is wrong and what would do to standard error; return the exit code for it."""
+    typer.secho("nnexp: ", fg="red", bold=True, nl=False, err=True)
+    typer.echo(error.problem, err=True)
+    if error.remedy:
+        typer.echo(f"       {error.remedy}", err=True)
+    return 2
+
+
+def composed(overrides: list[str] | None, config_dir: str | None) -> "ExperimentConfig":
+    """Return the settings that a command's words give; every command but a sweep reads them so."""
+    from nnexp.compose import compose_config
+
+    say_own_configs()
+    return compose_config(overrides or [], config_dir)
+
+
+def say_own_configs() -> None:
+    """Tell the user that configs of the current folder take part."""
+    from nnexp.choices import MARKER, own_configs
+
+    if own := own_configs():
+        typer.echo(f"nnexp: {own} goes before the packaged configs (it has a {MARKER})", err=True)
+
+
+@app.command(
+    context_settings=TO_HYDRA,
+    epilog="Example: nnexp train model=vgg16 norm=group batch_size=32 scale=laptop",
+)
+def train(
+    overrides: Overrides = None, multirun: Multirun = False, config_dir: ConfigDir = None
+) -> None:
+    """Train one network, or go on where an earlier try stopped.
+
+    Hydra's flags work as in any Hydra application: --cfg job, --info, --resolve, --package.
+    """
+    _run(overrides, multirun=multirun, config_dir=config_dir)
+
+
+@app.command(
+    context_settings=TO_HYDRA,
+    epilog="Example: nnexp sweep norm=batch,group,none batch_size=2,32 seed=0,1,2 scale=laptop",
+)
+def sweep(
+    overrides: Overrides = None, dry_run: DryRun = False, config_dir: ConfigDir = None
+) -> None:
+    """Train every combination of comma lists, one after another."""
+    if not dry_run:
+        _run(overrides, multirun=True, config_dir=config_dir)
+    from nnexp.compose import compose_jobs
+    from nnexp.config import run_id
+
+    say_own_configs()
+    for words, config in compose_jobs(overrides or [], config_dir):
+        typer.echo(f"{run_id(config)}  {' '.join(words)}")
+
+
+@app.command(epilog="Example: nnexp configs norm=group")
+def configs(groups: Groups = None, config_dir: ConfigDir = None) -> None:
+    """List the choices of every group, or the settings of a group or of an option."""
+    from nnexp.configs_page import configs_command
+
+    say_own_configs()
+    configs_command(groups or [], config_dir)
+
+
+def _run(overrides: list[str] | None, *, multirun: bool, config_dir: str | None) -> None:
+    """Hand the words to Hydra, train what it composes, and exit with what came of it."""
+    from nnexp.compose import run_hydra
+
+    def train_one(config: "ExperimentConfig", argv: list[str]) -> int:
+        from nnexp.terminal import train_command
+
+        try:
+            code = train_command(config, argv)
+        except ConfigError as error:
+            code = say_error(error)
+        if code >= 128:  # a signal: it means the sweep, not only the run
+            raise SystemExit(code)
+        return code
+
+    say_own_configs()
+    flags = [*(["-m"] if multirun else []), *(["--config-dir", config_dir] if config_dir else [])]
+    codes = run_hydra([*flags, *(overrides or [])], train_one)
+    several = len(codes) > 1
+    raise typer.Exit((1 if several else codes[0]) if any(codes) else 0)
+
+
+def _usage_problem(error: Exception, words: Sequence[str]) -> ConfigError:
+    """Return Click's complaint as ours."""
+    flag = getattr(error, "option_name", None)
+    if flag and "No such option" in str(error):
+        from nnexp.choices import read_choices
+        from nnexp.overrides import no_such_flag
+
+        after = words[words.index(flag) + 1 :] if flag in words else []
+        return no_such_flag(flag, after[0] if after else "", read_choices())
+    problem, _, meant = str(error).rstrip(".?").partition(". ")
+    where = getattr(getattr(error, "ctx", None), "command_path", "nnexp")
+    remedy = meant[:1].lower() + meant[1:].replace("'", "") or f"{where} -h shows what there is"
+    return ConfigError(problem[:1].lower() + problem[1:], remedy)

@@ -1,0 +1,19 @@
+"""Images: settings → sources → splits → an epoch's plan → batches on the device."""
+
+from nnexp.data.batches import normalized, train_batches
+from nnexp.data.plan import EpochPlan, batch_sizes, epoch_plan
+from nnexp.data.sources import SOURCES, describe, load_images
+from nnexp.data.split import Images, Split
+
+__all__ = [
+    "SOURCES",
+    "EpochPlan",
+    "Images",
+    "Split",
+    "batch_sizes",
+    "describe",
+    "epoch_plan",
+    "load_images",
+    "normalized",
+    "train_batches",
+]

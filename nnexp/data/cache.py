@@ -1,0 +1,197 @@
+"""Decoded images on disk: written once, whole or not at all, and mapped by every later run."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from nnexp.checks import ConfigError
+from nnexp.config import DataConfig
+
+VERSION = 1  # of the layout on disk and of the decoding; another number decodes again
+ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+DAY = 86400.0
+
+Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Report progress to nobody."""
+
+
+class Pixels(Protocol):
+    """uint8 images (N, 3, 32, 32), mapped or made as they are asked for."""
+
+    def __getitem__(self, indices: Any, /) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pile:
+    """The images of one half of a source, and their labels, int64 (N,)."""
+
+    images: Pixels
+    labels: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A whole data set, before a run's images are cut from it.
+
+    Args:
+        fingerprint: What `fingerprint` says of its content.
+        fingerprinted: Images at the head of each half that `fingerprint` covers; unset: all.
+        place: Where the decoded images lie, for people to read.
+    """
+
+    classes: tuple[str, ...]
+    train: Pile
+    test: Pile
+    fingerprint: str
+    fingerprinted: int | None = None
+    place: str = "in memory"
+
+
+def cache_home(config: DataConfig) -> Path:
+    """Return the folder of all decoded images: the setting, or the user's cache folder."""
+    if config.cache_dir is not None:
+        return Path(config.cache_dir).expanduser()
+    if os.environ.get("NNEXP_CACHE"):
+        return Path(os.environ["NNEXP_CACHE"]).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nnexp"
+
+
+def fingerprint(classes: Iterable[str], train: Pile, test: Pile, first: int | None = None) -> str:
+    """Return a digest of what the pictures show, whatever files they came from.
+
+    SHA-256 over the class names as a JSON list, then, for train and for test, the labels as
+    little-endian int64 and the images' bytes in (N, 3, 32, 32) order.
+
+    Args:
+        first: Images of each half to read, from the first on; unset: all.
+    """
+    digest = hashlib.sha256(json.dumps(list(classes)).encode())
+    for pile in (train, test):
+        count = len(pile.labels) if first is None else min(first, len(pile.labels))
+        digest.update(pile.labels.astype("<i8").tobytes())
+        for start in range(0, count, 4096):
+            images = pile.images[start : min(start + 4096, count)]
+            digest.update(np.ascontiguousarray(images).data)
+    return digest.hexdigest()
+
+
+def cached(folder: Path, decode: Callable[[], Source], progress: Progress) -> Source:
+    """Return the images in `folder`, after `decode` has filled it if it was not there.
+
+    A damaged cache is named through `progress`, removed and made anew.
+
+    Raises:
+        ConfigError: The folder cannot be written.
+    """
+    try:
+        if folder.is_dir():
+            try:
+                return _open(folder)
+            except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
+                progress(f"{folder} is damaged ({error}): decoding again", 0, 0)
+                _remove(folder)
+        return _build(folder, decode())
+    except OSError as error:
+        raise ConfigError(
+            f"the decoded images cannot be written to {folder}: {error}",
+            "make room there, or choose another folder with data.cache_dir=FOLDER",
+        ) from error
+
+
+def scratch_folder(home: Path) -> Path:
+    """Return a new, empty folder in `home`, after clearing away what killed processes left."""
+    home.mkdir(parents=True, exist_ok=True)
+    for stale in home.glob(".building-*"):
+        if time.time() - stale.stat().st_mtime > DAY:
+            shutil.rmtree(stale, ignore_errors=True)
+    return Path(tempfile.mkdtemp(dir=home, prefix=".building-"))
+
+
+def _open(folder: Path, place: Path | None = None) -> Source:
+    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    if meta["version"] != VERSION:
+        raise ValueError(f"it is of version {meta['version']}, this is version {VERSION}")
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
+    for half in ("train", "test"):
+        count = meta[half]
+        images, labels = arrays[f"{half}_images"], arrays[f"{half}_labels"]
+        if images.shape != (count, 3, 32, 32) or images.dtype != np.uint8:
+            raise ValueError(f"{half}_images.npy does not hold {count} images")
+        if labels.shape != (count,) or labels.dtype != np.int64:
+            raise ValueError(f"{half}_labels.npy does not hold {count} labels")
+    return Source(
+        classes=tuple(meta["classes"]),
+        train=Pile(np.asarray(arrays["train_images"]), np.array(arrays["train_labels"])),
+        test=Pile(np.asarray(arrays["test_images"]), np.array(arrays["test_labels"])),
+        fingerprint=meta["fingerprint"],
+        fingerprinted=meta["fingerprinted"],
+        place=str(place or folder),
+    )
+
+
+def _build(folder: Path, decoded: Source) -> Source:
+    """Write `decoded` beside `folder` and rename it into place: half a cache is never seen."""
+    scratch = scratch_folder(folder.parent)
+    try:
+        _write(scratch, decoded)
+        source = _open(scratch, place=folder)  # mapped: stays ours, whatever becomes of the folder
+        try:
+            scratch.rename(folder)
+            _sync(folder.parent)
+        except OSError:
+            if not folder.is_dir():
+                raise
+            # Another process was first, with the same content: ours goes.
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return source
+
+
+def _write(folder: Path, source: Source) -> None:
+    for name, pile in (("train", source.train), ("test", source.test)):
+        for array, kind in ((pile.images[:], "images"), (pile.labels, "labels")):
+            with (folder / f"{name}_{kind}.npy").open("wb") as file:
+                np.save(file, array)
+                file.flush()
+                os.fsync(file.fileno())
+    meta = {
+        "version": VERSION,
+        "classes": source.classes,
+        "train": len(source.train.labels),
+        "test": len(source.test.labels),
+        "fingerprint": source.fingerprint,
+        "fingerprinted": source.fingerprinted,
+    }
+    with (folder / "meta.json").open("w", encoding="utf-8") as file:
+        json.dump(meta, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    _sync(folder)
+
+
+def _remove(folder: Path) -> None:
+    # Out of sight by one rename, so that nobody opens it while its files go one by one.
+    aside = scratch_folder(folder.parent)
+    folder.rename(aside / folder.name)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    """Make the names in `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,140 @@
+"""A source: CIFAR-10 and CIFAR-100 by torchvision, fetched once, verified, decoded once."""
+
+import http.client
+import shutil
+import urllib.request
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnexp.checks import ConfigError
+from nnexp.config import DataConfig
+from nnexp.data.cache import (
+    Pile,
+    Progress,
+    Source,
+    cache_home,
+    cached,
+    fingerprint,
+    scratch_folder,
+)
+
+TIMEOUT = 10.0  # seconds of silence after which a download is given up
+PIECE = 1 << 18  # bytes
+
+
+def load_cifar10(config: DataConfig, progress: Progress) -> Source:
+    """Return CIFAR-10 (Krizhevsky 2009): 50,000 + 10,000 photographs of ten classes."""
+    return _load("cifar10", "CIFAR10", config, progress)
+
+
+def load_cifar100(config: DataConfig, progress: Progress) -> Source:
+    """Return CIFAR-100 (Krizhevsky 2009): the same sizes, a hundred classes."""
+    return _load("cifar100", "CIFAR100", config, progress)
+
+
+def _load(name: str, dataset_name: str, config: DataConfig, progress: Progress) -> Source:
+    home = cache_home(config)
+    root = Path(config.root).expanduser() if config.root else home / "downloads"
+
+    def decode() -> Source:
+        import torchvision.datasets  # seconds, and only where nothing is cached yet
+
+        dataset = getattr(torchvision.datasets, dataset_name)
+        scratch = scratch_folder(home)
+        try:
+            return _decode(dataset, _unpacked_root(name, dataset, root, scratch, progress))
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    return cached(home / name, decode, progress)
+
+
+def _unpacked_root(name: str, dataset: Any, root: Path, scratch: Path, progress: Progress) -> Path:
+    """Return a folder that torchvision accepts: `root` if it is unpacked there, else `scratch`.
+
+    The archive is fetched into `root` if it is not there, and unpacked aside, so that `root` may
+    be read-only and two processes do not write over each other.
+    """
+    from torchvision.datasets.utils import check_integrity
+
+    if (root / dataset.base_folder).is_dir():
+        return root
+    archive = (root / dataset.filename).absolute()
+    if not archive.exists():
+        _download(name, dataset, archive, scratch, progress)
+    progress("verifying the archive", 0, 0)
+    if not check_integrity(archive, dataset.tgz_md5):
+        raise ConfigError(
+            f"{archive} is not the official {name} archive: its md5 is not {dataset.tgz_md5}",
+            _ways_on(dataset, archive),
+        )
+    (scratch / dataset.filename).symlink_to(archive)
+    return scratch
+
+
+def _download(name: str, dataset: Any, archive: Path, scratch: Path, progress: Progress) -> None:
+    """Fetch the archive, and put it in place only when it is whole and right."""
+    from torchvision.datasets.utils import check_integrity
+
+    part = scratch / "download"
+    try:
+        request = urllib.request.Request(dataset.url, headers={"User-Agent": "nnexp"})
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer, part.open("wb") as file:
+            total = int(answer.headers.get("Content-Length") or 0)
+            while piece := answer.read(PIECE):
+                file.write(piece)
+                progress(f"downloading {name}", file.tell(), total)
+    except (OSError, http.client.HTTPException) as error:
+        raise ConfigError(
+            f"{name} cannot be had: not cached in {scratch.parent}, no archive at {archive},"
+            f" and its download failed ({error})",
+            _ways_on(dataset, archive),
+        ) from error
+    if not check_integrity(part, dataset.tgz_md5):
+        raise ConfigError(
+            f"{name} cannot be had: what was downloaded does not have the md5 of its archive",
+            _ways_on(dataset, archive),
+        )
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(part, archive)
+
+
+def _ways_on(dataset: Any, archive: Path) -> str:
+    return (
+        f"put the archive at {archive} (md5 {dataset.tgz_md5}),"
+        " or data=folder data.root=FOLDER, or data=synthetic"
+    )
+
+
+def _decode(dataset: Any, root: Path) -> Source:
+    """Return both halves; torchvision checks the md5 of every file before it unpickles it."""
+    with warnings.catch_warnings():
+        # The official pickles say align=0 where NumPy ≥ 2.4 wants align=False.
+        warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
+        try:
+            train = dataset(root, train=True, download=True)
+            test = dataset(root, train=False, download=False)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"{root / dataset.base_folder} is incomplete or altered",
+                "remove that folder: its archive is unpacked, or fetched, again",
+            ) from error
+    halves = _pile(train), _pile(test)
+    classes = tuple(train.classes)
+    return Source(
+        classes=classes,
+        train=halves[0],
+        test=halves[1],
+        fingerprint=fingerprint(classes, *halves),
+    )
+
+
+def _pile(dataset: Any) -> Pile:
+    images_NHWC = dataset.data
+    return Pile(
+        np.ascontiguousarray(images_NHWC.transpose(0, 3, 1, 2)),
+        np.array(dataset.targets, dtype=np.int64),
+    )

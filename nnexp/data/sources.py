@@ -1,0 +1,66 @@
+"""Where images come from: `data.name` → a source → the images of a run."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from nnexp.checks import no_such_option
+from nnexp.config import DataConfig
+from nnexp.data.cache import Progress, Source, fingerprint, silent
+from nnexp.data.cifar import load_cifar10, load_cifar100
+from nnexp.data.folder import load_folder
+from nnexp.data.split import Images, Split, cut
+from nnexp.data.synthetic import load_synthetic
+
+SOURCES: dict[str, Callable[[DataConfig, Progress], Source]] = {
+    "cifar10": load_cifar10,
+    "cifar100": load_cifar100,
+    "folder": load_folder,
+    "synthetic": load_synthetic,
+}
+
+
+def load_images(config: DataConfig, progress: Progress | None = None) -> Images:
+    """Return the images that `config` names, on the host, cut into train, val and test.
+
+    Args:
+        progress: Called with (what, done, total) while images are fetched and decoded.
+
+    Raises:
+        ConfigError: There is no such source, it cannot be read, or it has too few images.
+    """
+    return cut(_load_source(config, progress or silent), config)
+
+
+def describe(config: DataConfig, progress: Progress | None = None) -> dict[str, Any]:
+    """Return what `nnexp data` says: counts per class, statistics, place, and a fresh check.
+
+    `intact` is whether the decoded images still have the fingerprint that they were stored with.
+    """
+    source = _load_source(config, progress or silent)
+    images = cut(source, config)
+    found = fingerprint(source.classes, source.train, source.test, source.fingerprinted)
+    splits = {"train": images.train, "val": images.val, "test": images.test}
+    return {
+        "name": images.name,
+        "classes": list(images.classes),
+        "images": {name: len(split) for name, split in splits.items()},
+        "per_class": {name: _per_class(split, images.classes) for name, split in splits.items()},
+        "mean": images.mean,
+        "std": images.std,
+        "fingerprint": images.fingerprint,
+        "intact": found == images.fingerprint,
+        "place": images.place,
+    }
+
+
+def _load_source(config: DataConfig, progress: Progress) -> Source:
+    if config.name not in SOURCES:
+        raise no_such_option("data", config.name, "data", SOURCES)
+    return SOURCES[config.name](config, progress)
+
+
+def _per_class(split: Split, classes: tuple[str, ...]) -> dict[str, int]:
+    counts = torch.bincount(split.labels, minlength=len(classes)).tolist()
+    return dict(zip(classes, counts, strict=True))

@@ -1,0 +1,319 @@
+"""One run, from config to run folder: the only module that sees every part."""
+
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nnexp.config import ConfigError, ExperimentConfig, flatten, from_yaml, run_id, to_yaml
+from nnexp.data import Images, batch_sizes, load_images
+from nnexp.environment import choose_device, describe_environment, prepare_process
+from nnexp.interrupt import Interrupted, StopSignal
+from nnexp.journal import Journal
+from nnexp.loop import Diverged, evaluate, fit
+from nnexp.models import build_model
+from nnexp.models.init import initialize
+from nnexp.norms import find_sites, keep_norms_in_fp32, make_norms
+from nnexp.optim import build_optimizer, peak_learning_rate
+from nnexp.probes.running_stats import Recorder
+from nnexp.reporter import Facts, Reporter, Silent
+from nnexp.rundir import (
+    FINAL,
+    RunDir,
+    RunError,
+    locked,
+    naming_full_disk,
+    read_json,
+    read_status,
+    remove_if_empty,
+    rewind_tables,
+    unfit_table,
+    write_json,
+    write_results_view,
+    write_status,
+)
+from nnexp.state import (
+    NEWEST,
+    PREVIOUS,
+    StateError,
+    TrainState,
+    keep_weights,
+    read_state,
+    restore_state,
+    save_state,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a run: its folder, its status, and its one row where it has one."""
+
+    run: RunDir
+    status: str
+    result: dict[str, Any]
+    signum: int | None = None  # the signal that interrupted it
+
+
+def run_experiment(
+    config: ExperimentConfig, reporter: Reporter | None = None, command: Sequence[str] = ()
+) -> Outcome:
+    """Train `config` to its end in its folder, going on where an earlier try stopped.
+
+    A run that is done is not run again. A loss that is not finite ends in status `diverged`, a
+    signal in `interrupted`, anything unforeseen in `failed` with its traceback in `log.txt`.
+
+    Raises:
+        ConfigError: The settings cannot work; nothing was written.
+        RunError: The folder is in use, belongs to other settings, or the disk is full.
+    """
+    reporter = reporter or Silent()
+    run = RunDir(Path(config.runs_dir) / run_id(config))
+    run.path.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(run):
+            if read_status(run).get("status") in FINAL:
+                outcome = Outcome(run, read_status(run)["status"], read_json(run.result))
+                reporter.already_done(run.path, outcome.result)
+                return outcome
+            return _run_guarded(run, config, reporter, command)
+    finally:
+        remove_if_empty(run)
+
+
+def _run_guarded(
+    run: RunDir, config: ExperimentConfig, reporter: Reporter, command: Sequence[str]
+) -> Outcome:
+    """Run, and leave a true status behind whatever happens."""
+    try:
+        with naming_full_disk(run):
+            return _run(run, config, reporter, command)
+    except Interrupted as stop:
+        write_status(run, "interrupted", reason=str(stop))
+        return Outcome(run, "interrupted", {}, stop.signum)
+    except KeyboardInterrupt:
+        if run.status.exists():
+            write_status(run, "interrupted", reason="SIGINT")
+        raise
+    except (ConfigError, RunError):
+        raise
+    except Exception as error:  # noqa: BLE001  the one place that isolates a job
+        with suppress(OSError):
+            Journal(run, reporter).write_log(traceback.format_exc())
+        write_status(run, "failed", reason=f"{type(error).__name__}: {error}")
+        reporter.failed(run.path, f"{type(error).__name__}: {error}")
+        return Outcome(run, "failed", {})
+
+
+def _run(
+    run: RunDir, config: ExperimentConfig, reporter: Reporter, command: Sequence[str]
+) -> Outcome:
+    device = choose_device(config.device)
+    prepare_process(config, device)
+    _check_folder(run, config)
+    images = load_images(config.data, reporter.loading)
+    state = start_state(config, len(images.classes), device)
+    _check_images(run, images)
+    environment = describe_environment(device, command)
+    _open_folder(run, config, images, environment)
+    total_steps = len(batch_sizes(len(images.train), config.batch_size)) * config.epochs
+    recorder = Recorder(
+        state.model,
+        total_steps=total_steps,
+        epochs=config.epochs,
+        points=config.trace.points,
+        channels=config.trace.channels,
+    )
+    journal = Journal(run, reporter)
+    _resume(run, state, journal)
+    facts = _facts(run, config, state, images, total_steps)
+    reporter.started(facts)
+    journal.begin(state, facts)
+    images = images.to(device)
+    return _train(run, config, state, images, recorder, journal)
+
+
+def start_state(config: ExperimentConfig, num_classes: int, device: torch.device) -> TrainState:
+    """Build the network and its optimizer as they are before the first step.
+
+    Raises:
+        ConfigError: A norm cannot work at one of the network's sites.
+    """
+    model = build_checked_model(config, num_classes)
+    initialize(model, config.init, config.seed)
+    if config.precision == "bf16":
+        keep_norms_in_fp32(model)
+    model.to(device)
+    peak = peak_learning_rate(config.optimizer, config.batch_size)
+    return TrainState(model, build_optimizer(model, config.optimizer, peak), device)
+
+
+def build_checked_model(config: ExperimentConfig, num_classes: int) -> nn.Module:
+    """Return the network, after every norm site was found able to work.
+
+    Raises:
+        ConfigError: A norm cannot work at one of the network's sites.
+    """
+    model = build_model(config.model, num_classes, make_norms(config.norm))
+    find_sites(model, config.batch_size)
+    return model
+
+
+def _train(
+    run: RunDir,
+    config: ExperimentConfig,
+    state: TrainState,
+    images: Images,
+    recorder: Recorder,
+    journal: Journal,
+) -> Outcome:
+    stop = StopSignal()
+
+    def after_batch() -> None:
+        journal.tick(state)
+        if journal.save_is_due():
+            journal.keep_rows(recorder)
+            save_state(state, run.checkpoint, journal.notes())
+        stop.raise_if_set()
+
+    with stop.listening():
+        try:
+            for row in fit(state, images, config, recorder, after_batch):
+                journal.keep_epoch(row, recorder, state.device)
+                save_state(state, run.checkpoint, journal.notes())
+                stop.raise_if_set()
+            test_loss, test_accuracy = evaluate(
+                state.model, images.test, images, config.precision, stop.raise_if_set
+            )
+        except Diverged as divergence:
+            journal.keep_rows(recorder)
+            return _finish(run, config, state, journal, {"diverged_at_step": divergence.step})
+        except Interrupted:
+            journal.keep_rows(recorder)
+            save_state(state, run.checkpoint, journal.notes())
+            journal.interrupted(state)
+            raise
+    figures = {"test_accuracy": test_accuracy, "test_loss": test_loss}
+    return _finish(run, config, state, journal, figures)
+
+
+def _finish(
+    run: RunDir,
+    config: ExperimentConfig,
+    state: TrainState,
+    journal: Journal,
+    figures: dict[str, Any],
+) -> Outcome:
+    """Write the run's one row, its final status and the view over all runs."""
+    status = "diverged" if "diverged_at_step" in figures else "done"
+    result = {
+        **result_head(config, status),
+        **dict.fromkeys(("test_accuracy", "test_loss", "diverged_at_step")),
+        **figures,
+        **journal.summary(),
+        "parameters": count_parameters(state.model),
+        "steps": state.step,
+    }
+    keep_weights(state, run.checkpoint)
+    write_json(run.result, result)
+    write_status(run, status, **({"step": figures["diverged_at_step"]} if status != "done" else {}))
+    write_results_view(run.path.parent)
+    journal.finished(result)
+    return Outcome(run, status, result)
+
+
+def result_head(config: ExperimentConfig, status: str) -> dict[str, Any]:
+    """Return the columns that lead every result: what the run is, then every other setting."""
+    settings = flatten(config)
+    settings["norm.at"] = config.norm.at
+    settings = {k: v for k, v in settings.items() if not k.startswith("norm.at.")}
+    names = {"model": settings.pop("model.name"), "norm": settings.pop("norm.name")}
+    first = {key: settings.pop(key) for key in ("batch_size", "seed")}
+    return {"run_id": run_id(config), "status": status, **names, **first, **settings}
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Return the number of learned values."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _check_folder(run: RunDir, config: ExperimentConfig) -> None:
+    """Refuse a folder that was made with other settings under the same name."""
+    if not run.config.exists():
+        return
+    try:
+        same = run_id(from_yaml(run.config.read_text("utf-8"))) == run.path.name
+    except ConfigError:
+        same = False
+    if not same:
+        raise RunError(
+            f"{run.config} is not the config of {run.path.name}: it was edited or is damaged; "
+            "move the folder away and give the same command again"
+        )
+
+
+def _check_images(run: RunDir, images: Images) -> None:
+    known = read_json(run.environment).get("images_sha256")
+    if known not in (None, images.fingerprint):
+        raise RunError(
+            f"{run.path} was trained on other images (sha256 {known[:12]}… then, "
+            f"{images.fingerprint[:12]}… now); use another runs_dir for these"
+        )
+
+
+def _open_folder(
+    run: RunDir, config: ExperimentConfig, images: Images, environment: dict[str, Any]
+) -> None:
+    """Write what is known before the first step; a later try is added to the first one's record."""
+    known = read_json(run.environment)
+    if known:
+        known.setdefault("resumed", []).append(environment)
+        write_json(run.environment, known)
+    else:
+        write_json(run.environment, {**environment, "images_sha256": images.fingerprint})
+    if not run.config.exists():
+        run.config.write_text(to_yaml(config), "utf-8")
+    write_status(run, "running")
+
+
+def _resume(run: RunDir, state: TrainState, journal: Journal) -> None:
+    """Bring back the newest state that is whole, and cut the tables back to it."""
+    for path in (run.checkpoint / NEWEST, run.checkpoint / PREVIOUS):
+        if not path.exists():
+            continue
+        try:
+            saved = read_state(path)
+            if (table := unfit_table(run, saved.notes["tables"])) is not None:
+                raise StateError(f"{table} is not as it was when {path.name} was saved")
+            restore_state(state, saved)
+        except StateError as error:
+            journal.note(f"{error}; trying the state before it")
+            continue
+        rewind_tables(run, saved.notes["tables"])
+        journal.recall(saved.notes)
+        journal.note_environment()
+        return
+    if run.checkpoint.exists():
+        journal.note(f"no whole state in {run.checkpoint}; starting again from step 0")
+    rewind_tables(run, {})
+
+
+def _facts(
+    run: RunDir, config: ExperimentConfig, state: TrainState, images: Images, total_steps: int
+) -> Facts:
+    return Facts(
+        run=run.path,
+        config=config,
+        parameters=count_parameters(state.model),
+        num_images=(len(images.train), len(images.val), len(images.test)),
+        device=str(state.device),
+        threads=torch.get_num_threads(),
+        total_steps=total_steps,
+        step=state.step,
+        epoch=state.epoch,
+        peak_learning_rate=peak_learning_rate(config.optimizer, config.batch_size),
+    )

@@ -1,0 +1,183 @@
+"""A run's record while it goes on: rows into the tables, words into the log, time into both."""
+
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+
+from nnexp.environment import differences, peak_memory_mb
+from nnexp.loop import EpochRow
+from nnexp.probes.running_stats import Recorder
+from nnexp.reporter import Facts, Progress, Reporter
+from nnexp.rundir import RunDir, append_rows, measure_tables, read_json, read_table
+from nnexp.state import TrainState
+
+SAVE_EVERY = 300.0  # seconds between two saves inside a long epoch
+LONG_RUN = 1800.0  # seconds from which a run says beforehand how long it will take
+SMALLER_SCALE = {"full": "laptop", "laptop": "smoke"}
+
+
+@dataclass(frozen=True, slots=True)
+class TimingRow:
+    """What one epoch cost; the fields are the columns of `timing.csv`."""
+
+    epoch: int
+    seconds: float  # steps, validation and saving
+    images_per_second: float  # in the steps alone
+    peak_memory_mb: float
+
+
+class Journal:
+    """Keeps the record of one try at a run, and tells the reporter."""
+
+    def __init__(self, run: RunDir, reporter: Reporter) -> None:
+        self.run = run
+        self.reporter = reporter
+        self._spent = {"seconds": 0.0, "train_seconds": 0.0}  # in the unfinished epoch
+        self._warned = False
+        self._facts: Facts | None = None
+        self._begun = self._epoch_begun = self._last_step_at = self._saved_at = time.perf_counter()
+        self._first_step = self._step = 0
+
+    def begin(self, state: TrainState, facts: Facts) -> None:
+        """Start the clocks."""
+        self._facts = facts
+        self._first_step = self._step = state.step
+        self._begun = self._epoch_begun = self._last_step_at = self._saved_at = time.perf_counter()
+        verb = "resumed" if state.step else "started"
+        self.write_log(f"{verb} at epoch {state.epoch}, step {state.step} on {facts.device}")
+
+    def tick(self, state: TrainState) -> None:
+        """Note that a batch has passed."""
+        now = time.perf_counter()
+        if state.step != self._step:
+            self._step, self._last_step_at = state.step, now
+        assert self._facts is not None
+        num_done = self._step - self._first_step
+        rate = (now - self._begun) / num_done if num_done else None
+        left = rate * (self._facts.total_steps - self._step) if rate else None
+        images_per_step = self._facts.num_images[0] * self._facts.config.epochs
+        images_per_step /= self._facts.total_steps
+        self.reporter.progress(
+            Progress(
+                epoch=state.epoch,
+                step=state.step,
+                total_steps=self._facts.total_steps,
+                images_per_second=images_per_step / rate if rate else None,
+                seconds_left=left,
+                totals=lambda: _means(state, images_per_step, self._facts),
+            )
+        )
+        if left is not None and num_done >= 3 and now - self._begun > 3:
+            self._warn_of_long_run(left)
+
+    def save_is_due(self) -> bool:
+        """Whether the last save is so long ago that a kill would cost too much."""
+        return time.perf_counter() - self._saved_at > SAVE_EVERY
+
+    def keep_rows(self, recorder: Recorder) -> None:
+        """Bring the traces of the steps so far to disk."""
+        traces, channels = recorder.drain()
+        append_rows(self.run.traces, traces)
+        append_rows(self.run.channels, channels)
+
+    def keep_epoch(self, row: EpochRow, recorder: Recorder, device: torch.device) -> None:
+        """Bring a finished epoch to disk and tell of it."""
+        self.keep_rows(recorder)
+        append_rows(self.run.metrics, [row])
+        spent = self._spend()
+        assert self._facts is not None
+        images_per_second = self._facts.num_images[0] / max(spent["train_seconds"], 1e-9)
+        timing = TimingRow(row.epoch, spent["seconds"], images_per_second, peak_memory_mb(device))
+        append_rows(self.run.timing, [timing])
+        self._spent = {"seconds": 0.0, "train_seconds": 0.0}
+        self._epoch_begun = self._last_step_at = time.perf_counter()
+        self.reporter.epoch(asdict(row), images_per_second)
+        self.write_log(
+            f"epoch {row.epoch}: train loss {row.train_loss:.4f}, "
+            f"val accuracy {row.val_accuracy:.4f}, {images_per_second:.0f} images/s"
+        )
+
+    def notes(self) -> dict[str, Any]:
+        """Return what a saved state must remember of this record."""
+        self._saved_at = time.perf_counter()
+        return {"tables": measure_tables(self.run), "spent": self._spend()}
+
+    def recall(self, notes: Mapping[str, Any]) -> None:
+        """Take up the record that a saved state remembers."""
+        self._spent = dict(notes["spent"])
+
+    def note(self, text: str) -> None:
+        """Say one line to the user and the log."""
+        self.reporter.note(text)
+        self.write_log(text)
+
+    def note_environment(self) -> None:
+        """Say what differs from the first try, where it may change the last digits."""
+        record = read_json(self.run.environment)
+        if record.get("resumed"):
+            for difference in differences(record, record["resumed"][-1]):
+                self.note(f"resumed in another environment; last digits may differ ({difference})")
+
+    def interrupted(self, state: TrainState) -> None:
+        """Say where the run stopped."""
+        self.write_log(f"interrupted at epoch {state.epoch}, step {state.step}; state saved")
+        self.reporter.interrupted(self.run.path, state.epoch, state.step)
+
+    def finished(self, result: dict[str, Any]) -> None:
+        """Say how the run ended."""
+        self.write_log(
+            f"{result['status']} after {result['steps']} steps, "
+            f"test accuracy {result['test_accuracy']}"
+        )
+        self.reporter.finished(self.run.path, result)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the columns of the result that the tables already hold."""
+        epochs, times = read_table(self.run.metrics), read_table(self.run.timing)
+        accuracies = [row["val_accuracy"] for row in epochs]
+        last = epochs[-1] if epochs else {}
+        return {
+            "epochs_finished": len(epochs),
+            "val_accuracy": last.get("val_accuracy"),
+            "val_accuracy_median5": statistics.median(accuracies[-5:]) if epochs else None,
+            "val_loss": last.get("val_loss"),
+            "train_accuracy": last.get("train_accuracy"),
+            "train_loss": last.get("train_loss"),
+            "seconds": sum(row["seconds"] for row in times) + self._spend()["seconds"],
+        }
+
+    def write_log(self, text: str) -> None:
+        """Add a line, with the time, to the run's log."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        with self.run.log.open("a", encoding="utf-8") as file:
+            file.write(f"{now} {text}\n")
+
+    def _spend(self) -> dict[str, float]:
+        """Return the seconds of the unfinished epoch, earlier tries included."""
+        now = time.perf_counter()
+        return {
+            "seconds": self._spent["seconds"] + now - self._epoch_begun,
+            "train_seconds": self._spent["train_seconds"] + self._last_step_at - self._epoch_begun,
+        }
+
+    def _warn_of_long_run(self, seconds_left: float) -> None:
+        if self._warned or self._facts is None:
+            return
+        self._warned = True
+        if seconds_left > LONG_RUN:
+            smaller = SMALLER_SCALE.get(self._facts.config.scale)
+            remedy = f"; scale={smaller} is smaller" if smaller else ""
+            self.note(f"this run will take about {seconds_left / 3600:.1f} hours here{remedy}")
+
+
+def _means(state: TrainState, images_per_step: float, facts: Facts | None) -> tuple[float, float]:
+    """Return the mean loss and accuracy of the unfinished epoch; waits for the device."""
+    assert facts is not None
+    steps_per_epoch = facts.total_steps // facts.config.epochs
+    seen = max(1.0, (state.step - state.epoch * steps_per_epoch) * images_per_step)
+    return state.totals.loss.item() / seen, state.totals.correct.item() / seen

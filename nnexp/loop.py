@@ -1,0 +1,164 @@
+"""The training loop: batches in, one row out per epoch; it opens no file and prints nothing."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from nnexp.config import ExperimentConfig
+from nnexp.data import Images, Split, batch_sizes, epoch_plan, normalized, train_batches
+from nnexp.optim import learning_rate_at, peak_learning_rate
+from nnexp.probes.running_stats import Recorder
+from nnexp.state import EpochTotals, TrainState
+from nnexp.step import StepSettings, precision, train_step
+
+EVALUATION_BATCH = 250  # images at a time; a constant, so that it never decides a rounding
+DIVERGENCE_CHECK = 50  # steps between two looks at a device's loss; the CPU looks every step
+
+
+class Diverged(Exception):  # noqa: N818  an outcome, not an error
+    """The loss stopped being finite."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"the loss was not finite at step {step}")
+        self.step = step
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRow:
+    """What one epoch came to; the fields are the columns of `metrics.csv`."""
+
+    epoch: int
+    step: int
+    images: int  # seen since the start
+    learning_rate: float  # of the epoch's last step
+    train_loss: float  # mean over the images as they were trained on: augmented, weights moving
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    gradient_norm: float  # mean over the steps, before clipping
+
+
+def fit(
+    state: TrainState,
+    images: Images,
+    config: ExperimentConfig,
+    recorder: Recorder,
+    after_batch: Callable[[], None],
+) -> Iterator[EpochRow]:
+    """Train from where `state` stands to the last epoch, yielding one row after each.
+
+    `after_batch` is called whenever `state` is whole: after each step and each evaluated batch.
+    It may raise to stop the run; `fit` on the same state goes on from there.
+
+    Raises:
+        Diverged: The loss of a step, or on the validation split, was not finite.
+    """
+    while state.epoch < config.epochs:
+        rate = train_epoch(state, images, config, recorder, after_batch)
+        yield _close_epoch(state, images, config, rate, after_batch)
+
+
+def train_epoch(
+    state: TrainState,
+    images: Images,
+    config: ExperimentConfig,
+    recorder: Recorder,
+    after_batch: Callable[[], None],
+) -> float:
+    """Take the steps that are left of the epoch, and return the last learning rate."""
+    sizes = batch_sizes(len(images.train), config.batch_size)
+    total_steps = len(sizes) * config.epochs
+    peak = peak_learning_rate(config.optimizer, config.batch_size)
+    settings = StepSettings(
+        seed=config.seed, precision=config.precision, clip_norm=config.optimizer.clip_norm
+    )
+    look = 1 if state.device.type == "cpu" else DIVERGENCE_CHECK
+    state.model.train()
+    recorder.note_start(state)
+    for batch, labels in train_batches(
+        images.train,
+        epoch_plan(config.seed, state.epoch, len(images.train)),
+        config.batch_size,
+        images.mean,
+        images.std,
+        augment=config.data.augment,
+        start=state.step - state.epoch * len(sizes),
+    ):
+        rate = learning_rate_at(state.step, total_steps, peak, config.schedule)
+        with recorder.watching(state):
+            train_step(state, batch, labels, rate, settings)
+        if state.step % look == 0:
+            raise_if_diverged(state)
+        after_batch()
+    raise_if_diverged(state)
+    return learning_rate_at(state.step - 1, total_steps, peak, config.schedule)
+
+
+def raise_if_diverged(state: TrainState) -> None:
+    """Wait for the device, and raise if any loss so far was not finite.
+
+    Raises:
+        Diverged: With the first such step.
+    """
+    step = int(state.first_bad_step.item())
+    if step >= 0:
+        raise Diverged(step)
+
+
+def evaluate(
+    model: nn.Module,
+    split: Split,
+    images: Images,
+    precision_name: str,
+    after_batch: Callable[[], None] = lambda: None,
+) -> tuple[float, float]:
+    """Return the mean loss and the accuracy on `split`.
+
+    BatchNorm uses its stored statistics, so the answer is deterministic and, up to rounding,
+    independent of how the images are batched.
+    """
+    device = split.images.device
+    loss = torch.zeros((), dtype=torch.float64, device=device)
+    correct = torch.zeros((), dtype=torch.int64, device=device)
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode(), precision(precision_name, device):
+        for start in range(0, len(split), EVALUATION_BATCH):
+            part = slice(start, start + EVALUATION_BATCH)
+            logits = model(normalized(split.images[part], images.mean, images.std)).float()
+            loss += F.cross_entropy(logits, split.labels[part], reduction="sum").double()
+            correct += (logits.argmax(dim=1) == split.labels[part]).sum()
+            after_batch()
+    model.train(was_training)
+    return loss.item() / len(split), correct.item() / len(split)
+
+
+def _close_epoch(
+    state: TrainState,
+    images: Images,
+    config: ExperimentConfig,
+    rate: float,
+    after_batch: Callable[[], None],
+) -> EpochRow:
+    val_loss, val_accuracy = evaluate(
+        state.model, images.val, images, config.precision, after_batch
+    )
+    num_images, totals = len(images.train), state.totals
+    num_steps = state.step // (state.epoch + 1)
+    row = EpochRow(
+        epoch=state.epoch + 1,
+        step=state.step,
+        images=num_images * (state.epoch + 1),
+        learning_rate=rate,
+        train_loss=totals.loss.item() / num_images,
+        train_accuracy=totals.correct.item() / num_images,
+        val_loss=val_loss,
+        val_accuracy=val_accuracy,
+        gradient_norm=totals.gradient_norm.item() / num_steps,
+    )
+    state.epoch += 1
+    state.totals = EpochTotals.zeros(state.device)
+    return row

@@ -1,0 +1,52 @@
+"""The architectures, and the table that names them."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from nnexp.config import ConfigError, ModelConfig
+from nnexp.models.alexnet import alexnet
+from nnexp.models.baseline import baseline
+from nnexp.models.convnext_tiny import convnext_tiny
+from nnexp.models.efficientnet_lite0 import efficientnet_lite0
+from nnexp.models.parts import StochasticDepth
+from nnexp.models.resnet18 import resnet18
+from nnexp.models.simple_cnn import simple_cnn
+from nnexp.models.simple_mlp import simple_mlp
+from nnexp.models.vgg16 import vgg16
+from nnexp.norms import Norms, norm_layers, spec_of
+
+MODELS: dict[str, Callable[[ModelConfig, int, Norms], nn.Module]] = {
+    "simple_cnn": simple_cnn,
+    "simple_mlp": simple_mlp,
+    "baseline": baseline,
+    "alexnet": alexnet,
+    "vgg16": vgg16,
+    "resnet18": resnet18,
+    "efficientnet_lite0": efficientnet_lite0,
+    "convnext_tiny": convnext_tiny,
+}
+
+
+def build_model(config: ModelConfig, num_classes: int, norms: Norms) -> nn.Module:
+    """Return the architecture that `config.name` names: NCHW images, 3×32×32, to logits.
+
+    Its weights are PyTorch's defaults; `models.init.initialize` decides them by seed.
+
+    Raises:
+        ConfigError: `norm.at` names a block that the model does not have, or a setting has
+            nothing in this model to act on.
+    """
+    model = MODELS[config.name](config, num_classes, norms)
+    norms.check_blocks(spec_of(layer).block for _, layer in norm_layers(model))
+    _check_stochastic_depth(model, config)
+    return model
+
+
+def _check_stochastic_depth(model: nn.Module, config: ModelConfig) -> None:
+    droppable = any(isinstance(module, StochasticDepth) for module in model.modules())
+    if config.stochastic_depth and not droppable:
+        raise ConfigError(
+            f"model.stochastic_depth={config.stochastic_depth} does nothing to {config.name}",
+            "it drops residual branches, and this model has none: leave it out",
+        )

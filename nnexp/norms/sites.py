@@ -1,0 +1,130 @@
+"""Where a built model normalizes: every site's shape and statistic, checked before training."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from nnexp.config import ConfigError
+from nnexp.norms.groups import groups_by_rule
+from nnexp.norms.kinds import NORMS, NormSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """One norm layer in its place."""
+
+    layer: str  # path of the module, such as conv1_1.norm
+    block: str
+    norm: str
+    channels: int
+    height: int
+    width: int
+    axes: str
+    values_per_statistic: int  # 0 for norm=none
+    groups: int | None  # only for norm=group
+    eps: float | None  # none for norm=none
+    parameters: int
+
+
+def norm_layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return path and module of every norm layer, `none` included, in the order of the model."""
+    return [
+        (path, module)
+        for path, module in model.named_modules()
+        if isinstance(vars(module).get("spec"), NormSpec)
+    ]
+
+
+def spec_of(layer: nn.Module) -> NormSpec:
+    """Return what a norm layer was built from."""
+    return vars(layer)["spec"]
+
+
+def find_sites(model: nn.Module, batch_size: int, image_size: int = 32) -> list[Site]:
+    """Return every norm site in the order of the forward pass, each one checked.
+
+    The map sizes come from evaluating two blank images, wherever the model is ("meta" too, at
+    the price of importing sympy, 3 s, the first time); the model is left as it was.
+
+    Raises:
+        ConfigError: A norm cannot work at its site; names the layer, its shape and what would do.
+    """
+    sites: list[Site] = []
+
+    def add_site_of(path: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def add_site(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            _, channels, height, width = inputs[0].shape
+            assert channels == spec_of(layer).channels, path
+            sites.append(_site(path, layer, (batch_size, height, width)))
+
+        return add_site
+
+    # Before the layer runs: PyTorch's own refusals would name neither the layer nor a way on.
+    hooks = [
+        layer.register_forward_pre_hook(add_site_of(path), prepend=True)
+        for path, layer in norm_layers(model)
+    ]
+    try:
+        _evaluate_blank_images(model, image_size)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sites
+
+
+def _evaluate_blank_images(model: nn.Module, image_size: int) -> None:
+    device = next(model.parameters()).device
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros((2, 3, image_size, image_size), device=device))
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _site(path: str, layer: nn.Module, size_NHW: tuple[int, int, int]) -> Site:
+    spec = spec_of(layer)
+    values = spec.values_per_statistic(*size_NHW)
+    if values == 1:
+        raise _cannot_work(path, spec, size_NHW)
+    _, height, width = size_NHW
+    return Site(
+        layer=path,
+        block=spec.block,
+        norm=spec.norm,
+        channels=spec.channels,
+        height=height,
+        width=width,
+        axes=spec.kind.axes,
+        values_per_statistic=values,
+        groups=spec.groups if spec.norm == "group" else None,
+        eps=spec.config.eps if values else None,
+        parameters=sum(parameter.numel() for parameter in layer.parameters()),
+    )
+
+
+def _cannot_work(path: str, spec: NormSpec, size_NHW: tuple[int, int, int]) -> ConfigError:
+    """Return the refusal of a site whose statistic is one value: x − μ is 0 there."""
+    setting = f"norm.at.{spec.block}" if spec.block in spec.config.at else "norm"
+    batch_size, height, width = size_NHW
+    shape = f"{spec.channels}×{height}×{width} map"
+    if spec.norm == "batch":
+        shape += f" with batch_size={batch_size}"
+    *names, last = [name for name in NORMS if _would_work(name, spec, size_NHW)]
+    ways = f"{setting}={', '.join(names)} or {last}"
+    if spec.norm == "group":
+        ways = f"norm.channels_per_group of 2 or more, {ways}"
+    return ConfigError(
+        f"{setting}={spec.norm} cannot work at {path}, a {shape}",
+        "its statistic has a single value, so its output would be 0 everywhere; "
+        + f"use {ways}, or another model",
+    )
+
+
+def _would_work(norm: str, spec: NormSpec, size_NHW: tuple[int, int, int]) -> bool:
+    groups = groups_by_rule(spec.channels) if norm == "group" else 1
+    other = replace(spec, norm=norm, groups=groups)
+    return norm != spec.norm and other.values_per_statistic(*size_NHW) > 1

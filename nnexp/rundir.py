@@ -1,0 +1,274 @@
+"""The run folder: the only place that knows which file of a run holds what."""
+
+import csv
+import errno
+import fcntl
+import io
+import json
+import os
+import socket
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+FINAL = frozenset({"done", "diverged"})  # states that the same command does not run again
+
+
+class RunError(Exception):
+    """A run that cannot go on for a reason outside its settings; the message is for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunDir:
+    """One run on disk."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Every setting, resolved."""
+        return self.path / "config.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, device, threads, commit, command line."""
+        return self.path / "environment.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One row per epoch."""
+        return self.path / "metrics.csv"
+
+    @property
+    def timing(self) -> Path:
+        """One row per epoch, of what no two machines share."""
+        return self.path / "timing.csv"
+
+    @property
+    def traces(self) -> Path:
+        """One row per layer and quantity at each traced step."""
+        return self.path / "traces.csv"
+
+    @property
+    def channels(self) -> Path:
+        """One row per single channel at each traced step."""
+        return self.path / "channels.csv"
+
+    @property
+    def result(self) -> Path:
+        """The run's one row."""
+        return self.path / "result.json"
+
+    @property
+    def status(self) -> Path:
+        """What the run is doing, and who does it."""
+        return self.path / "status.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The folder of saved states, the newest and the one before it."""
+        return self.path / "checkpoint"
+
+    @property
+    def log(self) -> Path:
+        """What the run said."""
+        return self.path / "log.txt"
+
+    @property
+    def tables(self) -> dict[str, Path]:
+        """The CSV files that grow while the run goes on, by the name a checkpoint knows."""
+        return {path.stem: path for path in (self.metrics, self.timing, self.traces, self.channels)}
+
+
+def append_rows(path: Path, rows: Sequence["DataclassInstance"]) -> None:
+    """Append rows of one dataclass as CSV lines on disk, the header first when the file is new."""
+    if not rows:
+        return
+    columns = [column.name for column in fields(rows[0])]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if not path.exists() or path.stat().st_size == 0:
+        writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_written(getattr(row, column)) for column in columns])
+    with path.open("a", encoding="utf-8", newline="") as file:
+        file.write(text.getvalue())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_table(path: Path) -> list[dict[str, float]]:
+    """Return the rows of a table whose cells are all numbers; none where there is no table."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return [{key: float(cell) for key, cell in row.items()} for row in csv.DictReader(file)]
+
+
+def _written(value: object) -> object:
+    """Return a float as the shortest text that reads back as the same float32."""
+    return str(np.float32(value)) if isinstance(value, float) else value
+
+
+def measure_tables(run: RunDir) -> dict[str, dict[str, int]]:
+    """Return the size and CRC-32 of every table, for a checkpoint to hold."""
+    return {
+        name: {"bytes": path.stat().st_size, "crc": zlib.crc32(path.read_bytes())}
+        for name, path in run.tables.items()
+        if path.exists()
+    }
+
+
+def unfit_table(run: RunDir, measures: Mapping[str, Mapping[str, int]]) -> Path | None:
+    """Return the first table that no longer begins with what was measured, if there is one."""
+    for name, measure in measures.items():
+        path = run.tables[name]
+        held = path.read_bytes()[: measure["bytes"]] if path.exists() else b""
+        if len(held) < measure["bytes"] or zlib.crc32(held) != measure["crc"]:
+            return path
+    return None
+
+
+def rewind_tables(run: RunDir, measures: Mapping[str, Mapping[str, int]]) -> None:
+    """Cut every table back to what was measured, so that a resume repeats no row."""
+    for name, path in run.tables.items():
+        if name in measures:
+            os.truncate(path, measures[name]["bytes"])
+        else:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a scratch path to write; when the block succeeds it takes the place of `path`.
+
+    The old file stays whole until the new one is on disk: a kill or a full disk in between
+    leaves the old one.
+    """
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield scratch
+        with scratch.open("rb") as file:
+            os.fsync(file.fileno())
+        scratch.replace(path)
+        sync_folder(path.parent)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def sync_folder(path: Path) -> None:
+    """Bring the names in a folder to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` as JSON, replacing the old file in one step."""
+    with replacing(path) as scratch:
+        scratch.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in `path`, or an empty one where there is none to read."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def write_status(run: RunDir, state: str, **more: object) -> None:
+    """Say what the run is doing; while it runs, which process on which host does it."""
+    if state == "running":
+        more = {"pid": os.getpid(), "host": socket.gethostname(), **more}
+    write_json(run.status, {"status": state, **more})
+
+
+def read_status(run: RunDir) -> dict[str, Any]:
+    """Return the run's status; `running` by a process that is gone reads `interrupted`."""
+    status = read_json(run.status)
+    if status.get("status") == "running" and status.get("host") == socket.gethostname():
+        try:
+            os.kill(int(status["pid"]), 0)
+        except ProcessLookupError:
+            return {**status, "status": "interrupted"}
+        except PermissionError:
+            pass
+    return status
+
+
+@contextmanager
+def locked(run: RunDir) -> Iterator[None]:
+    """Hold the run folder for this process alone; the kernel lets go when the process ends.
+
+    Raises:
+        RunError: Another process holds it.
+    """
+    handle = os.open(run.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = read_json(run.status)
+            who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
+            raise RunError(f"{run.path} is being trained by {who}") from None
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def naming_full_disk(run: RunDir) -> Iterator[None]:
+    """Turn a full disk into one line for the user."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise RunError(
+            f"the disk is full: {error.filename or run.path} could not be written; the last "
+            "saved state is intact: make room and give the same command again"
+        ) from error
+
+
+def write_results_view(runs_dir: Path) -> Path:
+    """Rebuild `results.csv`, one row per run that has a result, and return its path.
+
+    The file is a view: it is replaced whole, under a lock, and nobody appends to it.
+    """
+    view = runs_dir / "results.csv"
+    handle = os.open(runs_dir / ".results.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        rows = [row for path in sorted(runs_dir.glob("*/result.json")) if (row := read_json(path))]
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        with replacing(view) as scratch, scratch.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, columns, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+    finally:
+        os.close(handle)
+    return view
+
+
+def _cell(value: object) -> object:
+    return json.dumps(value) if isinstance(value, (list, dict)) else value
+
+
+def remove_if_empty(run: RunDir) -> None:
+    """Take away a run folder that holds nothing but its lock."""
+    with suppress(OSError):
+        if {path.name for path in run.path.iterdir()} <= {".lock"}:
+            (run.path / ".lock").unlink(missing_ok=True)
+            run.path.rmdir()

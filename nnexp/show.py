@@ -1,0 +1,159 @@
+"""A model before training: its blocks, its parameters and every norm site, as tables."""
+
+from dataclasses import dataclass
+
+import torch
+from rich import box
+from rich.table import Table
+from torch import Tensor, nn
+
+from nnexp.config import ExperimentConfig
+from nnexp.models import build_model
+from nnexp.norms import Site, find_sites, make_norms
+
+IMAGE_SIZE = 32
+CLASSES = {"cifar10": 10, "cifar100": 100, "synthetic": 10, "folder": 10}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """One named child of a model."""
+
+    name: str
+    layers: str
+    output: str  # C×H×W, or a number of features
+    parameters: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sketch:
+    """What can be said of a model without training it."""
+
+    blocks: list[Block]
+    sites: list[Site]
+    parameters: int
+    norm_parameters: int
+
+
+def sketch_model(config: ExperimentConfig) -> Sketch:
+    """Return the blocks and norm sites of the model that `config` describes.
+
+    Nothing is allocated: the model is built on the meta device.
+
+    Raises:
+        ConfigError: A norm cannot work at one of the sites.
+    """
+    with torch.device("meta"):
+        model = build_model(config.model, CLASSES[config.data.name], make_norms(config.norm))
+    sites = find_sites(model, config.batch_size, IMAGE_SIZE)
+    return Sketch(
+        blocks=_blocks(model),
+        sites=sites,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        norm_parameters=sum(site.parameters for site in sites),
+    )
+
+
+def block_table(sketch: Sketch) -> Table:
+    """Lay the blocks out for the terminal."""
+    table = Table("block", "layers", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("output", justify="right")
+    table.add_column("parameters", justify="right")
+    for block in sketch.blocks:
+        table.add_row(block.name, block.layers, block.output, f"{block.parameters:,}")
+    return table
+
+
+def site_table(sketch: Sketch) -> Table:
+    """Lay the norm sites out for the terminal."""
+    table = Table("norm site", "norm", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("C×H×W", justify="right")
+    table.add_column("one statistic over")
+    for heading in ("values each", "groups", "eps", "parameters"):
+        table.add_column(heading, justify="right")
+    for site in sketch.sites:
+        table.add_row(
+            site.layer,
+            site.norm,
+            f"{site.channels}×{site.height}×{site.width}",
+            site.axes,
+            f"{site.values_per_statistic:,}" if site.values_per_statistic else "–",
+            str(site.groups) if site.groups else "–",
+            f"{site.eps:g}" if site.eps else "–",
+            f"{site.parameters:,}",
+        )
+    return table
+
+
+def policies(config: ExperimentConfig) -> list[str]:
+    """Return, one line each, what is the same for every norm unless a setting says otherwise."""
+    bias = {
+        "auto": "a convolution has a bias exactly where nothing after it supplies one",
+        "always": "every convolution has a bias",
+        "never": "no convolution before a norm has a bias",
+    }
+    init = {
+        "he": "normal with variance 2 / fan_out, classifier 0.01, biases 0, γ 1, β 0",
+        "torch": "PyTorch's own",
+    }
+    decayed = "γ, β and biases too" if config.optimizer.decay_norm_and_bias else "weights only"
+    return [
+        f"bias            norm.conv_bias={config.norm.conv_bias}: {bias[config.norm.conv_bias]}",
+        f"initialization  init={config.init}: {init[config.init]}",
+        f"weight decay    {config.optimizer.weight_decay:g} on {decayed}",
+        f"implementation  {config.norm.implementation}, momentum {config.norm.momentum:g}, "
+        f"{'γ and β learned' if config.norm.affine else 'no γ and β'}",
+    ]
+
+
+def _blocks(model: nn.Module) -> list[Block]:
+    shapes: dict[str, str] = {}
+
+    def note(name: str):
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            shapes[name] = "×".join(str(size) for size in output.shape[1:])
+
+        return hook
+
+    handles = [child.register_forward_hook(note(name)) for name, child in model.named_children()]
+    was_training = model.training
+    model.eval()  # a batch of one is enough here
+    with torch.no_grad():
+        model(torch.empty((1, 3, IMAGE_SIZE, IMAGE_SIZE), device="meta"))
+    model.train(was_training)
+    for handle in handles:
+        handle.remove()
+    return [
+        Block(
+            name=name,
+            layers=_layers(child),
+            output=shapes[name],
+            parameters=sum(parameter.numel() for parameter in child.parameters()),
+        )
+        for name, child in model.named_children()
+        if not isinstance(child, (nn.Dropout, nn.Flatten, nn.ReLU))
+    ]
+
+
+def _layers(block: nn.Module) -> str:
+    """Return the leaves of a block that hold something, in words, such as "conv 3×3 64→128"."""
+    leaves = [leaf for leaf in block.modules() if not list(leaf.children())]
+    words = [_leaf(leaf) for leaf in leaves]
+    return " · ".join(word for word in words if word)
+
+
+def _leaf(leaf: nn.Module) -> str:
+    if isinstance(leaf, nn.Conv2d):
+        height, width = leaf.kernel_size
+        words = f"conv {height}×{width} {leaf.in_channels}→{leaf.out_channels}"
+        words += f" /{leaf.stride[0]}" if leaf.stride[0] > 1 else ""
+        words += " depthwise" if leaf.groups > 1 else ""
+        return words + (" +bias" if leaf.bias is not None else "")
+    if isinstance(leaf, nn.Linear):
+        words = f"linear {leaf.in_features}→{leaf.out_features}"
+        return words + (" +bias" if leaf.bias is not None else "")
+    if isinstance(leaf, nn.MaxPool2d):
+        return f"max pool {leaf.kernel_size}"
+    if hasattr(leaf, "spec"):
+        return str(vars(leaf)["spec"].norm)
+    return ""

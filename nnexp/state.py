@@ -1,0 +1,190 @@
+"""All that changes while training: saved whole, brought back exactly, never unpickled."""
+
+import errno
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from nnexp.rundir import replacing, sync_folder
+
+NEWEST, PREVIOUS = "state.safetensors", "previous.safetensors"
+WEIGHTS = "weights.safetensors"
+
+
+class StateError(Exception):
+    """A saved state that is torn, corrupt, or of another network; the message names it."""
+
+
+@dataclass(slots=True)
+class EpochTotals:
+    """Sums over the steps of the unfinished epoch, on the device, in float64."""
+
+    loss: Tensor  # of the mean loss of each image
+    correct: Tensor
+    gradient_norm: Tensor  # of each step
+
+    @classmethod
+    def zeros(cls, device: torch.device) -> "EpochTotals":
+        """Return totals of no step."""
+        return cls(*(torch.zeros((), dtype=torch.float64, device=device) for _ in range(3)))
+
+
+@dataclass(slots=True)
+class TrainState:
+    """Everything that changes while training, so also everything a checkpoint holds.
+
+    Random numbers are not among it: order, crops, flips and dropout are functions of the seed
+    and of `epoch` or `step`.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    device: torch.device
+    epoch: int = 0  # epochs finished
+    step: int = 0  # optimizer steps finished
+    totals: EpochTotals = field(init=False)
+    first_bad_step: Tensor = field(init=False)  # first step whose loss was not finite, or -1
+
+    def __post_init__(self) -> None:
+        self.totals = EpochTotals.zeros(self.device)
+        self.first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
+
+
+def save_state(state: TrainState, folder: Path, notes: Mapping[str, Any]) -> None:
+    """Write `state` and `notes` so that a kill at any moment leaves a complete state.
+
+    The state before this one stays beside it, for the case that this file is damaged later.
+
+    Raises:
+        OSError: The file cannot be written; the states that were there are intact.
+    """
+    folder.mkdir(exist_ok=True)
+    _sweep(folder)
+    tensors = _tensors(state)
+    header = {"epoch": state.epoch, "step": state.step, "notes": dict(notes)}
+    text = json.dumps(header, sort_keys=True)
+    metadata = {"nnexp": text, "sha256": _digest(tensors, text)}
+    newest = folder / NEWEST
+    with replacing(newest) as scratch:
+        _write(tensors, scratch, metadata)
+        if newest.exists():
+            newest.replace(folder / PREVIOUS)
+            sync_folder(folder)
+
+
+def keep_weights(state: TrainState, folder: Path) -> None:
+    """Leave the network's own tensors as the one file of a finished run.
+
+    `model.load_state_dict(safetensors.torch.load_file(path))` brings them back; the same run has
+    the same bytes.
+    """
+    folder.mkdir(exist_ok=True)
+    with replacing(folder / WEIGHTS) as scratch:
+        _write(state.model.state_dict(), scratch, {})
+    for name in (NEWEST, PREVIOUS):
+        (folder / name).unlink(missing_ok=True)
+    _sweep(folder)
+
+
+def _write(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
+    except SafetensorError as error:  # it wraps the system's own error in text
+        raise _as_os_error(error, path) from error
+    path.chmod(0o644)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a process killed while it saved has left."""
+    for left_over in folder.glob(".*.tmp"):
+        left_over.unlink()
+
+
+@dataclass(frozen=True, slots=True)
+class SavedState:
+    """What a file holds, verified."""
+
+    path: Path
+    tensors: dict[str, Tensor]
+    epoch: int
+    step: int
+    notes: dict[str, Any]
+
+
+def read_state(path: Path) -> SavedState:
+    """Return what `save_state` wrote to `path`.
+
+    Raises:
+        StateError: The file is torn or corrupt.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise StateError(f"{path} cannot be read: {error}") from error
+    text = metadata.get("nnexp", "")
+    if metadata.get("sha256") != _digest(tensors, text):
+        raise StateError(f"{path} is damaged: its checksum does not match")
+    header = json.loads(text)
+    return SavedState(path, tensors, header["epoch"], header["step"], header["notes"])
+
+
+def restore_state(state: TrainState, saved: SavedState) -> None:
+    """Put everything that `saved` holds into `state`.
+
+    Raises:
+        StateError: It belongs to another network; `state` is unchanged.
+    """
+    held = {k: v for k, v in _tensors(state).items() if not k.startswith("optimizer.")}
+    slots = {name for name in saved.tensors if name.startswith("optimizer.")}
+    if {name: value.shape for name, value in held.items()} != {
+        name: value.shape for name, value in saved.tensors.items() if name not in slots
+    }:
+        raise StateError(f"{saved.path} belongs to another network")
+    for name, tensor in held.items():
+        tensor.detach().copy_(saved.tensors[name])
+    parameters = dict(state.model.named_parameters())
+    for name in slots:
+        parameter, slot = name.removeprefix("optimizer.").rsplit(".", 1)
+        moved = saved.tensors[name].to(state.device)
+        state.optimizer.state[parameters[parameter]][slot] = moved
+    state.epoch, state.step = saved.epoch, saved.step
+
+
+def _tensors(state: TrainState) -> dict[str, Tensor]:
+    """Return every tensor of `state` by a name that says where it belongs."""
+    tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
+    for name, parameter in state.model.named_parameters():
+        for slot, value in state.optimizer.state.get(parameter, {}).items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer.{name}.{slot}"] = value
+    tensors["totals.loss"] = state.totals.loss
+    tensors["totals.correct"] = state.totals.correct
+    tensors["totals.gradient_norm"] = state.totals.gradient_norm
+    tensors["first_bad_step"] = state.first_bad_step
+    return tensors
+
+
+def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        values = tensors[name].detach().cpu().contiguous().reshape(-1)
+        digest.update(values.numpy().data)
+    return digest.hexdigest()
+
+
+def _as_os_error(error: SafetensorError, path: Path) -> OSError:
+    """Return the system error that `save_file` met; a write that fails is a full disk at worst."""
+    found = re.search(r"os error (\d+)", str(error))
+    return OSError(int(found[1]) if found else errno.EIO, str(error), str(path))

@@ -1,0 +1,136 @@
+"""A run's running statistics, from `traces.csv` to a figure, a picture in the terminal, a CSV."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from nnexp.config import ConfigError
+from nnexp.rundir import RunDir
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BARS = "▁▂▃▄▅▆▇█"
+SETTLED = 0.05  # share of the whole movement within which a statistic counts as settled
+FORMATS = (".png", ".svg", ".pdf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """How one quantity of one layer moved, averaged over the layer's channels."""
+
+    layer: str
+    quantity: str
+    steps: np.ndarray  # (T,)
+    values: np.ndarray  # (T,)
+
+    @property
+    def settled_at(self) -> int:
+        """The first traced step from which on it stays within 5 % of its whole range of its end."""
+        room = SETTLED * float(np.ptp(self.values))
+        outside = np.flatnonzero(np.abs(self.values - self.values[-1]) > room)
+        return int(self.steps[0 if len(outside) == 0 else outside[-1] + 1])
+
+
+def load_traces(run: RunDir) -> pd.DataFrame:
+    """Return `traces.csv` of a run, one row per layer, quantity and step.
+
+    Raises:
+        ConfigError: There is no such run, or it was run without traces.
+    """
+    if not run.path.is_dir():
+        raise ConfigError(
+            f"no run at {run.path}", "name a folder under runs/, as nnexp train printed it"
+        )
+    if not run.traces.exists():
+        raise ConfigError(f"{run.path} has no traces", "run it with trace.points=50 (the default)")
+    return pd.read_csv(run.traces)
+
+
+def courses(traces: pd.DataFrame, layer: str | None = None) -> list[Course]:
+    """Return the course of every layer and quantity, in the order of the network.
+
+    Raises:
+        ConfigError: No layer has that name.
+    """
+    names = list(dict.fromkeys(traces["layer"]))
+    if layer is not None and layer not in names:
+        raise ConfigError(f"no layer {layer!r} in these traces", f"layers: {', '.join(names)}")
+    pairs = dict.fromkeys(zip(traces["layer"], traces["quantity"], strict=True))
+    return [_course(traces, *pair) for pair in pairs if layer in (None, pair[0])]
+
+
+def _course(traces: pd.DataFrame, layer: str, quantity: str) -> Course:
+    part = traces[(traces["layer"] == layer) & (traces["quantity"] == quantity)]
+    return Course(
+        layer=layer,
+        quantity=quantity,
+        steps=np.asarray(part["step"], dtype=np.int64),
+        values=np.asarray(part["mean"], dtype=np.float64),
+    )
+
+
+def sparkline(course: Course, width: int = 32) -> str:
+    """Return the course as a row of bars, evenly spaced in log step, from its lowest to highest."""
+    moments = np.log1p(course.steps)
+    at = np.linspace(moments[0], moments[-1], width)
+    values = np.interp(at, moments, course.values)
+    span = float(np.ptp(values)) or 1.0
+    levels = ((values - values.min()) / span * (len(BARS) - 1)).round().astype(int)
+    return "".join(BARS[level] for level in levels)
+
+
+def draw_traces(runs: Sequence[RunDir], layer: str | None = None) -> "Figure":
+    """Return a figure: a row of panels per run, mean left and variance right, a line per layer."""
+    from matplotlib.figure import Figure
+
+    height = 1.2 + 2.6 * len(runs)
+    figure = Figure(figsize=(10, height), layout="constrained")
+    panels = figure.subplots(len(runs), 2, squeeze=False, sharex=True, sharey="col")
+    for run, row in zip(runs, panels, strict=True):
+        lines = courses(load_traces(run), layer)
+        for axes, kind in zip(row, ("mean", "var"), strict=True):
+            _draw_panel(axes, [line for line in lines if line.quantity.endswith(kind)])
+        row[0].set_title(run.path.name, loc="left", fontsize=9)
+    for axes in panels[-1]:
+        axes.set_xlabel("optimizer steps (0, then log)")
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", fontsize=7, frameon=False)
+    return figure
+
+
+def _draw_panel(axes: "Axes", lines: Sequence[Course]) -> None:
+    from matplotlib import colormaps
+
+    shades = colormaps["viridis"](np.linspace(0.0, 0.9, max(1, len(lines))))
+    for line, shade in zip(lines, shades, strict=True):
+        axes.plot(line.steps, line.values, color=shade, linewidth=1.3, label=line.layer)
+    axes.set_xscale("symlog", linthresh=1)
+    axes.set_xlim(left=0)
+    axes.grid(visible=True, alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    quantity = lines[0].quantity if lines else ""
+    axes.set_ylabel(f"{quantity.replace('_', ' ')}, averaged over channels", fontsize=8)
+    axes.tick_params(labelsize=8)
+    if quantity.endswith("var") and all((line.values > 0).all() for line in lines):
+        axes.set_yscale("log")
+
+
+def save_figure(figure: "Figure", path: Path) -> None:
+    """Write a figure as PNG, SVG or PDF, by the ending of `path`.
+
+    Raises:
+        ConfigError: The ending is none of them, or the folder is not there.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise ConfigError(
+            f"cannot draw into {path}", f"its ending must be one of {', '.join(FORMATS)}"
+        )
+    if not path.parent.is_dir():
+        raise ConfigError(f"no folder {path.parent}", "make it, or write the figure elsewhere")
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,41 @@
+import os
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+import torch
+
+from nnexp.config import (
+    DataConfig,
+    ExperimentConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TraceConfig,
+)
+
+mpl.use("Agg")
+torch.set_num_threads(1)  # tiny tensors: thread hand-over costs more than the work
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep every test out of the user's cache and runs."""
+    cache = os.environ.get("NNEXP_TEST_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NNEXP_CACHE", cache)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> ExperimentConfig:
+    """A run of a second: three epochs of eight steps, the last batch of each short."""
+    return ExperimentConfig(
+        model=ModelConfig(name="baseline", width=0.25, dropout=0.5),
+        data=DataConfig(name="synthetic", train_images=120, val_images=40, test_images=40),
+        optimizer=OptimizerConfig(learning_rate_scaling="none"),
+        trace=TraceConfig(points=10, channels=2),
+        batch_size=16,
+        epochs=3,
+        threads=1,
+        device="cpu",
+        runs_dir=str(tmp_path / "runs"),
+    )

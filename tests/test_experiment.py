@@ -1,0 +1,231 @@
+import csv
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from nnexp.config import ConfigError, NormConfig, OptimizerConfig, TraceConfig, from_yaml, run_id
+from nnexp.data import batch_sizes, epoch_plan, load_images, train_batches
+from nnexp.experiment import run_experiment, start_state
+from nnexp.optim import learning_rate_at, peak_learning_rate
+from nnexp.rundir import RunDir, RunError, locked, read_status, write_json
+from nnexp.step import StepSettings, train_step
+
+
+def read_rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def tables_of(run: RunDir) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (run.metrics, run.traces, run.channels)}
+
+
+def test_run_folder_holds_what_the_page_says(tiny):
+    outcome = run_experiment(tiny)
+    run = outcome.run
+    assert run.path.name == run_id(tiny)
+    assert {path.name for path in run.path.iterdir()} == {
+        ".lock",
+        "channels.csv",
+        "checkpoint",
+        "config.yaml",
+        "environment.json",
+        "log.txt",
+        "metrics.csv",
+        "result.json",
+        "status.json",
+        "timing.csv",
+        "traces.csv",
+    }
+    assert from_yaml(run.config.read_text()) == tiny
+    assert read_status(run) == {"status": "done"}
+    metrics = read_rows(run.metrics)
+    assert ",".join(metrics[0]) == (
+        "epoch,step,images,learning_rate,train_loss,train_accuracy,val_loss,val_accuracy,"
+        "gradient_norm"
+    )
+    assert [(row["epoch"], row["step"], row["images"]) for row in metrics] == [
+        ("1", "8", "120"),
+        ("2", "16", "240"),
+        ("3", "24", "360"),
+    ]
+    assert [row["epoch"] for row in read_rows(run.timing)] == ["1", "2", "3"]
+    result = json.loads(run.result.read_text())
+    assert result["val_accuracy"] == float(metrics[-1]["val_accuracy"])
+    assert result["val_accuracy_median5"] == np.median([float(r["val_accuracy"]) for r in metrics])
+    assert result["steps"] == 24
+    assert list(result)[:6] == ["run_id", "status", "model", "norm", "batch_size", "seed"]
+
+
+def test_equal_settings_give_equal_bytes_in_another_folder(tiny, tmp_path):
+    first = run_experiment(tiny).run
+    second = run_experiment(replace(tiny, runs_dir=str(tmp_path / "again"))).run
+    assert first.path.name == second.path.name
+    assert tables_of(first) == tables_of(second)
+    weights = [run.checkpoint / "weights.safetensors" for run in (first, second)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_another_seed_gives_another_result(tiny):
+    first, second = run_experiment(tiny).run, run_experiment(replace(tiny, seed=1)).run
+    assert first.metrics.read_bytes() != second.metrics.read_bytes()
+
+
+@pytest.mark.parametrize("norm", ["batch", "group", "none"])
+def test_traces_change_nothing_that_is_learned(tiny, tmp_path, norm):
+    tiny = replace(tiny, norm=NormConfig(name=norm))
+    traced = run_experiment(tiny).run
+    plain_config = replace(tiny, trace=TraceConfig(points=0), runs_dir=str(tmp_path / "plain"))
+    plain = run_experiment(plain_config).run
+    assert plain.metrics.read_bytes() == traced.metrics.read_bytes()
+    assert not plain.traces.exists()
+
+
+def test_finished_run_is_not_run_again(tiny):
+    run = run_experiment(tiny).run
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    again = run_experiment(tiny)
+    assert again.status == "done"
+    assert again.result["test_accuracy"] == json.loads(run.result.read_text())["test_accuracy"]
+    assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
+
+
+def test_traced_statistics_are_the_running_mean_recomputed_by_hand(tiny):
+    """An outside loop takes the same steps and keeps BatchNorm's average of its own."""
+    tiny = replace(tiny, trace=TraceConfig(points=50, channels=64))
+    traced = {
+        (row["step"], row["layer"], row["quantity"], int(row["channel"])): float(row["value"])
+        for row in read_rows(run_experiment(tiny).run.channels)
+    }
+    images = load_images(tiny.data)
+    state = start_state(tiny, 10, torch.device("cpu"))
+    seen: dict[str, torch.Tensor] = {}
+    layer = dict(state.model.named_modules())["conv2.norm"]
+    layer.register_forward_pre_hook(lambda module, inputs: seen.update(x=inputs[0].detach()))
+    mean, var = torch.zeros(layer.num_features), torch.ones(layer.num_features)
+    peak = peak_learning_rate(tiny.optimizer, tiny.batch_size)
+    sizes = batch_sizes(120, tiny.batch_size)
+    state.model.train()
+    for epoch in range(tiny.epochs):
+        plan = epoch_plan(tiny.seed, epoch, 120)
+        batches = train_batches(
+            images.train, plan, tiny.batch_size, images.mean, images.std, augment=True
+        )
+        for batch, labels in batches:
+            rate = learning_rate_at(state.step, len(sizes) * tiny.epochs, peak, tiny.schedule)
+            train_step(state, batch, labels, rate, StepSettings(seed=tiny.seed))
+            mean = 0.9 * mean + 0.1 * seen["x"].mean(dim=(0, 2, 3))
+            var = 0.9 * var + 0.1 * seen["x"].var(dim=(0, 2, 3), unbiased=True)
+            for channel in range(layer.num_features):
+                key = (str(state.step), "conv2.norm")
+                if (*key, "running_mean", channel) in traced:
+                    assert traced[*key, "running_mean", channel] == pytest.approx(
+                        mean[channel].item(), rel=1e-4, abs=1e-6
+                    )
+                    assert traced[*key, "running_var", channel] == pytest.approx(
+                        var[channel].item(), rel=1e-4
+                    )
+    assert state.step == 24
+
+
+def test_last_trace_row_is_the_buffer_in_the_saved_weights(tiny):
+    run = run_experiment(tiny).run
+    weights = load_file(run.checkpoint / "weights.safetensors")
+    last = [row for row in read_rows(run.traces) if row["step"] == "24"]
+    assert {row["layer"] for row in last} == {"conv1.norm", "conv2.norm", "conv3.norm"}
+    for row in last:
+        buffer = weights[f"{row['layer']}.{row['quantity']}"].double()
+        assert float(row["mean"]) == pytest.approx(buffer.mean().item(), rel=1e-6)
+        assert float(row["std"]) == pytest.approx(buffer.std(unbiased=False).item(), rel=1e-6)
+        assert np.float32(row["min"]) == np.float32(buffer.min().item())
+        assert np.float32(row["max"]) == np.float32(buffer.max().item())
+
+
+def test_traces_start_with_what_the_layer_was_built_with(tiny):
+    rows = [row for row in read_rows(run_experiment(tiny).run.traces) if row["step"] == "0"]
+    assert {(row["quantity"], row["mean"]) for row in rows} == {
+        ("running_mean", "0.0"),
+        ("running_var", "1.0"),
+    }
+
+
+def test_loss_that_is_not_finite_ends_as_diverged_with_its_step(tiny):
+    wild = replace(
+        tiny,
+        norm=NormConfig(name="none"),
+        optimizer=OptimizerConfig(learning_rate=1e6, learning_rate_scaling="none"),
+    )
+    outcome = run_experiment(wild)
+    assert outcome.status == "diverged"
+    step = outcome.result["diverged_at_step"]
+    assert 1 < step <= 24
+    assert outcome.result["steps"] == step
+    assert outcome.result["test_accuracy"] is None
+    assert read_status(outcome.run) == {"status": "diverged", "step": step}
+    assert run_experiment(wild).status == "diverged"  # a result: not run again
+    (row,) = read_rows(outcome.run.path.parent / "results.csv")
+    assert (row["status"], row["diverged_at_step"]) == ("diverged", str(step))
+
+
+def test_norm_that_cannot_work_leaves_no_folder(tiny):
+    wrong = replace(tiny, norm=NormConfig(name="group", num_groups=7))
+    with pytest.raises(ConfigError, match="does not divide"):
+        run_experiment(wrong)
+    assert list(Path(tiny.runs_dir).iterdir()) == []
+
+
+def test_error_that_nobody_foresaw_is_a_failed_run_with_its_traceback(tiny, monkeypatch):
+    def broken(*args: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr("nnexp.loop.learning_rate_at", broken)
+    outcome = run_experiment(tiny)
+    assert outcome.status == "failed"
+    assert read_status(outcome.run) == {"status": "failed", "reason": "ZeroDivisionError: by zero"}
+    assert "in broken" in outcome.run.log.read_text()
+    monkeypatch.undo()
+    assert run_experiment(tiny).status == "done"
+
+
+def test_two_processes_never_train_one_run(tiny):
+    run = RunDir(run_experiment(replace(tiny, epochs=1)).run.path)
+    write_json(run.status, {"status": "running", "pid": 1, "host": "elsewhere"})
+    with locked(run), pytest.raises(RunError, match="is being trained by process 1 on elsewhere"):
+        run_experiment(replace(tiny, epochs=1))
+
+
+def test_edited_config_is_refused_not_mixed_in(tiny):
+    run = run_experiment(tiny).run
+    run.config.write_text(run.config.read_text().replace("batch_size: 16", "batch_size: 17"))
+    run.status.unlink()
+    with pytest.raises(RunError, match="was edited or is damaged"):
+        run_experiment(tiny)
+
+
+def test_other_images_are_refused_not_mixed_in(tiny):
+    run = run_experiment(tiny).run
+    record = json.loads(run.environment.read_text())
+    write_json(run.environment, {**record, "images_sha256": "0" * 64})
+    run.status.unlink()
+    with pytest.raises(RunError, match="trained on other images"):
+        run_experiment(tiny)
+
+
+def test_bf16_keeps_running_statistics_and_metrics_finite(tiny):
+    outcome = run_experiment(replace(tiny, precision="bf16"))
+    assert outcome.status == "done"
+    assert math.isfinite(outcome.result["test_loss"])
+
+
+def test_gradient_norm_is_clipped_where_asked(tiny):
+    loose = run_experiment(tiny).run
+    tight = run_experiment(replace(tiny, optimizer=replace(tiny.optimizer, clip_norm=0.01))).run
+    first = [float(read_rows(run.metrics)[0]["gradient_norm"]) for run in (loose, tight)]
+    assert all(norm > 0.01 for norm in first)  # reported as it was before clipping
+    assert loose.metrics.read_bytes() != tight.metrics.read_bytes()

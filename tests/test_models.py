@@ -1,0 +1,335 @@
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from nnexp.checks import names_in
+from nnexp.config import ConfigError, ModelConfig, NormConfig
+from nnexp.models import MODELS, build_model
+from nnexp.models.init import initialize
+from nnexp.models.parts import StochasticDepth
+from nnexp.norms import NORMS, make_norms, norm_layers
+
+WORKING = [
+    (model, norm)
+    for model in MODELS
+    for norm in NORMS
+    if (model, norm) != ("simple_mlp", "instance")  # refused: test_sites.py
+]
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+def build(name, norm="batch", *, model=None, num_classes=10, **settings):
+    config = ModelConfig(name=name, **(model or {}))
+    return build_model(config, num_classes, make_norms(NormConfig(name=norm, **settings)))
+
+
+def narrow(name, norm, **settings):
+    """Return the model with an eighth of its channels, started as in training."""
+    network = build(name, norm, model={"width": 0.125}, **settings)
+    initialize(network, "he", seed=0)
+    return network
+
+
+def count(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def shapes(state):
+    """Return the shapes of a state, a linear layer's weight as that of a 1×1 convolution's."""
+    return [(*s, 1, 1) if len(s) == 2 else tuple(s) for s in (t.shape for t in state.values())]
+
+
+def share_state(ours, theirs):
+    """Give `theirs` random state that does not look like an initialization, `ours` the same."""
+    with torch.no_grad():
+        for name, tensor in theirs.state_dict().items():
+            if tensor.dim() == 1 or "layer_scale" in name:
+                tensor.uniform_(0.5, 1.5)
+        pairs = zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True)
+        for mine, other in pairs:
+            mine.copy_(other.view_as(mine))
+
+
+def assert_same_function(ours, theirs, x):
+    """Check outputs in training and evaluation, and the gradient of every parameter."""
+    for mode in (True, False):
+        ours.train(mode), theirs.train(mode)
+        y = theirs(x)
+        scale = y.detach().abs().max()
+        torch.testing.assert_close(ours(x) / scale, y / scale, rtol=1e-4, atol=1e-5)
+    d_y = torch.randn_like(y)
+    ours(x).backward(d_y), theirs(x).backward(d_y)
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        scale = other.grad.abs().max()
+        torch.testing.assert_close(
+            mine.grad / scale, other.grad.view_as(mine) / scale, rtol=1e-3, atol=1e-4
+        )
+
+
+def test_every_model_of_the_table_has_its_yaml_and_every_yaml_its_model():
+    assert sorted(MODELS) == sorted(names_in("model"))
+
+
+@pytest.mark.parametrize(("model", "norm"), WORKING)
+def test_every_model_learns_with_every_norm(model, norm):
+    network = narrow(model, norm)
+    logits = network(torch.randn(3, 3, 32, 32))
+    assert logits.shape == (3, 10)
+    loss = nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2]))
+    assert abs(loss.item() - math.log(10)) < 0.5, "training starts near equal odds"
+    loss.backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad.isfinite().all(), name
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter -= 1e-3 * parameter.grad
+    again = nn.functional.cross_entropy(network(torch.randn(3, 3, 32, 32)), torch.tensor([0, 1, 2]))
+    assert again.isfinite()
+
+
+@pytest.mark.parametrize(
+    ("model", "norm", "parameters"),
+    [
+        ("simple_cnn", "batch", 27 * 16 + 2 * 16 + 16 * 16 * 16 * 10 + 10),
+        ("simple_mlp", "batch", 3072 * 256 + 2 * 256 + 256 * 10 + 10),
+        ("baseline", "batch", 620_586),
+        ("alexnet", "batch", 23_273_418),
+        ("vgg16", "batch", 14_724_042),
+        ("vgg16", "none", 14_724_042 - 4_224),  # a bias a channel for γ and β
+        ("resnet18", "batch", 11_173_962),
+        ("efficientnet_lite0", "batch", 3_371_008 + 1280 * 10 + 10),
+        ("convnext_tiny", "layer", 27_817_642),
+    ],
+)
+def test_the_model_has_the_number_of_parameters_of_its_widths(model, norm, parameters):
+    assert count(build(model, norm)) == parameters
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_normalizing_norms_all_give_a_model_the_same_number_of_parameters(model):
+    assert len({count(build(model, norm)) for norm in NORMS if norm != "none"}) == 1
+
+
+def test_classes_change_the_classifier_alone():
+    ten, hundred = build("baseline"), build("baseline", num_classes=100)
+    assert count(hundred) - count(ten) == 90 * (256 + 1)
+
+
+def test_vgg16_has_the_convolutions_of_torchvision():
+    layers = torchvision.models.vgg.make_layers(torchvision.models.vgg.cfgs["D"], batch_norm=True)
+    theirs = nn.Sequential(*layers, nn.Flatten(), nn.Linear(512, 10))
+    ours = build("vgg16", conv_bias="always")
+    blocks = [block for name, block in ours.named_children() if name.startswith("conv")]
+    convs = [index for index, layer in enumerate(theirs) if isinstance(layer, nn.Conv2d)]
+    assert [count(b) for b in blocks] == [count(theirs[i : i + 2]) for i in convs]
+    share_state(ours, theirs)
+    assert_same_function(ours, theirs, torch.randn(4, 3, 32, 32))
+
+
+def test_resnet18_is_torchvisions_after_its_stem():
+    theirs = torchvision.models.resnet18(num_classes=10)
+    theirs.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    theirs.maxpool = nn.Identity()
+    ours = build("resnet18")
+    for stage in range(1, 5):
+        for index, block in enumerate(getattr(theirs, f"layer{stage}"), 1):
+            assert count(getattr(ours, f"stage{stage}_block{index}")) == count(block)
+    share_state(ours, theirs)
+    assert_same_function(ours, theirs, torch.randn(4, 3, 16, 16))
+
+
+def test_alexnet_has_the_widths_of_torchvision_and_its_last_three_convolutions():
+    with torch.device("meta"):
+        theirs = torchvision.models.alexnet(num_classes=10)
+        whole = build("alexnet")
+    convs = [layer for layer in theirs.features if isinstance(layer, nn.Conv2d)]
+    blocks = [getattr(whole, f"conv{index}") for index in range(1, 6)]
+    assert [(b.conv.in_channels, b.conv.out_channels) for b in blocks] == [
+        (conv.in_channels, conv.out_channels) for conv in convs
+    ]
+    dense = [layer.out_features for layer in theirs.classifier if isinstance(layer, nn.Linear)]
+    assert [layer.out_features for layer in whole if isinstance(layer, nn.Linear)] == dense
+    ours = build("alexnet", "none", conv_bias="always")
+    middle = nn.Sequential(ours.conv3, ours.conv4, ours.conv5)
+    their_middle = theirs.features[6:12].to_empty(device="cpu")
+    for parameter in their_middle.parameters():
+        nn.init.normal_(parameter, std=0.02)
+    share_state(middle, their_middle)
+    assert_same_function(middle, their_middle, torch.randn(2, 192, 4, 4))
+
+
+@pytest.fixture(scope="module")
+def their_convnext():
+    theirs = torchvision.models.convnext_tiny(num_classes=10, stochastic_depth_prob=0.0)
+    theirs.features[0][0] = nn.Conv2d(3, 96, 2, stride=2)
+    return theirs
+
+
+def test_convnext_tiny_has_the_parameters_of_torchvision_layer_by_layer(their_convnext):
+    ours = build("convnext_tiny", "layer", conv_bias="always")
+    assert shapes(ours.state_dict()) == shapes(their_convnext.state_dict())
+
+
+def test_convnext_tiny_computes_what_torchvisions_does_up_to_the_head(their_convnext):
+    ours = build("convnext_tiny", "layer", conv_bias="always", eps=1e-6)
+    body = nn.Sequential(*[m for name, m in ours.named_children() if name.startswith("st")])
+    share_state(body, their_convnext.features)
+    assert_same_function(body, their_convnext.features, torch.randn(2, 3, 16, 16))
+
+
+def test_norm_at_swaps_the_norm_of_one_block_and_of_no_other():
+    plain, swapped = build("vgg16"), build("vgg16", at={"conv3_1": "layer"})
+    kinds = {
+        path: (type(layer), type(dict(norm_layers(swapped))[path]))
+        for path, layer in norm_layers(plain)
+    }
+    assert [path for path, (one, other) in kinds.items() if one is not other] == ["conv3_1.norm"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_block_of_a_model_can_be_swapped_by_its_name(model):
+    blocks = {layer.spec.block for _, layer in norm_layers(build(model))}
+    assert not any("." in block for block in blocks)
+    network = build(model, at=dict.fromkeys(blocks, "layer_chw"))
+    assert {layer.spec.norm for _, layer in norm_layers(network)} == {"layer_chw"}
+
+
+def test_a_block_that_the_model_does_not_have_is_answered_with_those_it_has():
+    with pytest.raises(ConfigError) as refusal:
+        build("vgg16", at={"conv3_4": "layer"})
+    assert refusal.value.problem == "no block 'conv3_4'"
+    assert refusal.value.remedy.startswith("did you mean norm.at.conv3_")
+    assert "(blocks: conv1_1, conv1_2, conv2_1, " in refusal.value.remedy
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("scheme", ["he", "torch"])
+def test_a_seed_gives_every_norm_the_same_initial_weights(model, scheme):
+    def weights(norm, seed):
+        network = build(model, norm, model={"width": 0.125})
+        torch.rand(len(norm))  # where the global generator stands is of no matter
+        initialize(network, scheme, seed)
+        return {
+            name: layer.weight
+            for name, layer in network.named_modules()
+            if isinstance(layer, nn.Conv2d | nn.Linear)
+        }
+
+    expected = weights("batch", seed=5)
+    for norm in NORMS:
+        found = weights(norm, seed=5)
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+    other = weights("batch", seed=6)
+    assert not any(torch.equal(other[name], expected[name]) for name in expected)
+
+
+def test_weights_are_drawn_without_touching_the_global_generator():
+    network, before = build("baseline"), torch.get_rng_state()
+    for scheme in ("he", "torch"):
+        initialize(network, scheme, seed=0)
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("model", "layer", "std"),
+    [
+        ("vgg16", "conv3_2.conv", math.sqrt(2 / (256 * 9))),
+        ("resnet18", "stage2_block1.shortcut.conv", math.sqrt(2 / 128)),
+        ("efficientnet_lite0", "stage6_block2.depthwise.conv", math.sqrt(2 / 25)),
+        ("simple_mlp", "hidden.linear", math.sqrt(2 / 3072)),
+        ("convnext_tiny", "stage3_block1.pointwise1", math.sqrt(2 / (4 * 384))),
+        ("baseline", "dense", math.sqrt(2 / 2048)),
+        ("vgg16", "classifier", 0.01),
+    ],
+)
+def test_he_draws_convolutions_by_fan_out_dense_layers_by_fan_in_and_the_classifier_small(
+    model, layer, std
+):
+    network = build(model, conv_bias="always")
+    initialize(network, "he", seed=0)
+    drawn = network.get_submodule(layer)
+    assert drawn.weight.std().item() == pytest.approx(std, rel=0.05)
+    assert not drawn.bias.any()
+
+
+@pytest.mark.parametrize("scheme", ["he", "torch"])
+def test_initialization_leaves_scale_shift_and_layer_scale_at_their_start(scheme):
+    network = build("convnext_tiny", "layer")
+    initialize(network, scheme, seed=0)
+    for _, layer in norm_layers(network):
+        assert torch.equal(layer.weight, torch.ones_like(layer.weight))
+        assert not layer.bias.any()
+    assert (network.stage1_block1.layer_scale == 1e-6).all()
+
+
+def test_torchs_own_initialization_is_torchs_own():
+    network = build("baseline", "none")
+    initialize(network, "torch", seed=3)
+    bound = 1 / math.sqrt(32 * 9)
+    for drawn in (network.conv2.conv.weight, network.conv2.conv.bias):
+        assert bound * 0.8 < drawn.abs().max() <= bound
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_width_multiplies_every_channel_count_in_multiples_of_8(model):
+    network = build(model, model={"width": 0.3})
+    widths = [layer.out_channels for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    assert all(width % 8 == 0 and width >= 8 for width in widths)
+    assert count(network) < 0.51 * count(build(model))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_dropout_acts_before_the_classifier_in_training_alone(model):
+    network = build(model, model={"dropout": 1.0})
+    x = torch.randn(2, 3, 32, 32)
+    biases = network.classifier.bias.expand(2, 10)
+    torch.testing.assert_close(network(x), biases)
+    assert (network.eval()(x) - biases).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("model", ["resnet18", "efficientnet_lite0", "convnext_tiny"])
+def test_stochastic_depth_rises_from_0_to_its_setting_at_the_last_block(model):
+    network = build(model, model={"stochastic_depth": 0.2})
+    chances = [part.p for part in network.modules() if isinstance(part, StochasticDepth)]
+    steps = [later - earlier for earlier, later in pairwise(chances)]
+    assert (chances[0], chances[-1]) == (0, 0.2)
+    assert steps == pytest.approx([0.2 / (len(chances) - 1)] * (len(chances) - 1))
+
+
+def test_stochastic_depth_drops_whole_images_and_keeps_the_expectation():
+    drop, x = StochasticDepth(0.25), torch.ones(4000, 2, 2, 2)
+    y = drop(x)
+    assert ((y == 0) | (y == 1 / 0.75)).all()
+    assert (y == y[:, :1, :1, :1]).all()
+    assert y.mean().item() == pytest.approx(1, abs=0.05)
+    assert drop.eval()(x) is x
+    assert not StochasticDepth(1.0)(x).any()
+
+
+def test_a_dropped_branch_leaves_the_input_of_the_block():
+    network = build("convnext_tiny", "layer", model={"stochastic_depth": 1.0})
+    x = torch.randn(2, 768, 2, 2)
+    assert torch.equal(network.stage4_block3(x), x)
+    assert not torch.equal(network.eval().stage4_block3(x), x)
+
+
+def test_stochastic_depth_is_refused_where_it_would_do_nothing():
+    with pytest.raises(ConfigError, match=r"model.stochastic_depth=0.1 does nothing to vgg16"):
+        build("vgg16", model={"stochastic_depth": 0.1})
+
+
+def test_convolutions_without_a_norm_keep_the_bias_of_the_paper():
+    network = build("convnext_tiny", "layer")
+    assert network.stage1_block1.depthwise.conv.bias is None
+    assert network.stage1_block1.pointwise1.bias is not None
+    assert network.stage2_downsample.conv.bias is not None
+    assert network.classifier.bias is not None

@@ -1,0 +1,129 @@
+import csv
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from nnexp.rundir import (
+    RunDir,
+    RunError,
+    append_rows,
+    locked,
+    measure_tables,
+    read_status,
+    read_table,
+    replacing,
+    rewind_tables,
+    unfit_table,
+    write_json,
+    write_results_view,
+    write_status,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    epoch: int
+    loss: float
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = tmp_path / "runs" / "a"
+    folder.mkdir(parents=True)
+    return RunDir(folder)
+
+
+def test_written_floats_read_back_as_the_same_float32(run):
+    values = np.random.default_rng(0).standard_normal(1000).astype(np.float32) ** 9
+    append_rows(run.metrics, [Row(1, float(value)) for value in values])
+    read = np.array([row["loss"] for row in read_table(run.metrics)], dtype=np.float32)
+    assert np.array_equal(read, values)
+
+
+def test_header_is_written_once(run):
+    append_rows(run.metrics, [Row(1, 0.5)])
+    append_rows(run.metrics, [])
+    append_rows(run.metrics, [Row(2, 0.25)])
+    assert run.metrics.read_text() == "epoch,loss\n1,0.5\n2,0.25\n"
+
+
+def test_rewinding_drops_what_was_written_after_the_measure(run):
+    append_rows(run.metrics, [Row(1, 0.5)])
+    measures = measure_tables(run)
+    append_rows(run.metrics, [Row(2, 0.25)])
+    append_rows(run.traces, [Row(2, 0.25)])
+    assert unfit_table(run, measures) is None
+    rewind_tables(run, measures)
+    assert run.metrics.read_text() == "epoch,loss\n1,0.5\n"
+    assert not run.traces.exists()
+
+
+def test_table_that_lost_or_changed_rows_is_named(run):
+    append_rows(run.metrics, [Row(1, 0.5), Row(2, 0.25)])
+    measures = measure_tables(run)
+    whole = run.metrics.read_text()
+    run.metrics.write_text(whole[:-3])
+    assert unfit_table(run, measures) == run.metrics
+    run.metrics.write_text(whole.replace("0.5", "0.6"))
+    assert unfit_table(run, measures) == run.metrics
+    run.metrics.unlink()
+    assert unfit_table(run, measures) == run.metrics
+
+
+def test_failed_replacement_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def write_half() -> None:
+        with replacing(path) as scratch:
+            scratch.write_text("ne")
+            raise OSError("no space")
+
+    with pytest.raises(OSError, match="no space"):
+        write_half()
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert path.read_text() == "old"
+
+
+def test_running_status_of_a_dead_process_reads_interrupted(run):
+    child = subprocess.Popen([sys.executable, "-c", "pass"])
+    child.wait()
+    write_status(run, "running")
+    assert read_status(run)["status"] == "running"
+    write_json(run.status, {**read_status(run), "pid": child.pid})
+    assert read_status(run)["status"] == "interrupted"
+
+
+def test_second_process_is_kept_out_and_told_who_is_in(run):
+    write_status(run, "running")
+    with (
+        locked(run),
+        pytest.raises(RunError, match=f"is being trained by process {os.getpid()}"),
+        locked(run),
+    ):
+        pass
+    with locked(run):
+        pass
+
+
+def test_results_view_holds_one_row_per_result_and_is_rebuilt_whole(tmp_path):
+    for name, more in (
+        ("a", {"test_accuracy": 0.5}),
+        ("b", {"diverged_at_step": 3, "tags": ["x"]}),
+    ):
+        (tmp_path / name).mkdir()
+        write_json(tmp_path / name / "result.json", {"run_id": name, "status": "done", **more})
+    (tmp_path / "c").mkdir()
+    write_results_view(tmp_path)
+    view = write_results_view(tmp_path)
+    with view.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["run_id"] for row in rows] == ["a", "b"]
+    assert rows[0]["test_accuracy"] == "0.5"
+    assert rows[0]["diverged_at_step"] == ""
+    assert json.loads(rows[1]["tags"]) == ["x"]
