@@ -1,8 +1,10 @@
 """How fast nnexp trains, beside the bare step and the textbook loop, in turns in one process."""
 
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 
 import torch
@@ -76,6 +78,12 @@ def bench(config: ExperimentConfig, settings: BenchSettings) -> BenchRow:
         turns[name]()
     seconds = [{name: turn() for name, turn in turns.items()} for _ in range(settings.rounds)]
     return _row(config, settings, seconds, memory, run_steps)
+
+
+def bench_in_own_process(config: ExperimentConfig, settings: BenchSettings) -> BenchRow:
+    """Return what `bench` measures, in a fresh process, so that memory is this cell's own."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(bench, config, settings).result()
 
 
 def bench_table(rows: list[BenchRow]) -> Table:

@@ -4,6 +4,7 @@ import inspect
 import math
 import re
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -85,6 +86,7 @@ def config_dirs(config_dir: str | None = None) -> list[Path]:
     return [*([own] if own else []), config_home(), *extra]
 
 
+@cache
 def list_settings(part: type = ExperimentConfig, prefix: str = "") -> dict[str, Setting]:
     """Return every setting by its dotted name, explained by the comment behind its default."""
     explanations = dict(COMMENT.findall(inspect.getsource(part)))
@@ -123,7 +125,7 @@ def what_it_needs(setting: Setting) -> str:
 
 def explain_option(file: Path) -> str:
     """Return the first comment of an option's file, Hydra's own directives left aside."""
-    for line in file.read_text("utf-8").splitlines():
+    for line in file.read_text("utf-8", errors="replace").splitlines():
         if line.startswith("#") and "@package" not in line:
             return line.lstrip("# ").strip()
     return ""
@@ -146,6 +148,6 @@ def _list_groups(dirs: list[Path]) -> dict[str, dict[str, Path]]:
     for home in dirs:
         for file in sorted(home.glob("*/**/*.yaml")):
             group = file.parent.relative_to(home).as_posix()
-            if group.split("/")[0] != "hydra":
+            if file.is_file() and group.split("/")[0] != "hydra":
                 groups.setdefault(group, {}).setdefault(file.stem, file)
     return groups

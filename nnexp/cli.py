@@ -21,10 +21,20 @@ app = typer.Typer(
 USAGE_ERROR = cast("type[Exception]", typer.BadParameter.__mro__[1])
 TO_HYDRA = {"ignore_unknown_options": True}  # its flags are checked in nnexp/overrides.py
 
+
+def _say_version(wanted: bool) -> None:
+    """Print the version and leave."""
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"nnexp {version('nnexp')}")
+        raise typer.Exit
+
+
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[KEY=VALUE]...",
+        metavar="KEY=VALUE",
         help="Settings: [bold]norm=group batch_size=8[/]; [bold]nnexp configs[/] lists them.",
         autocompletion=complete_override,
         show_default=False,
@@ -38,10 +48,16 @@ Multirun = Annotated[
     bool, typer.Option("--multirun", "-m", help="Run every combination of comma lists.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="List the runs, train none.")]
+Version = Annotated[
+    bool,
+    typer.Option(
+        "--version", help="Say which nnexp this is.", callback=_say_version, is_eager=True
+    ),
+]
 Groups = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[GROUP[=OPTION]]...",
+        metavar="GROUP[=OPTION]",
         help="A group, or one of its options.",
         autocompletion=complete_choice,
         show_default=False,
@@ -53,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; what the user can put right ends in two lines and exit code 2."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = app(words or ["--help"], prog_name="nnexp", standalone_mode=False)
+        code = app(words or ["--help"], prog_name="nnexp", standalone_mode=False) or 0
     except ConfigError as error:
         code = say_error(error)
     except typer.Abort:
@@ -88,6 +104,11 @@ def say_own_configs() -> None:
         typer.echo(f"nnexp: {own} goes before the packaged configs (it has a {MARKER})", err=True)
 
 
+@app.callback(epilog="Example: nnexp train model=vgg16 norm=none data=synthetic scale=smoke")
+def nnexp(version: Version = False) -> None:
+    """What a normalization layer does to the training of a convolutional network."""
+
+
 @app.command(
     context_settings=TO_HYDRA,
     epilog="Example: nnexp train model=vgg16 norm=group batch_size=32 scale=laptop",
@@ -110,14 +131,10 @@ def sweep(
     overrides: Overrides = None, dry_run: DryRun = False, config_dir: ConfigDir = None
 ) -> None:
     """Train every combination of comma lists, one after another."""
-    if not dry_run:
+    if dry_run:
+        _list_runs(overrides, config_dir)
+    else:
         _run(overrides, multirun=True, config_dir=config_dir)
-    from nnexp.compose import compose_jobs
-    from nnexp.config import run_id
-
-    say_own_configs()
-    for words, config in compose_jobs(overrides or [], config_dir):
-        typer.echo(f"{run_id(config)}  {' '.join(words)}")
 
 
 @app.command(epilog="Example: nnexp configs norm=group")
@@ -127,6 +144,16 @@ def configs(groups: Groups = None, config_dir: ConfigDir = None) -> None:
 
     say_own_configs()
     configs_command(groups or [], config_dir)
+
+
+def _list_runs(overrides: list[str] | None, config_dir: str | None) -> None:
+    """Print each run of a sweep: its folder's name, and the overrides that make it."""
+    from nnexp.compose import compose_jobs
+    from nnexp.config import run_id
+
+    say_own_configs()
+    for words, config in compose_jobs(overrides or [], config_dir):
+        typer.echo(f"{run_id(config)}  {' '.join(words)}".rstrip())
 
 
 def _run(overrides: list[str] | None, *, multirun: bool, config_dir: str | None) -> None:
@@ -147,8 +174,12 @@ def _run(overrides: list[str] | None, *, multirun: bool, config_dir: str | None)
     say_own_configs()
     flags = [*(["-m"] if multirun else []), *(["--config-dir", config_dir] if config_dir else [])]
     codes = run_hydra([*flags, *(overrides or [])], train_one)
-    several = len(codes) > 1
-    raise typer.Exit((1 if several else codes[0]) if any(codes) else 0)
+    raise typer.Exit(exit_code(codes))
+
+
+def exit_code(codes: Sequence[int]) -> int:
+    """Return the exit code for all runs together: that of a single run, else 1 if any failed."""
+    return codes[0] if len(codes) == 1 else int(any(codes))
 
 
 def _usage_problem(error: Exception, words: Sequence[str]) -> ConfigError:

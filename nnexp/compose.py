@@ -10,7 +10,7 @@ from typing import Any
 
 import hydra
 import omegaconf
-from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
@@ -23,7 +23,6 @@ from nnexp.config import ExperimentConfig, run_id
 from nnexp.messages import COMPLAINTS, explain
 from nnexp.overrides import (
     check_overrides,
-    each_value,
     every_combination,
     split_words,
     value_of,
@@ -42,7 +41,7 @@ class OwnConfigs(SearchPathPlugin):
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Put the marked `configs/` of the current folder in front."""
         if own := own_configs():
-            search_path.prepend("own configs", f"file://{own}", SearchPathQuery(provider="main"))
+            search_path.prepend("own configs", f"file://{own}")
 
 
 @cache
@@ -65,8 +64,8 @@ def compose_config(
         ConfigError: A word names nothing, or a value cannot be.
     """
     choices = read_choices(config_dir)
-    parsed = check_overrides(overrides, choices, sweep=False)
-    return _compose(list(each_value(parsed, choices)), choices, config_dir)[0]
+    jobs = every_combination(check_overrides(overrides, choices, sweep=False), choices)
+    return _compose(jobs, choices, config_dir)[0]
 
 
 def compose_jobs(
@@ -97,7 +96,7 @@ def run_hydra(words: Sequence[str], task: Task) -> list[int]:
     parsed = check_overrides(overrides, choices, sweep="--multirun" in flags)
     if "--hydra-help" not in flags:
         config_name = value_of("--config-name", flags) or "config"
-        _compose(each_value(parsed, choices), choices, config_dir, config_name)
+        _compose(every_combination(parsed, choices), choices, config_dir, config_name)
     as_hydra_takes_them = [one.input_line for one in parsed if one.input_line]
     return _run_main([*flags, *as_hydra_takes_them], task, choices)
 
@@ -111,7 +110,7 @@ def to_config(composed: DictConfig) -> ExperimentConfig:
     own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     if missing := OmegaConf.missing_keys(own):  # merging them would take their defaults
         raise ConfigError(f"{min(missing)} has no value", f"write {min(missing)}=VALUE")
-    with _explained(read_choices()):
+    with _explained():
         config = OmegaConf.to_object(OmegaConf.merge(ExperimentConfig, own))
     assert isinstance(config, ExperimentConfig)
     return config
@@ -125,9 +124,15 @@ def _compose(
 ) -> list[ExperimentConfig]:
     """Compose each list of overrides, as `hydra.main` would."""
     register()
-    extra = [f"hydra.searchpath=['file://{Path(config_dir).absolute()}']"] if config_dir else []
+    extra = [f"hydra.searchpath=[{_file_url(config_dir)}]"] if config_dir else []
     with _explained(choices), hydra.initialize_config_dir(str(config_home()), **VERSION_BASE):
         return [to_config(hydra.compose(config_name, [*extra, *job])) for job in jobs]
+
+
+def _file_url(folder: str) -> str:
+    """Return a folder as an element of a list in Hydra's grammar."""
+    path = str(Path(folder).absolute()).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'file://{path}'"
 
 
 def _run_main(argv: Sequence[str], task: Task, choices: Choices) -> list[int]:
@@ -170,9 +175,9 @@ def _words_of_process(argv: list[str]) -> Iterator[None]:
 
 
 @contextmanager
-def _explained(choices: Choices) -> Iterator[None]:
+def _explained(choices: Choices | None = None) -> Iterator[None]:
     """Turn what Hydra and OmegaConf complain about into a ConfigError."""
     try:
         yield
     except COMPLAINTS as error:
-        raise explain(error, choices) from error
+        raise explain(error, choices or read_choices()) from error

@@ -30,7 +30,7 @@ def configs_command(groups: Sequence[str], config_dir: str | None = None) -> Non
         else:
             rows += _group_rows(group, choices)
     if sys.stdout.isatty():
-        _print_table(rows)
+        _print_table(rows, choices)
     else:
         for word, meaning in rows:
             typer.echo(f"{word}\t{meaning}".rstrip())
@@ -96,18 +96,19 @@ def _setting_row(setting: Setting, value: Any) -> Row:
     return f"{setting.key}={shown}", setting.explanation
 
 
-def _print_table(rows: list[Row]) -> None:
-    """Print two columns, a rule between the groups."""
+def _print_table(rows: list[Row], choices: Choices) -> None:
+    """Print two columns, a blank line between groups."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     table = Table("type", "what it is", box=None, pad_edge=False, header_style="dim")
-    group = None
+    block = None
     for word, meaning in rows:
-        key = re.split(r"[=.]", word)[0] if "." in word.partition("=")[0] else word
-        if group is not None and key.partition("=")[0] != group:
+        head = re.split(r"[.=]", word.lstrip("+"))[0]
+        here = head if head in choices.groups or head in choices.parts else ""
+        if block not in (None, here):
             table.add_row()
-        group = key.partition("=")[0]
+        block = here
         table.add_row(f"[bold]{escape(word)}[/]", escape(meaning))
     Console(highlight=False).print(table)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nnexp.config import ConfigError, ExperimentConfig, flatten, from_yaml, run_id, to_yaml
+from nnexp.config import ConfigError, ExperimentConfig, flatten, run_id
 from nnexp.data import Images, batch_sizes, load_images
 from nnexp.environment import choose_device, describe_environment, prepare_process
 from nnexp.interrupt import Interrupted, StopSignal
@@ -22,6 +22,7 @@ from nnexp.norms import find_sites, keep_norms_in_fp32, make_norms
 from nnexp.optim import build_optimizer, peak_learning_rate
 from nnexp.probes.running_stats import Recorder
 from nnexp.reporter import Facts, Reporter, Silent
+from nnexp.resume import check_config, check_images, open_folder, resume
 from nnexp.rundir import (
     FINAL,
     RunDir,
@@ -31,22 +32,11 @@ from nnexp.rundir import (
     read_json,
     read_status,
     remove_if_empty,
-    rewind_tables,
-    unfit_table,
     write_json,
     write_results_view,
     write_status,
 )
-from nnexp.state import (
-    NEWEST,
-    PREVIOUS,
-    StateError,
-    TrainState,
-    keep_weights,
-    read_state,
-    restore_state,
-    save_state,
-)
+from nnexp.state import TrainState, drop_states, keep_weights, save_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +66,10 @@ def run_experiment(
     run.path.mkdir(parents=True, exist_ok=True)
     try:
         with locked(run):
-            if read_status(run).get("status") in FINAL:
-                outcome = Outcome(run, read_status(run)["status"], read_json(run.result))
-                reporter.already_done(run.path, outcome.result)
-                return outcome
+            status, result = read_status(run).get("status", ""), read_json(run.result)
+            if status in FINAL and result:
+                reporter.already_done(run.path, result)
+                return Outcome(run, status, result)
             return _run_guarded(run, config, reporter, command)
     finally:
         remove_if_empty(run)
@@ -114,12 +104,11 @@ def _run(
 ) -> Outcome:
     device = choose_device(config.device)
     prepare_process(config, device)
-    _check_folder(run, config)
+    check_config(run, config)
     images = load_images(config.data, reporter.loading)
     state = start_state(config, len(images.classes), device)
-    _check_images(run, images)
-    environment = describe_environment(device, command)
-    _open_folder(run, config, images, environment)
+    check_images(run, images.fingerprint)
+    open_folder(run, config, images.fingerprint, describe_environment(device, command))
     total_steps = len(batch_sizes(len(images.train), config.batch_size)) * config.epochs
     recorder = Recorder(
         state.model,
@@ -129,7 +118,7 @@ def _run(
         channels=config.trace.channels,
     )
     journal = Journal(run, reporter)
-    _resume(run, state, journal)
+    resume(run, state, journal)
     facts = _facts(run, config, state, images, total_steps)
     reporter.started(facts)
     journal.begin(state, facts)
@@ -208,7 +197,10 @@ def _finish(
     journal: Journal,
     figures: dict[str, Any],
 ) -> Outcome:
-    """Write the run's one row, its final status and the view over all runs."""
+    """Write the run's one row, its final status and the view over all runs.
+
+    The saved states go last: killed anywhere before, the same command does the end again.
+    """
     status = "diverged" if "diverged_at_step" in figures else "done"
     result = {
         **result_head(config, status),
@@ -218,10 +210,12 @@ def _finish(
         "parameters": count_parameters(state.model),
         "steps": state.step,
     }
-    keep_weights(state, run.checkpoint)
+    if status == "done":
+        keep_weights(state, run.checkpoint)
     write_json(run.result, result)
-    write_status(run, status, **({"step": figures["diverged_at_step"]} if status != "done" else {}))
     write_results_view(run.path.parent)
+    write_status(run, status, **({"step": figures["diverged_at_step"]} if status != "done" else {}))
+    drop_states(run.checkpoint)
     journal.finished(result)
     return Outcome(run, status, result)
 
@@ -239,67 +233,6 @@ def result_head(config: ExperimentConfig, status: str) -> dict[str, Any]:
 def count_parameters(model: nn.Module) -> int:
     """Return the number of learned values."""
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _check_folder(run: RunDir, config: ExperimentConfig) -> None:
-    """Refuse a folder that was made with other settings under the same name."""
-    if not run.config.exists():
-        return
-    try:
-        same = run_id(from_yaml(run.config.read_text("utf-8"))) == run.path.name
-    except ConfigError:
-        same = False
-    if not same:
-        raise RunError(
-            f"{run.config} is not the config of {run.path.name}: it was edited or is damaged; "
-            "move the folder away and give the same command again"
-        )
-
-
-def _check_images(run: RunDir, images: Images) -> None:
-    known = read_json(run.environment).get("images_sha256")
-    if known not in (None, images.fingerprint):
-        raise RunError(
-            f"{run.path} was trained on other images (sha256 {known[:12]}… then, "
-            f"{images.fingerprint[:12]}… now); use another runs_dir for these"
-        )
-
-
-def _open_folder(
-    run: RunDir, config: ExperimentConfig, images: Images, environment: dict[str, Any]
-) -> None:
-    """Write what is known before the first step; a later try is added to the first one's record."""
-    known = read_json(run.environment)
-    if known:
-        known.setdefault("resumed", []).append(environment)
-        write_json(run.environment, known)
-    else:
-        write_json(run.environment, {**environment, "images_sha256": images.fingerprint})
-    if not run.config.exists():
-        run.config.write_text(to_yaml(config), "utf-8")
-    write_status(run, "running")
-
-
-def _resume(run: RunDir, state: TrainState, journal: Journal) -> None:
-    """Bring back the newest state that is whole, and cut the tables back to it."""
-    for path in (run.checkpoint / NEWEST, run.checkpoint / PREVIOUS):
-        if not path.exists():
-            continue
-        try:
-            saved = read_state(path)
-            if (table := unfit_table(run, saved.notes["tables"])) is not None:
-                raise StateError(f"{table} is not as it was when {path.name} was saved")
-            restore_state(state, saved)
-        except StateError as error:
-            journal.note(f"{error}; trying the state before it")
-            continue
-        rewind_tables(run, saved.notes["tables"])
-        journal.recall(saved.notes)
-        journal.note_environment()
-        return
-    if run.checkpoint.exists():
-        journal.note(f"no whole state in {run.checkpoint}; starting again from step 0")
-    rewind_tables(run, {})
 
 
 def _facts(

@@ -18,6 +18,7 @@ from nnexp.nearest import nearest, nearest_keys
 
 # Everything by which Hydra says that the user's words or files cannot be composed.
 COMPLAINTS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError)
+TECHNICAL = ("full_key:", "object_type=", "reference_type=")  # lines that OmegaConf adds
 LONGEST = 200  # characters of a foreign message that still read as one line
 
 
@@ -63,7 +64,7 @@ def _written(key: str, value: str, choices: Choices) -> str:
     options = choices.groups.get(key)
     if options and value and "," not in value:
         value = value if value in options else nearest(value, options) or value
-    return f"{key}={value or 'VALUE'}"
+    return f"{key}={value}" if value else key  # no value: the key stands in a file
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -122,6 +123,10 @@ def _quoted(value: str) -> str:
 
 def _first_lines(error: BaseException) -> ConfigError:
     """Return the first two lines of a foreign message: better than all of it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    first, second = ([*lines, "", ""])[:2]
-    return ConfigError((first or type(error).__name__)[:LONGEST], second[:LONGEST])
+    lines = [line.strip() for line in str(error).splitlines()]
+    lines = [line for line in lines if line and not line.startswith(TECHNICAL)]
+    first, second = ([*lines, *[""] * 2])[:2]
+    return ConfigError(
+        (first or type(error).__name__)[:LONGEST],
+        second[:LONGEST] or "nnexp configs lists what there is",
+    )

@@ -118,16 +118,6 @@ def check_overrides(words: Sequence[str], choices: Choices, *, sweep: bool) -> l
     return overrides
 
 
-def each_value(overrides: Sequence[Override], choices: Choices) -> Iterator[list[str]]:
-    """Yield few override lists, in which every value of a sweep stands at least once."""
-    values = [texts for one in overrides if (texts := list(_texts(one, choices)))]
-    first = [texts[0] for texts in values]
-    yield first
-    for index, texts in enumerate(values):
-        for text in texts[1:]:
-            yield [*first[:index], text, *first[index + 1 :]]
-
-
 def every_combination(overrides: Sequence[Override], choices: Choices) -> list[list[str]]:
     """Return one override list a job, in the order in which Hydra's basic sweeper runs them."""
     jobs: list[list[str]] = [[]]
@@ -157,9 +147,11 @@ def _check_form(word: str, rest: Sequence[str]) -> None:
     key, has_value, value = word.partition("=")
     behind = "".join(rest[:2]) if rest[:1] == ["="] else "".join(rest[:1])
     behind = "" if "=" in behind[1:] or behind.startswith("-") else behind
+    if not word.isprintable():
+        raise ConfigError(f"cannot read {word!r}", "it has a character that is not text")
     if not key:
         raise ConfigError(f"{word!r} names no setting", "settings are written KEY=VALUE")
-    if has_value and value.strip() in ("", "???"):
+    if has_value and (not value.strip() or "???" in value):
         raise ConfigError(
             f"{word!r} has no value", f"settings are written {key}={behind or 'VALUE'}"
         )
@@ -188,9 +180,10 @@ def _parse(word: str) -> Override:
         return OverridesParser.create().parse_override(word)
     except HydraException as error:
         key, _, value = word.partition("=")
-        raise ConfigError(
-            f"cannot read {word!r}", f"quote the value: '{key}=\"{value}\"'"
-        ) from error
+        quoted = f'"{value}"'
+        if value.startswith("[") and value.endswith("]"):
+            quoted = "[" + ",".join(f'"{one.strip()}"' for one in value[1:-1].split(",")) + "]"
+        raise ConfigError(f"cannot read {word!r}", f"quote the value: '{key}={quoted}'") from error
 
 
 def _check_known(override: Override, word: str, choices: Choices) -> None:

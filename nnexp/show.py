@@ -38,13 +38,10 @@ class Sketch:
 def sketch_model(config: ExperimentConfig) -> Sketch:
     """Return the blocks and norm sites of the model that `config` describes.
 
-    Nothing is allocated: the model is built on the meta device.
-
     Raises:
         ConfigError: A norm cannot work at one of the sites.
     """
-    with torch.device("meta"):
-        model = build_model(config.model, CLASSES[config.data.name], make_norms(config.norm))
+    model = build_model(config.model, CLASSES[config.data.name], make_norms(config.norm))
     sites = find_sites(model, config.batch_size, IMAGE_SIZE)
     return Sketch(
         blocks=_blocks(model),
@@ -93,7 +90,8 @@ def policies(config: ExperimentConfig) -> list[str]:
         "never": "no convolution before a norm has a bias",
     }
     init = {
-        "he": "normal with variance 2 / fan_out, classifier 0.01, biases 0, γ 1, β 0",
+        "he": "normal; variance 2 / fan_out (convolutions), 2 / fan_in (hidden linear layers), "
+        "std 0.01 (classifier); biases 0, γ 1, β 0",
         "torch": "PyTorch's own",
     }
     decayed = "γ, β and biases too" if config.optimizer.decay_norm_and_bias else "weights only"
@@ -119,7 +117,7 @@ def _blocks(model: nn.Module) -> list[Block]:
     was_training = model.training
     model.eval()  # a batch of one is enough here
     with torch.no_grad():
-        model(torch.empty((1, 3, IMAGE_SIZE, IMAGE_SIZE), device="meta"))
+        model(torch.zeros((1, 3, IMAGE_SIZE, IMAGE_SIZE)))
     model.train(was_training)
     for handle in handles:
         handle.remove()

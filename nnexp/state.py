@@ -90,6 +90,10 @@ def keep_weights(state: TrainState, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     with replacing(folder / WEIGHTS) as scratch:
         _write(state.model.state_dict(), scratch, {})
+
+
+def drop_states(folder: Path) -> None:
+    """Remove the saved states of a run that will not go on."""
     for name in (NEWEST, PREVIOUS):
         (folder / name).unlink(missing_ok=True)
     _sweep(folder)

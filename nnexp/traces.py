@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BARS = "▁▂▃▄▅▆▇█"
+WIDTH = 32  # bars in a sparkline
 SETTLED = 0.05  # share of the whole movement within which a statistic counts as settled
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -35,6 +36,16 @@ class Course:
         room = SETTLED * float(np.ptp(self.values))
         outside = np.flatnonzero(np.abs(self.values - self.values[-1]) > room)
         return int(self.steps[0 if len(outside) == 0 else outside[-1] + 1])
+
+    @property
+    def sparkline(self) -> str:
+        """The course as a row of bars from its lowest to its highest, even in log step."""
+        moments = np.log1p(self.steps)
+        at = np.linspace(moments[0], moments[-1], WIDTH)
+        values = np.interp(at, moments, self.values)
+        span = float(np.ptp(values)) or 1.0
+        levels = ((values - values.min()) / span * (len(BARS) - 1)).round().astype(int)
+        return "".join(BARS[level] for level in levels)
 
 
 def load_traces(run: RunDir) -> pd.DataFrame:
@@ -75,16 +86,6 @@ def _course(traces: pd.DataFrame, layer: str, quantity: str) -> Course:
     )
 
 
-def sparkline(course: Course, width: int = 32) -> str:
-    """Return the course as a row of bars, evenly spaced in log step, from its lowest to highest."""
-    moments = np.log1p(course.steps)
-    at = np.linspace(moments[0], moments[-1], width)
-    values = np.interp(at, moments, course.values)
-    span = float(np.ptp(values)) or 1.0
-    levels = ((values - values.min()) / span * (len(BARS) - 1)).round().astype(int)
-    return "".join(BARS[level] for level in levels)
-
-
 def draw_traces(runs: Sequence[RunDir], layer: str | None = None) -> "Figure":
     """Return a figure: a row of panels per run, mean left and variance right, a line per layer."""
     from matplotlib.figure import Figure
@@ -106,6 +107,7 @@ def draw_traces(runs: Sequence[RunDir], layer: str | None = None) -> "Figure":
 
 def _draw_panel(axes: "Axes", lines: Sequence[Course]) -> None:
     from matplotlib import colormaps
+    from matplotlib.ticker import StrMethodFormatter
 
     shades = colormaps["viridis"](np.linspace(0.0, 0.9, max(1, len(lines))))
     for line, shade in zip(lines, shades, strict=True):
@@ -116,9 +118,12 @@ def _draw_panel(axes: "Axes", lines: Sequence[Course]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     quantity = lines[0].quantity if lines else ""
     axes.set_ylabel(f"{quantity.replace('_', ' ')}, averaged over channels", fontsize=8)
-    axes.tick_params(labelsize=8)
     if quantity.endswith("var") and all((line.values > 0).all() for line in lines):
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.tick_params(which="both", labelsize=8)
 
 
 def save_figure(figure: "Figure", path: Path) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 from nnexp.checks import names_in
 from nnexp.config import ConfigError, ModelConfig, NormConfig
 from nnexp.models import MODELS, build_model
+from nnexp.models.efficientnet_lite0 import MBConv
 from nnexp.models.init import initialize
 from nnexp.models.parts import StochasticDepth
 from nnexp.norms import NORMS, make_norms, norm_layers
@@ -79,7 +80,7 @@ def test_every_model_of_the_table_has_its_yaml_and_every_yaml_its_model():
 
 
 @pytest.mark.parametrize(("model", "norm"), WORKING)
-def test_every_model_learns_with_every_norm(model, norm):
+def test_every_model_takes_a_step_with_every_norm(model, norm):
     network = narrow(model, norm)
     logits = network(torch.randn(3, 3, 32, 32))
     assert logits.shape == (3, 10)
@@ -123,6 +124,25 @@ def test_classes_change_the_classifier_alone():
     assert count(hundred) - count(ten) == 90 * (256 + 1)
 
 
+@pytest.mark.parametrize(
+    ("model", "layers"),
+    [
+        ("simple_cnn", "conv norm relu pool flatten dropout linear"),
+        ("simple_mlp", "flatten linear unflatten norm relu flatten dropout linear"),
+        ("baseline", "conv norm relu pool " * 3 + "flatten linear relu dropout linear"),
+        (
+            "alexnet",
+            "conv norm relu pool conv norm relu pool conv norm relu conv norm relu conv norm relu "
+            "pool flatten linear relu dropout linear relu dropout linear",
+        ),
+    ],
+)
+def test_a_plain_network_is_this_chain_of_layers(model, layers):
+    names = {"Conv2d": "conv", "BatchNorm2d": "norm", "MaxPool2d": "pool"}
+    leaves = [type(m).__name__ for m in build(model).modules() if not list(m.children())]
+    assert [names.get(leaf, leaf.lower()) for leaf in leaves] == layers.split()
+
+
 def test_vgg16_has_the_convolutions_of_torchvision():
     layers = torchvision.models.vgg.make_layers(torchvision.models.vgg.cfgs["D"], batch_norm=True)
     theirs = nn.Sequential(*layers, nn.Flatten(), nn.Linear(512, 10))
@@ -144,6 +164,20 @@ def test_resnet18_is_torchvisions_after_its_stem():
             assert count(getattr(ours, f"stage{stage}_block{index}")) == count(block)
     share_state(ours, theirs)
     assert_same_function(ours, theirs, torch.randn(4, 3, 16, 16))
+
+
+@pytest.mark.parametrize(
+    ("num_in", "num_out", "stride", "expansion"), [(24, 24, 1, 6), (24, 40, 2, 6), (32, 16, 1, 1)]
+)
+def test_efficientnets_block_is_torchvisions_inverted_residual(num_in, num_out, stride, expansion):
+    layers = make_norms(NormConfig(name="batch")).for_block("block")
+    ours = MBConv(layers, num_in, num_out, (expansion, 3, stride), drop_chance=0.0)
+    theirs = torchvision.models.mobilenetv2.InvertedResidual(num_in, num_out, stride, expansion)
+    share_state(ours, theirs)
+    with torch.no_grad():
+        for norm in (ours.depthwise.norm, theirs.conv[-3][1]):
+            norm.weight *= 5  # so that values pass 6
+    assert_same_function(ours, theirs, torch.randn(4, num_in, 8, 8))
 
 
 def test_alexnet_has_the_widths_of_torchvision_and_its_last_three_convolutions():
@@ -232,6 +266,13 @@ def test_a_seed_gives_every_norm_the_same_initial_weights(model, scheme):
     assert not any(torch.equal(other[name], expected[name]) for name in expected)
 
 
+@pytest.mark.parametrize("scheme", ["he", "torch"])
+def test_layers_of_the_same_shape_have_different_weights(scheme):
+    network = build("vgg16", model={"width": 0.125})
+    initialize(network, scheme, seed=0)
+    assert not torch.equal(network.conv5_1.conv.weight, network.conv5_2.conv.weight)
+
+
 def test_weights_are_drawn_without_touching_the_global_generator():
     network, before = build("baseline"), torch.get_rng_state()
     for scheme in ("he", "torch"):
@@ -315,11 +356,20 @@ def test_stochastic_depth_drops_whole_images_and_keeps_the_expectation():
     assert not StochasticDepth(1.0)(x).any()
 
 
-def test_a_dropped_branch_leaves_the_input_of_the_block():
-    network = build("convnext_tiny", "layer", model={"stochastic_depth": 1.0})
-    x = torch.randn(2, 768, 2, 2)
-    assert torch.equal(network.stage4_block3(x), x)
-    assert not torch.equal(network.eval().stage4_block3(x), x)
+@pytest.mark.parametrize(
+    ("model", "block", "shape"),
+    [
+        ("resnet18", "stage4_block2", (512, 4, 4)),
+        ("efficientnet_lite0", "stage6_block4", (192, 2, 2)),
+        ("convnext_tiny", "stage4_block3", (768, 2, 2)),
+    ],
+)
+def test_a_dropped_branch_leaves_the_input_of_the_block(model, block, shape):
+    residual = build(model).get_submodule(block)
+    residual.drop = StochasticDepth(1.0)
+    x = torch.rand(2, *shape)
+    assert torch.equal(residual(x), x)
+    assert not torch.equal(residual.eval()(x), x)
 
 
 def test_stochastic_depth_is_refused_where_it_would_do_nothing():

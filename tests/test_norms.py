@@ -8,6 +8,7 @@ from nnexp.checks import names_in
 from nnexp.config import ConfigError, NormConfig
 from nnexp.norms import NORMS, NoNorm, keep_norms_in_fp32, make_norms
 from nnexp.norms.groups import groups_by_rule
+from nnexp.norms.reference import ReferenceNorm
 
 NORMALIZING = [name for name in NORMS if name != "none"]
 N, C, H, W = 4, 8, 6, 5
@@ -174,6 +175,7 @@ def test_the_reference_layer_is_built_from_the_same_settings(norm):
     for _ in range(2):
         x = images()
         torch.testing.assert_close(reference(x), fast(x))
+    assert isinstance(reference, ReferenceNorm) == (norm != "none")
     assert reference.spec.norm == fast.spec.norm == norm
     fast.eval(), reference.eval()
     torch.testing.assert_close(reference(x), fast(x))

@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 
 import nnexp.experiment as experiment_module
+import nnexp.resume as resume_module
 import nnexp.state as state_module
 from nnexp.config import ExperimentConfig, NormConfig, OptimizerConfig, TraceConfig, run_id
 from nnexp.experiment import run_experiment
 from nnexp.reporter import Progress, Silent
 from nnexp.rundir import RunDir, read_status
-from nnexp.state import NEWEST, PREVIOUS
+from nnexp.state import NEWEST, PREVIOUS, WEIGHTS
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["nnexp.experiment"])
+SERVER.set_forkserver_preload(["nnexp.experiment", "torch._dynamo"])  # the optimizer imports it
 
 
 class KilledAtStep(Silent):
@@ -64,6 +65,8 @@ def run_until(config: ExperimentConfig, moment: str, at: int) -> None:
         _break(state_module, "sync_folder", at, lambda *args: None)
     elif moment == "killed between rows and state":
         _break(experiment_module, "save_state", at, lambda *args: None)
+    elif moment.startswith("killed at the end, in "):
+        _break(experiment_module, moment.rpartition(" ")[2], at, lambda *args: None)
     elif moment == "restores all but the momentum":
         _forget_momentum()
     outcome = run_experiment(config, reporter)
@@ -90,13 +93,13 @@ def _write_half(tensors, path, metadata) -> None:
 
 
 def _forget_momentum() -> None:
-    real = experiment_module.restore_state
+    real = resume_module.restore_state
 
     def restore(state, saved):
         real(state, saved)
         state.optimizer.state.clear()
 
-    experiment_module.restore_state = restore
+    resume_module.restore_state = restore
 
 
 def start(config: ExperimentConfig, moment: str = "", at: int = 0):
@@ -143,15 +146,19 @@ def straight(tmp_path_factory):
         ("killed after step", 24),
         ("killed in the middle of saving", 1),
         ("killed in the middle of saving", 2),
-        ("killed before the saved state takes its place", 3),
+        ("killed before the saved state takes its place", 2),
         ("killed between rows and state", 1),
         ("killed between rows and state", 3),
+        ("killed at the end, in keep_weights", 1),
+        ("killed at the end, in write_json", 1),
+        ("killed at the end, in write_results_view", 1),
     ],
 )
 def test_killed_run_ends_with_the_bytes_of_an_uninterrupted_one(tiny, straight, moment, at):
     assert run_in_child(tiny, moment, at) == -signal.SIGKILL
     assert run_in_child(tiny) == 0
     assert bytes_of(tiny) == straight(tiny)
+    assert [path.name for path in Path(tiny.runs_dir).glob("*/checkpoint/*")] == [WEIGHTS]
 
 
 def test_run_killed_at_every_turn_still_ends_with_the_same_bytes(tiny, straight):

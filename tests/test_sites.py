@@ -92,7 +92,9 @@ def test_a_norm_of_one_block_is_refused_by_the_setting_that_chose_it():
 def test_group_norm_with_one_channel_per_group_on_a_single_position_is_refused():
     refusal = refusal_of(build("simple_mlp", "group", channels_per_group=1))
     assert refusal.problem == "norm=group cannot work at hidden.norm, a 256×1×1 map"
-    assert "norm.channels_per_group of 2 or more" in refusal.remedy
+    assert refusal.remedy.endswith(
+        "use norm.channels_per_group of 2 or more, norm=batch, layer or layer_chw, or another model"
+    )
     find_sites(build("simple_mlp", "group", channels_per_group=2), batch_size=8)
     find_sites(build("simple_cnn", "group", channels_per_group=1), batch_size=8)
 

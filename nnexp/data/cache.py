@@ -3,8 +3,8 @@
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -105,7 +105,7 @@ def cached(folder: Path, decode: Callable[[], Source], progress: Progress) -> So
         return _build(folder, decode())
     except OSError as error:
         raise ConfigError(
-            f"the decoded images cannot be written to {folder}: {error}",
+            f"the decoded images cannot be put into {folder}: {error}",
             "make room there, or choose another folder with data.cache_dir=FOLDER",
         ) from error
 
@@ -116,7 +116,9 @@ def scratch_folder(home: Path) -> Path:
     for stale in home.glob(".building-*"):
         if time.time() - stale.stat().st_mtime > DAY:
             shutil.rmtree(stale, ignore_errors=True)
-    return Path(tempfile.mkdtemp(dir=home, prefix=".building-"))
+    scratch = home / f".building-{secrets.token_hex(8)}"
+    scratch.mkdir()  # not mkdtemp: what is renamed into place is for everyone to read
+    return scratch
 
 
 def _open(folder: Path, place: Path | None = None) -> Source:

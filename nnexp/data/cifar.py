@@ -4,6 +4,7 @@ import http.client
 import shutil
 import urllib.request
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,69 +59,73 @@ def _unpacked_root(name: str, dataset: Any, root: Path, scratch: Path, progress:
     The archive is fetched into `root` if it is not there, and unpacked aside, so that `root` may
     be read-only and two processes do not write over each other.
     """
-    from torchvision.datasets.utils import check_integrity
+    from torchvision.datasets.utils import check_integrity, extract_archive
 
     if (root / dataset.base_folder).is_dir():
         return root
     archive = (root / dataset.filename).absolute()
     if not archive.exists():
-        _download(name, dataset, archive, scratch, progress)
+        _download(name, dataset, archive, progress)
     progress("verifying the archive", 0, 0)
     if not check_integrity(archive, dataset.tgz_md5):
         raise ConfigError(
-            f"{archive} is not the official {name} archive: its md5 is not {dataset.tgz_md5}",
+            f"{archive} is not the official {name} archive: its md5 is another",
             _ways_on(dataset, archive),
         )
-    (scratch / dataset.filename).symlink_to(archive)
+    extract_archive(archive, scratch)
     return scratch
 
 
-def _download(name: str, dataset: Any, archive: Path, scratch: Path, progress: Progress) -> None:
+def _download(name: str, dataset: Any, archive: Path, progress: Progress) -> None:
     """Fetch the archive, and put it in place only when it is whole and right."""
     from torchvision.datasets.utils import check_integrity
 
-    part = scratch / "download"
+    scratch = scratch_folder(archive.parent)
+    part = scratch / dataset.filename
     try:
-        request = urllib.request.Request(dataset.url, headers={"User-Agent": "nnexp"})
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer, part.open("wb") as file:
-            total = int(answer.headers.get("Content-Length") or 0)
-            while piece := answer.read(PIECE):
-                file.write(piece)
-                progress(f"downloading {name}", file.tell(), total)
+        _fetch(dataset.url, part, lambda done, of: progress(f"downloading {name}", done, of))
+        if not check_integrity(part, dataset.tgz_md5):
+            raise OSError("what came has another md5")
+        part.rename(archive)
     except (OSError, http.client.HTTPException) as error:
         raise ConfigError(
-            f"{name} cannot be had: not cached in {scratch.parent}, no archive at {archive},"
-            f" and its download failed ({error})",
+            f"{name} cannot be had: no archive in {archive.parent}, and its download failed"
+            f" ({getattr(error, 'reason', error)})",
             _ways_on(dataset, archive),
         ) from error
-    if not check_integrity(part, dataset.tgz_md5):
-        raise ConfigError(
-            f"{name} cannot be had: what was downloaded does not have the md5 of its archive",
-            _ways_on(dataset, archive),
-        )
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(part, archive)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _fetch(url: str, path: Path, report: Callable[[int, int], None]) -> None:
+    request = urllib.request.Request(url, headers={"User-Agent": "nnexp"})
+    opener = urllib.request.build_opener()  # reads the proxy settings of this moment
+    with opener.open(request, timeout=TIMEOUT) as answer, path.open("wb") as file:
+        total = int(answer.headers.get("Content-Length") or 0)
+        while piece := answer.read(PIECE):
+            file.write(piece)
+            report(file.tell(), total)
 
 
 def _ways_on(dataset: Any, archive: Path) -> str:
     return (
         f"put the archive at {archive} (md5 {dataset.tgz_md5}),"
-        " or data=folder data.root=FOLDER, or data=synthetic"
+        " or use data=folder data.root=FOLDER, or data=synthetic"
     )
 
 
 def _decode(dataset: Any, root: Path) -> Source:
     """Return both halves; torchvision checks the md5 of every file before it unpickles it."""
     with warnings.catch_warnings():
-        # The official pickles say align=0 where NumPy ≥ 2.4 wants align=False.
+        # The official pickles say align=0 where NumPy 2.4 wants False (pytorch/vision#9340).
         warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
         try:
-            train = dataset(root, train=True, download=True)
-            test = dataset(root, train=False, download=False)
+            train = dataset(root, train=True)
+            test = dataset(root, train=False)
         except RuntimeError as error:
             raise ConfigError(
                 f"{root / dataset.base_folder} is incomplete or altered",
-                "remove that folder: its archive is unpacked, or fetched, again",
+                "remove that folder, and the archive is unpacked, or fetched, again",
             ) from error
     halves = _pile(train), _pile(test)
     classes = tuple(train.classes)

@@ -76,8 +76,6 @@ def decode_picture(path: str | Path) -> np.ndarray:
 
 
 def _rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode == "RGB" and "transparency" not in picture.info:
-        return picture
     if picture.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
         grey = np.asarray(picture).astype(np.int64).clip(0, 65535) >> 8
         return Image.fromarray(grey.astype(np.uint8)).convert("RGB")

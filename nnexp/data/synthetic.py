@@ -21,16 +21,20 @@ CHUNK = 256  # images drawn at a time: their pixels stay in the processor's cach
 FINGERPRINTED = 100  # images of each half under the fingerprint: all would be drawn only for it
 DRAWN_EACH_TIME = 10_000  # up to so many images, drawing is over in about a second
 
-SPECKS = 3
+SPECKS = 2
 GRID = 5  # shading: values at 5×5 points, joined linearly
-UNIFORMS = 64  # words for the figures of an image; then its shading, then its noise
+UNIFORMS = 32  # words for the figures of an image; then its shading, then its noise
 SHADING = 3 * GRID * GRID
 NOISE_WORDS = 3 * SIDE * SIDE // 8
+TURNS = 64  # an eighth of a turn either way, in steps
 # Rounded so that a last-digit difference between two cosines cannot show.
-TURNS = np.array(
+DIRECTIONS = np.array(
     [
-        [round(part(2 * math.pi * k / 256) * 2**14) / 2**14 for part in (math.cos, math.sin)]
-        for k in range(256)
+        [
+            round(part((step + 0.5 - TURNS / 2) / TURNS * math.pi / 2) * 2**14) / 2**14
+            for part in (math.cos, math.sin)
+        ]
+        for step in range(TURNS)
     ],
     dtype=np.float32,
 )
@@ -70,19 +74,19 @@ def load_synthetic(config: DataConfig, progress: Progress) -> Source:
 
 
 def _source(progress: Progress) -> Source:
-    labels = {
-        half: np.arange(count, dtype=np.int64) % len(CLASSES) for half, count in COUNTS.items()
-    }
-    heads = (Pile(DrawnImages(half), labels[half]) for half in COUNTS)
-    train, test = (Pile(DrawnImages(half, progress), labels[half]) for half in COUNTS)
     return Source(
         classes=CLASSES,
-        train=train,
-        test=test,
-        fingerprint=fingerprint(CLASSES, next(heads), next(heads), FINGERPRINTED),
+        train=_pile("train", progress),
+        test=_pile("test", progress),
+        fingerprint=fingerprint(CLASSES, _pile("train"), _pile("test"), FINGERPRINTED),
         fingerprinted=FINGERPRINTED,
         place="drawn when asked for",
     )
+
+
+def _pile(half: str, progress: Progress = silent) -> Pile:
+    labels = np.arange(COUNTS[half], dtype=np.int64) % len(CLASSES)
+    return Pile(DrawnImages(half, progress), labels)
 
 
 def _draw(stream: int, indices: np.ndarray) -> np.ndarray:
@@ -98,29 +102,27 @@ def _draw(stream: int, indices: np.ndarray) -> np.ndarray:
     noise = words[:, UNIFORMS + SHADING :].astype("<u8").view(np.uint8)
     noise = noise.reshape(-1, 3, SIDE, SIDE).astype(np.float32) / 127.5 - 1
 
-    bright, ground, specks = _colours(figures)
+    inked, ground, specks = _colours(figures)
     images = np.empty_like(noise)
     images[:] = ground
     for k in range(SPECKS):
-        cover = _speck(figures[:, 32 + 4 * k : 36 + 4 * k])[:, None]
+        cover = _speck(figures[:, 21 + 3 * k : 24 + 3 * k])[:, None]
         images += cover * (specks[:, k] - images)
-    images += _shapes(figures, indices % len(CLASSES))[:, None] * (bright - images)
-    images += _shade(shading) * _between(figures[:, 12], 5, 45)
-    images += noise * _between(figures[:, 13], 10, 50)
+    images += _shapes(figures, indices % len(CLASSES))[:, None] * (inked - images)
+    images += _shade(shading) * _between(figures[:, 12], 4, 28)
+    images += noise * _between(figures[:, 13], 5, 25)
     return (images + 0.5).clip(0, 255).astype(np.uint8)
 
 
 def _colours(figures: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return colours of shape and ground (n, 3, 1, 1) and of the specks (n, SPECKS, 3, 1, 1).
 
-    Shape and ground lie on opposite sides of a random middle, and which side is which is random
-    in each channel: neither colour, nor their mean, nor the brighter one tells the class.
+    Shape and ground lie on opposite sides of a random colour; a coin says which is the brighter.
     """
     middle = 70 + 115 * figures[:, 0:3]
-    strength = 20 + 60 * figures[:, 3:4]
-    sides = 2 * figures[:, 4:7] - 1
-    sides = np.sign(sides) * (0.3 + 0.7 * np.abs(sides))
-    half = (strength * sides)[:, :, None, None]
+    strength = 30 + 45 * figures[:, 3:4]
+    side = np.where(figures[:, 20:21] < 0.5, np.float32(-1), np.float32(1))
+    half = (strength * side * (0.3 + 0.7 * figures[:, 4:7]))[:, :, None, None]
     middle = middle[:, :, None, None]
     speck_colours = 255 * figures[:, 14 : 14 + 3 * SPECKS].reshape(-1, SPECKS, 3, 1, 1)
     return middle + half, middle - half, speck_colours
@@ -132,11 +134,11 @@ def _shapes(figures: np.ndarray, labels: np.ndarray) -> np.ndarray:
     for label, shape in enumerate(SHAPES.values()):
         which = np.flatnonzero(labels == label)
         mine = figures[which]
-        size = np.sqrt((60 + 130 * mine[:, 7]) / np.float32(shape.area))
+        size = np.sqrt((90 + 140 * mine[:, 7]) / np.float32(shape.area))
         stretch = 1 + 0.2 * mine[:, 8]
         room = (SIDE / 2 - size * stretch * np.float32(shape.reach)).clip(min=0)
         x, y = _centred(mine[:, 9], mine[:, 10], room)
-        cosine, sine = TURNS[(mine[:, 11] * 256).astype(np.int64)].T[:, :, None, None]
+        cosine, sine = DIRECTIONS[(mine[:, 11] * TURNS).astype(np.int64)].T[:, :, None, None]
         scale = (1 / size)[:, None, None]
         along = (x * cosine + y * sine) * (scale / stretch[:, None, None])
         across = (y * cosine - x * sine) * (scale * stretch[:, None, None])

@@ -50,11 +50,12 @@ class _Moment:
 
 
 def trace_steps(total_steps: int, points: int) -> frozenset[int]:
-    """Return at most `points` steps from 0 to `total_steps`, even in log after step 0."""
-    if points == 0:
-        return frozenset()
-    if points == 1:
-        return frozenset({total_steps})
+    """Return at most `points` steps from 0 to `total_steps`, even in log after step 0.
+
+    One point is the last step, two are the first and the last.
+    """
+    if points < 3:
+        return frozenset((total_steps, 0)[:points])
     spaced = np.geomspace(1, total_steps, points - 1)
     return frozenset({0, total_steps, *(round(step) for step in spaced.tolist())})
 

@@ -1,0 +1,122 @@
+"""What the commands print that look at something and train nothing."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from nnexp.config import ExperimentConfig
+from nnexp.rundir import RunDir
+
+if TYPE_CHECKING:
+    from nnexp.bench import BenchSettings
+
+PIPED_WIDTH = 250  # no line of a table is folded where another program reads it
+
+
+def show_page(config: ExperimentConfig) -> None:
+    """Print a model before training: blocks, parameters, norm sites, what is the same for all."""
+    from nnexp.show import block_table, policies, site_table, sketch_model
+    from nnexp.terminal import describe_norm
+
+    sketch = sketch_model(config)
+    console = _console()
+    console.print(f"[bold]{config.model.name}[/] · norm [bold]{escape(describe_norm(config))}[/]")
+    console.print(
+        f"{sketch.parameters:,} parameters, {sketch.norm_parameters:,} of them in norms · "
+        f"batch size {config.batch_size}\n"
+    )
+    _print_table(console, block_table(sketch))
+    _print_table(console, site_table(sketch))
+    for line in policies(config):
+        console.print(escape(line))
+
+
+def data_page(config: ExperimentConfig) -> None:
+    """Fetch, verify and describe the images that the settings name."""
+    from nnexp.data import describe
+    from nnexp.terminal import TerminalReporter
+
+    reporter = TerminalReporter()
+    try:
+        facts = describe(config.data, reporter.loading)
+    finally:
+        reporter.close()
+    console = _console()
+    console.print(f"[bold]{facts['name']}[/] · {len(facts['classes'])} classes")
+    table = Table("split", pad_edge=False)
+    for heading in ("images", *facts["classes"]):
+        table.add_column(heading, justify="right")
+    for split, counts in facts["per_class"].items():
+        table.add_row(split, f"{facts['images'][split]:,}", *(f"{n:,}" for n in counts.values()))
+    _print_table(console, table)
+    for name in ("mean", "std"):
+        console.print(f"{name:<12} " + " ".join(f"{value:.4f}" for value in facts[name]))
+    state = "as when decoded" if facts["intact"] else "[bold red]changed since decoded[/]"
+    console.print(f"{'sha256':<12} {facts['fingerprint'][:16]}… · {state}")
+    console.print(f"{'place':<12} {escape(str(facts['place']))}")
+
+
+def traces_page(
+    folders: Sequence[Path], output: Path | None, layer: str | None, as_csv: bool
+) -> None:
+    """Draw the running statistics of runs: a picture here, and a figure in a file."""
+    from nnexp.traces import courses, draw_traces, load_traces, save_figure
+
+    runs = [RunDir(folder) for folder in folders]
+    if as_csv:
+        for position, run in enumerate(runs):
+            traces = load_traces(run)
+            courses(traces, layer)  # refuses a layer that is not there
+            if layer is not None:
+                traces = traces[traces["layer"] == layer]
+            traces.insert(0, "run_id", run.path.name)
+            traces.to_csv(sys.stdout, index=False, header=position == 0)
+        return
+    console = _console()
+    for run in runs:
+        table = Table("layer", "statistic", "step 0 → last, in log", pad_edge=False)
+        for heading in ("first", "last", "settled at step"):
+            table.add_column(heading, justify="right")
+        for course in courses(load_traces(run), layer):
+            first, last = course.values[0], course.values[-1]
+            figures = (f"{first:.4g}", f"{last:.4g}", f"{course.settled_at:,}")
+            table.add_row(course.layer, course.quantity, course.sparkline, *figures)
+        console.print(f"[bold]{escape(run.path.name)}[/] · averaged over each layer's channels")
+        _print_table(console, table)
+    path = output or folders[0] / "traces.png"
+    save_figure(draw_traces(runs, layer), path)
+    console.print(f"figure: {escape(str(path))}")
+
+
+def bench_page(configs: Sequence[ExperimentConfig], settings: "BenchSettings") -> None:
+    """Measure nnexp's speed beside the bare step and the textbook loop, cell by cell."""
+    from nnexp.bench import bench_in_own_process, bench_table
+
+    console, messages = _console(), Console(stderr=True, highlight=False)
+    rows = []
+    for config in configs:
+        cell = f"{config.model.name}, {config.norm.name}, batch size {config.batch_size}"
+        messages.print(f"measuring {cell} …")
+        rows.append(bench_in_own_process(config, settings))
+    _print_table(console, bench_table(rows))
+    console.print(
+        f"ratios of throughput, medians of {settings.rounds} rounds of {settings.steps} steps; "
+        "the contenders take turns"
+    )
+
+
+def _console() -> Console:
+    console = Console(highlight=False, soft_wrap=False)
+    return console if console.is_terminal else Console(highlight=False, width=PIPED_WIDTH)
+
+
+def _print_table(console: Console, table: Table) -> None:
+    if not console.is_terminal:
+        table.box = None
+    console.print(table)
+    console.print()

@@ -1,0 +1,88 @@
+"""Where an earlier try at a run stopped: its folder checked, its newest whole state taken up."""
+
+from typing import Any
+
+from nnexp.config import ConfigError, ExperimentConfig, from_yaml, run_id, to_yaml
+from nnexp.journal import Journal
+from nnexp.rundir import (
+    RunDir,
+    RunError,
+    read_json,
+    replacing,
+    rewind_tables,
+    unfit_table,
+    write_json,
+    write_status,
+)
+from nnexp.state import NEWEST, PREVIOUS, StateError, TrainState, read_state, restore_state
+
+
+def check_config(run: RunDir, config: ExperimentConfig) -> None:
+    """Refuse a folder that was made with other settings under the same name.
+
+    Raises:
+        RunError: With the way on.
+    """
+    if not run.config.exists():
+        return
+    try:
+        same = run_id(from_yaml(run.config.read_text("utf-8"))) == run.path.name
+    except ConfigError:
+        same = False
+    if not same:
+        raise RunError(
+            f"{run.config} is not the config of {run.path.name}: it was edited or is damaged; "
+            "move the folder away and give the same command again"
+        )
+
+
+def check_images(run: RunDir, fingerprint: str) -> None:
+    """Refuse a folder whose run saw other images.
+
+    Raises:
+        RunError: With the way on.
+    """
+    known = read_json(run.environment).get("images_sha256")
+    if known not in (None, fingerprint):
+        raise RunError(
+            f"{run.path} was trained on other images (sha256 {known[:12]}… then, "
+            f"{fingerprint[:12]}… now); use another runs_dir for these"
+        )
+
+
+def open_folder(
+    run: RunDir, config: ExperimentConfig, fingerprint: str, environment: dict[str, Any]
+) -> None:
+    """Write what is known before the first step; a later try is added to the first one's record."""
+    known = read_json(run.environment)
+    if known:
+        known.setdefault("resumed", []).append(environment)
+        write_json(run.environment, known)
+    else:
+        write_json(run.environment, {**environment, "images_sha256": fingerprint})
+    if not run.config.exists():
+        with replacing(run.config) as scratch:
+            scratch.write_text(to_yaml(config), "utf-8")
+    write_status(run, "running")
+
+
+def resume(run: RunDir, state: TrainState, journal: Journal) -> None:
+    """Bring back the newest state that is whole, and cut the tables back to it."""
+    for path in (run.checkpoint / NEWEST, run.checkpoint / PREVIOUS):
+        if not path.exists():
+            continue
+        try:
+            saved = read_state(path)
+            if (table := unfit_table(run, saved.notes["tables"])) is not None:
+                raise StateError(f"{table} is not as it was when {path.name} was saved")
+            restore_state(state, saved)
+        except StateError as error:
+            journal.note(f"{error}; trying the state before it")
+            continue
+        rewind_tables(run, saved.notes["tables"])
+        journal.recall(saved.notes)
+        journal.note_environment()
+        return
+    if run.checkpoint.exists():
+        journal.note(f"no whole state in {run.checkpoint}; starting again from step 0")
+    rewind_tables(run, {})

@@ -1,0 +1,225 @@
+import hashlib
+import json
+import os
+import resource
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from photos import CLASSES, draw, folder_config, make_photos, refusal
+
+from nnexp.config import DataConfig
+from nnexp.data import describe, load_images
+from nnexp.data.cache import Pile, Source, cache_home, cached, fingerprint, silent
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return make_photos(tmp_path / "photos")
+
+
+@pytest.fixture
+def config(photos: Path, tmp_path: Path) -> DataConfig:
+    return folder_config(photos, tmp_path / "cache")
+
+
+def overwrite_unseen(path: Path) -> None:
+    """Put nonsense of the same size and time in a file's place."""
+    status = path.stat()
+    path.write_bytes(b"x" * status.st_size)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_a_second_run_maps_what_the_first_decoded(config: DataConfig, photos: Path) -> None:
+    first = load_images(config)
+    for path in photos.rglob("*.png"):
+        overwrite_unseen(path)  # whoever decoded again would meet nonsense
+    said: list[str] = []
+    second = load_images(config, lambda what, done, total: said.append(what))
+    assert said == []
+    assert second.train.images.equal(first.train.images)
+    assert second.fingerprint == first.fingerprint
+    assert second.place == first.place
+    source = cached(Path(second.place), pytest.fail, silent)
+    assert isinstance(source.train.images, np.ndarray)
+    assert isinstance(source.train.images.base, np.memmap)
+
+
+@pytest.mark.parametrize("change", ["touched", "added", "removed", "resized"])
+def test_a_changed_source_is_noticed(config: DataConfig, photos: Path, change: str) -> None:
+    first = load_images(config)
+    picture = photos / "train" / "ant" / "0.png"
+    if change == "touched":
+        time_ns = picture.stat().st_mtime_ns
+        draw(picture, seed=7)
+        os.utime(picture, ns=(time_ns + 1, time_ns + 1))
+    elif change == "added":
+        draw(picture.with_name("9.png"), seed=7)
+    elif change == "removed":
+        picture.unlink()
+    else:
+        status = picture.stat()
+        draw(picture, seed=7, size=(40, 40))
+        os.utime(picture, ns=(status.st_atime_ns, status.st_mtime_ns))
+    second = load_images(config)
+    assert second.fingerprint != first.fingerprint
+    assert second.place != first.place
+    assert not Path(first.place).exists()  # the outdated one makes room
+
+
+def test_a_fingerprint_tells_content_and_not_the_place(
+    config: DataConfig, photos: Path, tmp_path: Path
+) -> None:
+    first = load_images(config)
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(photos, moved, copy_function=shutil.copyfile)
+    config.root = str(moved)
+    assert load_images(config).fingerprint == first.fingerprint
+    (moved / "train" / "cat").rename(moved / "train" / "cow")
+    (moved / "test" / "cat").rename(moved / "test" / "cow")
+    assert load_images(config).fingerprint != first.fingerprint
+
+
+def test_a_fingerprint_can_be_computed_again_from_the_cache(config: DataConfig) -> None:
+    images = load_images(config)
+    folder = Path(images.place)
+    digest = hashlib.sha256(json.dumps(list(CLASSES)).encode())
+    for half in ("train", "test"):
+        digest.update(np.load(folder / f"{half}_labels.npy").tobytes())
+        digest.update(np.load(folder / f"{half}_images.npy").tobytes())
+    assert digest.hexdigest() == images.fingerprint
+
+
+def cut_in_half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def forget_a_class(path: Path) -> None:
+    meta = json.loads(path.read_text())
+    path.write_text(json.dumps({**meta, "train": meta["train"] - 1}))
+
+
+def grow_old(path: Path) -> None:
+    path.write_text(path.read_text().replace('"version": 1', '"version": 0'))
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("train_images.npy", cut_in_half),
+        ("train_images.npy", Path.unlink),
+        ("train_images.npy", lambda path: path.write_bytes(b"")),
+        ("test_labels.npy", cut_in_half),
+        ("test_images.npy", lambda path: np.save(path, np.zeros((12, 3, 32, 31), np.uint8))),
+        ("test_labels.npy", lambda path: np.save(path, np.zeros(12))),
+        ("meta.json", cut_in_half),
+        ("meta.json", Path.unlink),
+        ("meta.json", lambda path: path.write_text("[]")),
+        ("meta.json", forget_a_class),
+        ("meta.json", grow_old),
+    ],
+)
+def test_a_damaged_cache_is_named_and_made_again(
+    config: DataConfig, file: str, damage: Callable[[Path], object]
+) -> None:
+    first = load_images(config)
+    damage(Path(first.place) / file)
+    said: list[str] = []
+    second = load_images(config, lambda what, done, total: said.append(what))
+    assert said[0].startswith(f"{first.place} is damaged (")
+    assert second.train.images.equal(first.train.images)
+    load_images(config, lambda *progress: pytest.fail("the new cache was not used"))
+
+
+def test_a_build_that_was_killed_leaves_nothing_that_is_used(config: DataConfig) -> None:
+    first = load_images(config)
+    place = Path(first.place)
+    torn = place.with_name(".building-1234")  # what SIGKILL leaves: part of the files
+    place.rename(torn)
+    (torn / "meta.json").unlink()
+    second = load_images(config)
+    assert second.train.images.equal(first.train.images)
+    assert torn.exists()  # it might be another process at work
+    old = time.time() - 2 * 86400
+    os.utime(torn, (old, old))
+    shutil.rmtree(place)
+    load_images(config)
+    assert [path.name for path in place.parent.iterdir()] == [place.name]
+
+
+def tiny_source(fill: int) -> Source:
+    images = np.full((4, 3, 32, 32), fill, np.uint8)
+    pile = Pile(images, np.arange(4, dtype=np.int64) % 2)
+    return Source(
+        classes=("a", "b"), train=pile, test=pile, fingerprint=fingerprint("ab", pile, pile)
+    )
+
+
+def test_processes_that_build_at_once_do_each_other_no_harm(tmp_path: Path) -> None:
+    everyone = threading.Barrier(4)
+    sources = []
+
+    def decode() -> Source:
+        everyone.wait(10)  # nobody has put anything in place yet
+        return tiny_source(5)
+
+    def build() -> None:
+        sources.append(cached(tmp_path / "key", decode, silent))
+
+    threads = [threading.Thread(target=build) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(sources) == 4
+    assert all(np.asarray(source.train.images).min() == 5 for source in sources)
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """Let no file grow beyond `size` bytes: writing fails as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_ends_in_one_message_and_leaves_nothing(config: DataConfig) -> None:
+    with room_for(30_000):
+        error = refusal(config)
+    assert "cannot be put into" in error.problem
+    assert "data.cache_dir" in error.remedy
+    assert list(Path(str(config.cache_dir)).iterdir()) == []
+    load_images(config)
+
+
+def test_the_cache_lies_where_the_user_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    monkeypatch.setenv("NNEXP_CACHE", "/own")
+    assert cache_home(DataConfig(cache_dir="/said")) == Path("/said")
+    assert cache_home(DataConfig()) == Path("/own")
+    monkeypatch.delenv("NNEXP_CACHE")
+    assert cache_home(DataConfig()) == Path("/xdg/nnexp")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert cache_home(DataConfig()) == Path("/home/me/.cache/nnexp")
+
+
+def test_a_description_counts_every_class_and_checks_the_cache_afresh(config: DataConfig) -> None:
+    found = describe(config)
+    assert found["images"] == {"train": 18, "val": 6, "test": 12}
+    assert found["per_class"]["train"] == {"ant": 6, "bee": 6, "cat": 6}
+    assert found["intact"]
+    stored = Path(found["place"]) / "train_images.npy"
+    content = bytearray(stored.read_bytes())
+    content[-1] ^= 1
+    stored.write_bytes(content)
+    assert not describe(config)["intact"]

@@ -1,0 +1,135 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nnexp.cli import main
+
+Capsys = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def complete(capsys: Capsys, **environment: str) -> list[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        with pytest.raises(SystemExit):
+            main([])
+    out, err = capsys.readouterr()
+    assert err == ""
+    return out.split("\n")[:-1] if out.strip() else []
+
+
+def bash(capsys: Capsys, typed: str) -> list[str]:
+    """Complete as bash asks: words broken at `=`, the last one under the cursor."""
+    words = typed.replace("=", " = ").split()
+    if typed.endswith(" "):
+        words.append("")
+    return complete(
+        capsys,
+        _NNEXP_COMPLETE="complete_bash",
+        COMP_WORDS="\n".join(words),
+        COMP_CWORD=str(len(words) - 1),
+    )
+
+
+def zsh(capsys: Capsys, typed: str) -> str:
+    lines = complete(capsys, _NNEXP_COMPLETE="complete_zsh", _TYPER_COMPLETE_ARGS=typed)
+    return "\n".join(lines)
+
+
+def fish(capsys: Capsys, typed: str) -> list[str]:
+    return complete(
+        capsys,
+        _NNEXP_COMPLETE="complete_fish",
+        _TYPER_COMPLETE_ARGS=typed,
+        _TYPER_COMPLETE_FISH_ACTION="get-args",
+    )
+
+
+NORMS = ["batch", "group", "instance", "layer", "layer_chw", "none"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("nnexp tr", ["train"]),
+        ("nnexp train no", ["norm=", "norm."]),
+        ("nnexp train norm=", NORMS),
+        ("nnexp train norm=ba", ["batch"]),
+        ("nnexp train norm=xyzzy", []),
+        ("nnexp train norm=none,", [f"none,{norm}" for norm in NORMS if norm != "none"]),
+        ("nnexp train norm=none,batch,g", ["none,batch,group"]),
+        ("nnexp train norm.at.conv1=la", ["layer", "layer_chw"]),
+        ("nnexp train model=vgg16 norm=ba", ["batch"]),
+        ("nnexp train -m norm=ba", ["batch"]),
+        ("nnexp train --cfg job norm=ba", ["batch"]),
+        ("nnexp train sca", ["scale=full", "scale=laptop", "scale=smoke"]),
+        ("nnexp train tra", ["trace.channels=", "trace.points="]),
+        ("nnexp train norm.eps", ["norm.eps=", "norm.eps=1e-05"]),
+        ("nnexp train norm.affine=", ["true", "false"]),
+        ("nnexp train batch_size=", ["128"]),
+        ("nnexp train batch_size=8,", []),
+        ("nnexp train precision=b", ["bf16"]),
+        ("nnexp train optimizer.learning_rate_scaling=", ["none", "linear", "sqrt"]),
+        ("nnexp train +no", ["+norm=", "+norm."]),
+        ("nnexp train xyzzy", []),
+        ("nnexp train --config-dir nowhere no", []),
+        ("nnexp sweep norm=ba", ["batch"]),
+        ("nnexp configs no", ["norm"]),
+        ("nnexp configs norm=g", ["group"]),
+    ],
+)
+def test_bash_is_offered_what_can_follow(typed: str, offered: list[str], capsys: Capsys) -> None:
+    assert bash(capsys, typed) == offered
+
+
+def test_an_empty_word_is_offered_every_key(capsys: Capsys) -> None:
+    offered = bash(capsys, "nnexp train ")
+    assert {"model=", "model.", "trace.", "batch_size=", "tags="} <= set(offered)
+    assert not any(key.startswith("norm.") and key != "norm." for key in offered)
+
+
+def test_zsh_and_fish_are_offered_whole_words_with_their_meaning(capsys: Capsys) -> None:
+    assert '"norm=none,group":"Wu 2018' in zsh(capsys, "nnexp train norm=none,g")
+    assert '"norm.eps=":"inside the root' in zsh(capsys, "nnexp train norm.ep")
+    (line,) = fish(capsys, "nnexp train norm=none,gr")
+    assert line.startswith("norm=none,group\tWu 2018")
+    assert fish(capsys, "nnexp train precision=")[1] == "precision=bf16"
+
+
+def test_the_users_own_configs_are_offered(tmp_path: Path, capsys: Capsys) -> None:
+    (tmp_path / "configs/norm").mkdir(parents=True)
+    (tmp_path / "configs/norm/mine.yaml").write_text("name: batch\n")
+    assert bash(capsys, "nnexp train norm=mi") == []
+    assert bash(capsys, "nnexp train --config-dir configs norm=mi") == ["mine"]
+    (tmp_path / "configs/nnexp.yaml").touch()
+    assert bash(capsys, "nnexp train norm=mi") == ["mine"]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_a_real_bash_completes_without_torch_and_without_hydra(tmp_path: Path) -> None:
+    for name in ("torch", "hydra", "pandas"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported too early')\n")
+    here = Path(sys.executable).parent
+    environment = {
+        **os.environ,
+        "PATH": f"{here}:{os.environ['PATH']}",
+        "PYTHONPATH": str(tmp_path),
+        "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1",
+    }
+    script = """
+        eval "$(nnexp --show-completion bash)"
+        COMP_WORDS=(nnexp train norm = none,ba) COMP_CWORD=4
+        _nnexp_completion nnexp && echo "${COMPREPLY[@]}"
+    """
+    command = ["bash", "--norc", "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("none,batch\n", "")

@@ -1,0 +1,211 @@
+from functools import cache
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+import yaml
+from hydra.core.config_store import ConfigStore
+
+from nnexp.checks import WORDS, ConfigError, names_in
+from nnexp.choices import list_settings, read_choices, what_it_needs
+from nnexp.compose import compose_config, compose_jobs
+from nnexp.config import NOT_IDENTITY, ExperimentConfig, from_yaml, run_id, to_yaml
+
+OPTIONS = [
+    f"{group}={option}" for group, files in read_choices().groups.items() for option in files
+]
+SETTINGS = list_settings()
+DECIDES_NOTHING = {
+    *("data.root", "data.cache_dir", "scale", "device", "threads", "runs_dir", "tags"),
+    *("trace.points", "trace.channels"),
+}
+OTHER_VALUE = {  # where "a bit more" or "another of the words" is not a value
+    "norm.at": "{conv1: none}",
+    "schedule.milestones": "[0.25]",
+    "data.root": "elsewhere",
+    "data.cache_dir": "elsewhere",
+    "runs_dir": "elsewhere",
+    "device": "cpu",
+    "scale": "smoke",
+    "tags": "[mine]",
+}
+
+
+def another_value(key: str) -> str:
+    setting = SETTINGS[key]
+    if key in OTHER_VALUE:
+        return OTHER_VALUE[key]
+    for word in setting.words:
+        if word != str(setting.default).lower():
+            return word
+    return str(
+        (setting.default or 1) * 0.5 if setting.kind is float else (setting.default or 1) + 1
+    )
+
+
+@cache
+def composed(*words: str) -> ExperimentConfig:
+    return compose_config(words)
+
+
+@pytest.mark.parametrize("word", OPTIONS)
+def test_every_option_comes_back_from_its_yaml_as_the_same_run(word: str) -> None:
+    config = composed(word)
+    assert from_yaml(to_yaml(config)) == config
+    assert run_id(from_yaml(to_yaml(config))) == run_id(config)
+
+
+def test_lists_names_and_small_numbers_come_back_from_yaml() -> None:
+    words = ["norm.at.conv1=none", "schedule.milestones=[0.1,0.2]", "norm.eps=1e-12"]
+    config = compose_config([*words, 'tags=["ä","b c"]'])
+    assert config.norm.at == {"conv1": "none"}
+    assert config.tags == ["ä", "b c"]
+    assert from_yaml(to_yaml(config)) == config
+
+
+@pytest.mark.parametrize(
+    "text", ["modle: vgg16", "norm: {foo: 1}", "- a list", "", "{", "norm: 3", "batch_size: abc"]
+)
+def test_a_config_yaml_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"config\.yaml cannot be read"):
+        from_yaml(text)
+
+
+def test_a_config_yaml_is_checked_like_the_command_line() -> None:
+    with pytest.raises(ConfigError, match="batch_size cannot be 0"):
+        from_yaml("batch_size: 0")
+
+
+def test_no_words_give_the_defaults_of_the_schema() -> None:
+    assert compose_config() == ExperimentConfig()
+
+
+@pytest.mark.parametrize(
+    ("words", "same"),
+    [
+        (["norm=group"], ["norm.name=group"]),
+        (["norm=group"], ["norm={name: group}"]),
+        (["model=vgg16", "norm=batch"], []),
+        (["optimizer.learning_rate=5e-2"], ["optimizer.learning_rate=0.05"]),
+        (["model.width=2"], ["model.width=2.0"]),
+        (["norm.at.conv1=none"], ["norm.at={conv1: none}"]),
+        (["norm.at.a=none", "norm.at.b=none"], ["norm.at.b=none", "norm.at.a=none"]),
+        (["scale=laptop"], ["epochs=6", "data.train_images=5000", "data.val_images=1000"]),
+        (["model=convnext_tiny"], ["model=convnext_tiny", "norm=layer"]),
+    ],
+)
+def test_equal_settings_meet_in_one_run_however_they_are_written(
+    words: list[str], same: list[str]
+) -> None:
+    if words == ["scale=laptop"]:
+        same = [*same, f"data.test_images={compose_config(words).data.test_images}"]
+    assert run_id(compose_config(words)) == run_id(compose_config(same))
+
+
+@pytest.mark.parametrize("key", SETTINGS)
+def test_exactly_the_deciding_settings_make_another_run(key: str) -> None:
+    changed = ExperimentConfig()
+    part, _, leaf = key.rpartition(".")
+    setattr(getattr(changed, part) if part else changed, leaf, yaml.safe_load(another_value(key)))
+    assert changed != ExperimentConfig()
+    same_run = run_id(changed) == run_id(ExperimentConfig())
+    assert same_run == (key in DECIDES_NOTHING)
+
+
+def test_a_run_is_named_after_what_people_look_for() -> None:
+    name = run_id(compose_config(["model=resnet18", "norm=none", "batch_size=8", "seed=3"]))
+    assert name.startswith("resnet18-none-bs8-s3-")
+    assert len(name.rpartition("-")[2]) == 8
+
+
+@pytest.mark.parametrize(
+    ("words", "norm"),
+    [
+        (["model=convnext_tiny"], "layer"),
+        (["model=convnext_tiny", "norm=batch"], "batch"),
+        (["norm=batch", "model=convnext_tiny"], "batch"),
+        (["model=resnet18"], "batch"),
+    ],
+)
+def test_a_model_brings_its_home_norm_unless_another_is_asked_for(
+    words: list[str], norm: str
+) -> None:
+    assert compose_config(words).norm.name == norm
+
+
+def test_each_model_of_a_sweep_brings_its_own_home_norm() -> None:
+    jobs = compose_jobs(["model=vgg16,convnext_tiny", "seed=0,1"])
+    assert [(config.model.name, config.norm.name, config.seed) for _, config in jobs] == [
+        ("vgg16", "batch", 0),
+        ("vgg16", "batch", 1),
+        ("convnext_tiny", "layer", 0),
+        ("convnext_tiny", "layer", 1),
+    ]
+
+
+@pytest.mark.parametrize("words", [["scale=smoke", "epochs=9"], ["epochs=9", "scale=smoke"]])
+def test_a_setting_typed_beats_the_scale(words: list[str]) -> None:
+    config = compose_config(words)
+    assert config.epochs == 9
+    assert config.scale == "smoke"
+    assert config.data.train_images == 1000
+
+
+@pytest.mark.parametrize("word", OPTIONS)
+def test_every_option_is_what_its_file_is_called(word: str) -> None:
+    group, _, option = word.partition("=")
+    part = getattr(composed(word), group)
+    assert (part if group == "scale" else part.name) == option
+
+
+@pytest.mark.parametrize("key", SETTINGS)
+def test_every_setting_is_explained_behind_its_default(key: str) -> None:
+    assert SETTINGS[key].explanation
+
+
+@pytest.mark.parametrize("key", [key for key, one in SETTINGS.items() if one.kind is float])
+@pytest.mark.parametrize("value", ["nan", "inf", "-1"])
+def test_no_setting_takes_a_number_that_cannot_train(key: str, value: str) -> None:
+    part, _, leaf = key.rpartition(".")
+    with pytest.raises(ConfigError, match=f"{key} cannot be"):
+        get_type_hints(ExperimentConfig)[part](**{leaf: float(value)})
+
+
+@pytest.mark.parametrize("key", [*WORDS, "model.name", "norm.name", "schedule.name"])
+def test_a_setting_of_words_says_which(key: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        compose_config([f"{key}=xyzzy"])
+    assert all(word in error.value.remedy for word in SETTINGS[key].words)
+
+
+def test_what_a_setting_needs_is_what_its_check_says() -> None:
+    assert what_it_needs(SETTINGS["batch_size"]) == "it needs a whole number of at least 1"
+    assert what_it_needs(SETTINGS["threads"]).endswith("of at least 1, or null")
+    assert what_it_needs(SETTINGS["norm.eps"]) == "it needs a number above 0"
+
+
+def test_names_come_from_the_packaged_files_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "configs/norm").mkdir(parents=True)
+    (tmp_path / "configs/norm/mine.yaml").write_text("name: mine\n")
+    (tmp_path / "configs/nnexp.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    assert "mine" not in names_in("norm")
+    with pytest.raises(ConfigError, match="no norm 'mine'"):
+        compose_config(["norm=mine"])
+
+
+def test_the_schema_that_hydra_knows_is_the_dataclass() -> None:
+    compose_config()
+    assert ConfigStore.instance().load("schema.yaml").node._metadata.object_type is ExperimentConfig
+
+
+def test_the_page_of_settings_is_what_the_code_says() -> None:
+    page = Path(__file__).parent.parent.joinpath("docs/commands.md").read_text("utf-8")
+    for key, setting in SETTINGS.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{key}` |"))
+        _, _, default, explanation, _ = row.split("|")
+        assert yaml.safe_load(default.strip(" `")) == setting.default
+        assert explanation.strip() == setting.explanation
+    assert all(f"`{key}`" in page for key in NOT_IDENTITY)
