@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -144,6 +145,55 @@ def configs(groups: Groups = None, config_dir: ConfigDir = None) -> None:
 
     say_own_configs()
     configs_command(groups or [], config_dir)
+
+
+@app.command(epilog="Example: nnexp show model=resnet18 norm=group batch_size=8")
+def show(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
+    """Show a model before training: layers, parameters, and every norm site."""
+    from nnexp.pages import show_page
+
+    show_page(composed(overrides, config_dir))
+
+
+@app.command(epilog="Example: nnexp data data=folder data.root=photos")
+def data(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
+    """Fetch, verify and describe the images."""
+    from nnexp.pages import data_page
+
+    data_page(composed(overrides, config_dir))
+
+
+@app.command(epilog="Example: nnexp traces runs/vgg16-batch-* -o traces.svg")
+def traces(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The figure: .png, .svg or .pdf.", show_default=False),
+    ] = None,
+    layer: Annotated[str | None, typer.Option(help="This layer alone.", show_default=False)] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, draw nothing.")] = False,
+) -> None:
+    """Draw how running means and variances move over the steps of a run."""
+    from nnexp.pages import traces_page
+
+    traces_page(runs, output, layer, as_csv)
+
+
+@app.command(epilog="Example: nnexp bench model=vgg16,resnet18 batch_size=32,128")
+def bench(
+    overrides: Overrides = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns that each contender takes.")] = 5,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of a turn.")] = 10,
+    textbook: Annotated[bool, typer.Option(help="Also the loop of tutorials.")] = True,
+    config_dir: ConfigDir = None,
+) -> None:
+    """Measure training speed beside the bare step and the textbook loop; commas make a grid."""
+    from nnexp.bench import BenchSettings
+    from nnexp.compose import compose_jobs
+    from nnexp.pages import bench_page
+
+    jobs = [config for _, config in compose_jobs(overrides or [], config_dir)]
+    bench_page(jobs, BenchSettings(rounds=rounds, steps=steps, textbook=textbook))
 
 
 def _list_runs(overrides: list[str] | None, config_dir: str | None) -> None:

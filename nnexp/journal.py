@@ -18,6 +18,7 @@ from nnexp.state import TrainState
 
 SAVE_EVERY = 300.0  # seconds between two saves inside a long epoch
 LONG_RUN = 1800.0  # seconds from which a run says beforehand how long it will take
+LOOK_AFTER = 3.0  # seconds of steps that an estimate needs
 SMALLER_SCALE = {"full": "laptop", "laptop": "smoke"}
 
 
@@ -72,7 +73,7 @@ class Journal:
                 totals=lambda: _means(state, images_per_step, self._facts),
             )
         )
-        if left is not None and num_done >= 3 and now - self._begun > 3:
+        if left is not None and num_done >= 3 and now - self._begun > LOOK_AFTER:
             self._warn_of_long_run(left)
 
     def save_is_due(self) -> bool:

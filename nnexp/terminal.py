@@ -64,9 +64,9 @@ class TerminalReporter:
 
     def loading(self, what: str, done: int, total: int) -> None:
         """Show a bar while images are fetched or decoded; one line when nobody watches."""
-        if not self.err.is_terminal:
+        if total == 0 or not self.err.is_terminal:
             if done == 0:
-                self.err.print(escape(f"{what} …"))
+                self.err.print(escape(f"nnexp: {what}"))
             return
         if self._live is None:
             columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn())
@@ -89,13 +89,14 @@ class TerminalReporter:
         self._facts = facts
         config = facts.config
         train, val, test = facts.num_images
+        threads = "thread" if facts.threads == 1 else "threads"
         self.out.print(
-            f"[bold]{config.model.name}[/] · norm [bold]{describe_norm(config)}[/] · "
+            f"[bold]{config.model.name}[/] · norm [bold]{escape(describe_norm(config))}[/] · "
             f"batch size {config.batch_size} · seed {config.seed}"
         )
         self.out.print(
             f"{facts.parameters:,} parameters · {config.precision} on {facts.device}"
-            + (f", {facts.threads} threads" if facts.device == "cpu" else "")
+            + (f", {facts.threads} {threads}" if facts.device == "cpu" else "")
         )
         self.out.print(
             f"{config.data.name}: {train:,} training, {val:,} validation, {test:,} test images"
@@ -222,13 +223,13 @@ class TerminalReporter:
 
 
 def describe_norm(config: ExperimentConfig) -> str:
-    """Return the norm in words, with the blocks that have another one."""
-    words = config.norm.name
-    if config.norm.at:
-        words += (
-            " (" + ", ".join(f"{norm} in {block}" for block, norm in config.norm.at.items()) + ")"
-        )
-    return words
+    """Return the norm with what its statistics are over, and the blocks that have another one."""
+    from nnexp.norms import NORMS
+
+    kind = NORMS[config.norm.name]
+    words = f"{config.norm.name} ({kind.axes})" if kind.over else config.norm.name
+    swapped = ", ".join(f"{norm} in {block}" for block, norm in config.norm.at.items())
+    return f"{words}; {swapped}" if swapped else words
 
 
 def _columns(cells: Sequence[str]) -> str:

@@ -1,0 +1,109 @@
+import csv
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nnexp.config import ExperimentConfig, NormConfig, OptimizerConfig, run_id, to_yaml
+from nnexp.terminal import describe_norm, train_command
+
+
+def test_run_says_what_it_is_how_it_goes_and_what_to_type_next(tiny, capsys):
+    assert train_command(tiny, ["model=baseline", "batch_size=16"]) == 0
+    out = capsys.readouterr().out
+    assert "baseline · norm batch (N,H,W per channel) · batch size 16 · seed 0" in out
+    assert "parameters · fp32 on cpu, 1 thread\n" in out
+    assert "synthetic: 120 training, 40 validation, 40 test images" in out
+    assert f"writes {tiny.runs_dir}/{run_id(tiny)}" in out
+    assert [line.split()[0] for line in out.splitlines() if re.match(r" +\d/3 ", line)] == [
+        "1/3",
+        "2/3",
+        "3/3",
+    ]
+    assert "test_accuracy" in out
+    assert "next:  nnexp traces" in out
+    assert "nnexp train model=baseline batch_size=16 norm=none" in out
+
+
+def test_figures_shown_are_the_figures_written(tiny, capsys):
+    train_command(tiny, [])
+    lines = capsys.readouterr().out.splitlines()
+    heading = next(i for i, line in enumerate(lines) if line.startswith("test_accuracy"))
+    shown = dict(zip(lines[heading].split(), lines[heading + 1].split(), strict=True))
+    with (Path(tiny.runs_dir) / "results.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert shown["test_accuracy"] == f"{float(row['test_accuracy']):.4f}"
+    assert shown["val_accuracy"] == f"{float(row['val_accuracy']):.4f}"
+    assert shown["parameters"] == f"{int(row['parameters']):,}"
+
+
+def test_finished_run_is_said_to_be_done_with_its_figures(tiny, capsys):
+    train_command(tiny, [])
+    first = capsys.readouterr().out
+    assert train_command(tiny, []) == 0
+    second = capsys.readouterr().out
+    assert "is done already" in second
+    assert first[first.index("test_accuracy") :] == second[second.index("test_accuracy") :]
+
+
+def test_diverged_run_is_a_result_and_not_a_failure(tiny, capsys):
+    wild = replace(
+        tiny,
+        norm=NormConfig(name="none"),
+        optimizer=OptimizerConfig(learning_rate=1e6, learning_rate_scaling="none"),
+    )
+    assert train_command(wild, []) == 0
+    assert "diverged: the loss was not finite at step" in capsys.readouterr().out
+
+
+def test_failed_run_is_one_line_and_where_the_rest_is(tiny, capsys, monkeypatch):
+    monkeypatch.setattr("nnexp.loop.train_step", lambda *args: 1 / 0)
+    assert train_command(tiny, []) == 1
+    err = capsys.readouterr().err
+    assert "nnexp: the run failed: ZeroDivisionError: division by zero" in err
+    assert "Traceback" not in err
+    assert "log.txt" in err
+
+
+def test_folder_of_other_settings_is_one_line(tiny, capsys):
+    folder = Path(tiny.runs_dir) / run_id(tiny)
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(to_yaml(replace(tiny, seed=9)))
+    assert train_command(tiny, []) == 1
+    assert "was edited or is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("norm", "words"),
+    [
+        (NormConfig(name="layer"), "layer (C per position)"),
+        (NormConfig(name="layer_chw"), "layer_chw (C,H,W per image)"),
+        (NormConfig(name="none"), "none"),
+        (
+            NormConfig(name="batch", at={"conv2": "layer"}),
+            "batch (N,H,W per channel); layer in conv2",
+        ),
+    ],
+)
+def test_norm_is_shown_with_what_it_is_over(norm, words):
+    assert describe_norm(ExperimentConfig(norm=norm)) == words
+
+
+def test_long_run_says_so_with_the_smaller_scale(tiny, monkeypatch):
+    from nnexp import journal
+    from nnexp.experiment import run_experiment
+    from nnexp.reporter import Silent
+
+    lines: list[str] = []
+
+    class Notes(Silent):
+        def note(self, text: str) -> None:
+            lines.append(text)
+
+    monkeypatch.setattr(journal, "LONG_RUN", 0.0)
+    monkeypatch.setattr(journal, "LOOK_AFTER", 0.0)
+    run_experiment(tiny, Notes())
+    (line,) = lines
+    assert "will take about" in line
+    assert "scale=laptop is smaller" in line
