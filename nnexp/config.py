@@ -98,7 +98,7 @@ class OptimizerConfig:
     """The optimizer, and the peak of its learning rate."""
 
     name: str = "sgd"  # sgd or adamw; each YAML holds the rates that suit it
-    learning_rate: float = 0.05  # the peak, at batch size 128
+    learning_rate: float = 0.02  # the peak, at batch size 128
     learning_rate_scaling: str = "linear"  # with batch size / 128: none, linear, sqrt
     momentum: float = 0.9  # sgd
     beta1: float = 0.9  # adamw

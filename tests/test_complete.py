@@ -60,7 +60,7 @@ NORMS = ["batch", "group", "instance", "layer", "layer_chw", "none"]
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        ("nnexp tr", ["train"]),
+        ("nnexp swe", ["sweep"]),
         ("nnexp train no", ["norm=", "norm."]),
         ("nnexp train norm=", NORMS),
         ("nnexp train norm=ba", ["batch"]),

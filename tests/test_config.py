@@ -86,7 +86,7 @@ def test_no_words_give_the_defaults_of_the_schema() -> None:
         (["norm=group"], ["norm.name=group"]),
         (["norm=group"], ["norm={name: group}"]),
         (["model=vgg16", "norm=batch"], []),
-        (["optimizer.learning_rate=5e-2"], ["optimizer.learning_rate=0.05"]),
+        (["optimizer.learning_rate=5e-3"], ["optimizer.learning_rate=0.005"]),
         (["model.width=2"], ["model.width=2.0"]),
         (["norm.at.conv1=none"], ["norm.at={conv1: none}"]),
         (["norm.at.a=none", "norm.at.b=none"], ["norm.at.b=none", "norm.at.a=none"]),

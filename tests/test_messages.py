@@ -155,7 +155,7 @@ IN_A_FILE = [  # an option's text, what is wrong, what would do
     ("eps: -1", "norm.eps cannot be -1.0", "it needs a number above 0"),
     ("name: btach", "no norm 'btach'", f"did you mean norm.name=batch ({NORMS})"),
     ("at: {conv1: xyzzy}", "no norm 'xyzzy'", NORMS),
-    ("at: {conv1: ???}", "norm.at.conv1 has no value", "write norm.at.conv1=VALUE"),
+    ("at:\n  conv1: ???", "norm.at.conv1 has no value", "write norm.at.conv1=VALUE"),
     (
         "_target_: os.system",
         "norm/mine.yaml: no setting 'norm._target_'",
