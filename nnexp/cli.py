@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from nnexp import __version__
 from nnexp.checks import ConfigError
 from nnexp.complete import complete_choice, complete_override
 
@@ -26,9 +27,7 @@ TO_HYDRA = {"ignore_unknown_options": True}  # its flags are checked in nnexp/ov
 def _say_version(wanted: bool) -> None:
     """Print the version and leave."""
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"nnexp {version('nnexp')}")
+        typer.echo(f"nnexp {__version__}")
         raise typer.Exit
 
 

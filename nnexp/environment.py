@@ -6,15 +6,16 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from nnexp import __version__
 from nnexp.config import ConfigError, ExperimentConfig
 
-PACKAGES = ("nnexp", "torch", "torchvision", "numpy", "hydra-core", "safetensors")
+PACKAGES = ("torch", "torchvision", "numpy", "hydra-core", "safetensors")
 DECIDES_BITS = ("device", "threads", "torch")  # equal bytes are promised where these are equal
 
 
@@ -60,7 +61,8 @@ def describe_environment(device: torch.device, command: Sequence[str]) -> dict[s
         "host": platform.node(),
         "platform": platform.platform(),
         "python": platform.python_version(),
-        **{package: version(package) for package in PACKAGES},
+        "nnexp": __version__,
+        **{package: _version(package) for package in PACKAGES},
         "device": _device_name(device),
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -86,6 +88,14 @@ def peak_memory_mb(device: torch.device) -> float:
 
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def _version(package: str) -> str | None:
+    """Return a package's version; None where it is only on the path, not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _device_name(device: torch.device) -> str:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 
+import nnexp
 from nnexp.cli import app, exit_code, main
 from nnexp.compose import run_hydra
 from nnexp.config import ExperimentConfig, from_yaml, run_id
@@ -273,6 +274,4 @@ def test_configs_draws_a_table_on_a_terminal(
 
 
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
-    from importlib.metadata import version
-
-    assert run(capsys, "--version")[1] == f"nnexp {version('nnexp')}\n"
+    assert run(capsys, "--version")[1] == f"nnexp {nnexp.__version__}\n"

@@ -115,6 +115,10 @@ def test_the_users_own_configs_are_offered(tmp_path: Path, capsys: Capsys) -> No
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@pytest.mark.skipif(
+    not Path(sys.executable).with_name("nnexp").exists(),
+    reason="not installed as a command",
+)
 def test_a_real_bash_completes_without_torch_and_without_hydra(tmp_path: Path) -> None:
     for name in ("torch", "hydra", "pandas"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('imported too early')\n")

@@ -281,7 +281,7 @@ def test_whatever_is_typed_ends_without_a_traceback(
 def test_wrong_words_are_answered_before_torch_is_imported(tmp_path: Path) -> None:
     for name in ("torch", "torchvision", "pandas", "matplotlib"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('imported too early')\n")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
     command = [sys.executable, "-m", "nnexp", "train", "batch_size=0"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2
