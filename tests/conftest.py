@@ -39,3 +39,11 @@ def tiny(tmp_path: Path) -> ExperimentConfig:
         device="cpu",
         runs_dir=str(tmp_path / "runs"),
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a CUDA device where there is none."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))

@@ -1,0 +1,155 @@
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from nnexp.config import ModelConfig, NormConfig
+from nnexp.data import load_images, normalized
+from nnexp.experiment import start_state
+from nnexp.loop import Diverged, evaluate, fit, raise_if_diverged
+from nnexp.norms import NORMS
+from nnexp.probes.running_stats import Recorder
+from nnexp.step import StepSettings, seed_random_layers, train_step
+
+CPU = torch.device("cpu")
+
+
+def recorder_for(state, points: int = 0) -> Recorder:
+    return Recorder(state.model, total_steps=24, epochs=3, points=points)
+
+
+def nothing() -> None:
+    pass
+
+
+@pytest.fixture
+def images(tiny):
+    return load_images(tiny.data)
+
+
+def test_every_image_is_trained_on_once_an_epoch_the_short_last_batch_too(tiny, images):
+    state = start_state(tiny, 10, CPU)
+    seen: list[int] = []
+    state.model.register_forward_pre_hook(
+        lambda model, inputs: seen.append(len(inputs[0])) if model.training else None
+    )
+    row = next(fit(state, images, tiny, recorder_for(state), nothing))
+    assert seen == [16] * 7 + [8]
+    assert (row.epoch, row.step, row.images) == (1, 8, 120)
+
+
+def test_train_loss_is_the_mean_over_images_not_over_batches(tiny, images):
+    """With a learning rate of next to nothing, an epoch's loss can be computed at one go."""
+    still = replace(tiny, optimizer=replace(tiny.optimizer, learning_rate=1e-12, weight_decay=0.0))
+    still = replace(still, norm=NormConfig(name="group"), model=ModelConfig(name="simple_cnn"))
+    still = replace(still, data=replace(tiny.data, augment=False))
+    state = start_state(still, 10, CPU)
+    row = next(fit(state, images, still, recorder_for(state), nothing))
+    logits = state.model(normalized(images.train.images, images.mean, images.std))
+    assert row.train_loss == pytest.approx(F.cross_entropy(logits, images.train.labels).item())
+    accuracy = (logits.argmax(1) == images.train.labels).float().mean().item()
+    assert row.train_accuracy == pytest.approx(accuracy)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_evaluation_does_not_depend_on_the_batch_and_leaves_the_model_as_it_was(
+    tiny, images, norm, monkeypatch
+):
+    state = start_state(replace(tiny, norm=NormConfig(name=norm)), 10, CPU)
+    state.model.train()
+    before = {name: value.clone() for name, value in state.model.state_dict().items()}
+    whole = evaluate(state.model, images.val, images, "fp32")
+    monkeypatch.setattr("nnexp.loop.EVALUATION_BATCH", 3)
+    pieces = evaluate(state.model, images.val, images, "fp32")
+    assert pieces[0] == pytest.approx(whole[0], rel=1e-5)
+    assert pieces[1] == whole[1]
+    assert state.model.training
+    assert all(torch.equal(before[k], v) for k, v in state.model.state_dict().items())
+
+
+def test_gradient_norm_is_that_of_all_gradients_together(tiny, images):
+    state = start_state(tiny, 10, CPU)
+    batch = normalized(images.train.images[:16], images.mean, images.std)
+    train_step(state, batch, images.train.labels[:16], 0.0, StepSettings(seed=0))
+    flat = torch.cat([p.grad.flatten() for p in state.model.parameters() if p.grad is not None])
+    assert state.totals.gradient_norm.item() == pytest.approx(flat.norm().item(), rel=1e-5)
+
+
+def test_clipping_scales_all_gradients_to_the_limit(tiny, images):
+    state = start_state(tiny, 10, CPU)
+    batch = normalized(images.train.images[:16], images.mean, images.std)
+    train_step(state, batch, images.train.labels[:16], 0.0, StepSettings(seed=0, clip_norm=0.01))
+    flat = torch.cat([p.grad.flatten() for p in state.model.parameters() if p.grad is not None])
+    assert flat.norm().item() == pytest.approx(0.01, rel=1e-3)
+    assert state.totals.gradient_norm.item() > 0.01
+
+
+def test_dropout_is_a_function_of_seed_and_step_alone():
+    masks = {}
+    for seed, step in [(0, 0), (0, 1), (1, 0), (0, 0)]:
+        torch.rand(17)  # whatever was drawn before
+        seed_random_layers(seed, step, CPU)
+        masks.setdefault((seed, step), []).append(torch.rand(100))
+    assert torch.equal(*masks[0, 0])
+    assert not torch.equal(masks[0, 0][0], masks[0, 1][0])
+    assert not torch.equal(masks[0, 0][0], masks[1, 0][0])
+
+
+def test_first_step_with_a_loss_that_is_not_finite_is_the_one_named(tiny, images):
+    state = start_state(replace(tiny, norm=NormConfig(name="none")), 10, CPU)
+    batch = normalized(images.train.images[:16], images.mean, images.std)
+    labels = images.train.labels[:16]
+    for scale in (1.0, 1.0, float("nan"), 1.0, float("inf")):
+        train_step(state, batch * scale, labels, 0.0, StepSettings(seed=0))
+    with pytest.raises(Diverged) as caught:
+        raise_if_diverged(state)
+    assert caught.value.step == 3
+
+
+def test_fit_goes_on_from_where_a_state_stands(tiny, images):
+    class StopHereError(Exception):
+        pass
+
+    def stop_at(step: int):
+        def after_batch() -> None:
+            if state.step == step:
+                raise StopHereError
+
+        return after_batch
+
+    straight_state = start_state(tiny, 10, CPU)
+    straight = list(fit(straight_state, images, tiny, recorder_for(straight_state), nothing))
+    state = start_state(tiny, 10, CPU)
+    rows = []
+    for step in (3, 8, 17, None):  # in an epoch, at its end, in a later one
+        try:
+            rows += fit(state, images, tiny, recorder_for(state), stop_at(step or -1))
+        except StopHereError:
+            continue
+    assert rows[-1] == straight[-1]
+    assert all(
+        torch.equal(ours, theirs)
+        for ours, theirs in zip(
+            state.model.parameters(), straight_state.model.parameters(), strict=True
+        )
+    )
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("norm", NORMS)
+def test_no_step_waits_for_the_device(tiny, norm):
+    config = replace(tiny, norm=NormConfig(name=norm), device="cuda")
+    device = torch.device("cuda")
+    images = load_images(config.data).to(device)
+    state = start_state(config, 10, device)
+    recorder = recorder_for(state, points=24)
+    list(fit(state, images, replace(config, epochs=1), recorder, nothing))  # warm
+    batch = normalized(images.train.images[:16], images.mean, images.std)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(10):
+            with recorder.watching(state):
+                train_step(state, batch, images.train.labels[:16], 0.01, StepSettings(seed=0))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
