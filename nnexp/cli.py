@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from nnexp import __version__
+from nnexp import __version__, arguments
 from nnexp.checks import ConfigError
-from nnexp.complete import complete_choice, complete_override
 
 if TYPE_CHECKING:
     from nnexp.config import ExperimentConfig
@@ -31,36 +30,10 @@ def _say_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="KEY=VALUE",
-        help="Settings: [bold]norm=group batch_size=8[/]; [bold]nnexp configs[/] lists them.",
-        autocompletion=complete_override,
-        show_default=False,
-    ),
-]
-ConfigDir = Annotated[
-    str | None,
-    typer.Option("--config-dir", "-cd", help="One more folder of configs.", show_default=False),
-]
-Multirun = Annotated[
-    bool, typer.Option("--multirun", "-m", help="Run every combination of comma lists.")
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="List the runs, train none.")]
 Version = Annotated[
     bool,
     typer.Option(
         "--version", help="Say which nnexp this is.", callback=_say_version, is_eager=True
-    ),
-]
-Groups = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="GROUP[=OPTION]",
-        help="A group, or one of its options.",
-        autocompletion=complete_choice,
-        show_default=False,
     ),
 ]
 
@@ -114,7 +87,9 @@ def nnexp(version: Version = False) -> None:
     epilog="Example: nnexp train model=vgg16 norm=group batch_size=32 scale=laptop",
 )
 def train(
-    overrides: Overrides = None, multirun: Multirun = False, config_dir: ConfigDir = None
+    overrides: arguments.Overrides = None,
+    multirun: arguments.Multirun = False,
+    config_dir: arguments.ConfigDir = None,
 ) -> None:
     """Train one network, or go on where an earlier try stopped.
 
@@ -128,7 +103,9 @@ def train(
     epilog="Example: nnexp sweep norm=batch,group,none batch_size=2,32 seed=0,1,2 scale=laptop",
 )
 def sweep(
-    overrides: Overrides = None, dry_run: DryRun = False, config_dir: ConfigDir = None
+    overrides: arguments.Overrides = None,
+    dry_run: arguments.DryRun = False,
+    config_dir: arguments.ConfigDir = None,
 ) -> None:
     """Train every combination of comma lists, one after another."""
     if dry_run:
@@ -138,7 +115,7 @@ def sweep(
 
 
 @app.command(epilog="Example: nnexp configs norm=group")
-def configs(groups: Groups = None, config_dir: ConfigDir = None) -> None:
+def configs(groups: arguments.Groups = None, config_dir: arguments.ConfigDir = None) -> None:
     """List the choices of every group, or the settings of a group or of an option."""
     from nnexp.configs_page import configs_command
 
@@ -147,7 +124,7 @@ def configs(groups: Groups = None, config_dir: ConfigDir = None) -> None:
 
 
 @app.command(epilog="Example: nnexp show model=resnet18 norm=group batch_size=8")
-def show(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
+def show(overrides: arguments.Overrides = None, config_dir: arguments.ConfigDir = None) -> None:
     """Show a model before training: layers, parameters, and every norm site."""
     from nnexp.pages import show_page
 
@@ -155,7 +132,7 @@ def show(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
 
 
 @app.command(epilog="Example: nnexp data data=folder data.root=photos")
-def data(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
+def data(overrides: arguments.Overrides = None, config_dir: arguments.ConfigDir = None) -> None:
     """Fetch, verify and describe the images."""
     from nnexp.pages import data_page
 
@@ -178,13 +155,67 @@ def traces(
     traces_page(runs, output, layer, as_csv)
 
 
+@app.command(epilog="Example: nnexp compare --rows norm --cols batch_size --against batch")
+def compare(  # noqa: PLR0913  one parameter an option
+    runs: arguments.RunSources = None,
+    rows: arguments.RowKeys = None,
+    cols: arguments.ColumnKeys = None,
+    metric: arguments.Metric = "test_accuracy",
+    where: arguments.Where = None,
+    sort: arguments.Sort = None,
+    against: arguments.Against = None,
+    everything: arguments.Everything = False,
+    as_csv: arguments.AsCsv = False,
+    as_markdown: arguments.AsMarkdown = False,
+    as_latex: arguments.AsLatex = False,
+    as_json: arguments.AsJson = False,
+) -> None:
+    """Compare runs in tables: mean and deviation over seeds, the best, paired differences."""
+    from nnexp.compare.answer import Question
+    from nnexp.compare.page import choose_form, compare_page
+
+    question = Question(
+        rows=rows.split(",") if rows else (),
+        columns=cols.split(",") if cols else (),
+        metric=metric,
+        where=where or (),
+        sort=sort,
+        against=against,
+        everything=everything,
+    )
+    form = choose_form(csv=as_csv, md=as_markdown, tex=as_latex, json=as_json)
+    compare_page(runs or [], question, form)
+
+
+@app.command(epilog="Example: nnexp diff vgg16-batch-bs128-s0-44136fa3 runs/vgg16-none-*")
+def diff(
+    first: Annotated[str, typer.Argument(metavar="A", help="A run's folder or name.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another.")],
+) -> None:
+    """Say what differs between two runs: settings, results, epochs, environment."""
+    from nnexp.compare import find_run
+    from nnexp.diff import diff_page
+
+    diff_page(find_run(first), find_run(second))
+
+
+@app.command(epilog="Example: nnexp runs")
+def runs(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="A folder of runs.")] = "runs",
+) -> None:
+    """List every run: its state, its epochs, its newest validation accuracy."""
+    from nnexp.runs_page import runs_page
+
+    runs_page(folder)
+
+
 @app.command(epilog="Example: nnexp bench model=vgg16,resnet18 batch_size=32,128")
 def bench(
-    overrides: Overrides = None,
+    overrides: arguments.Overrides = None,
     rounds: Annotated[int, typer.Option(min=1, help="Turns that each contender takes.")] = 5,
     steps: Annotated[int, typer.Option(min=1, help="Steps of a turn.")] = 10,
     textbook: Annotated[bool, typer.Option(help="Also the loop of tutorials.")] = True,
-    config_dir: ConfigDir = None,
+    config_dir: arguments.ConfigDir = None,
 ) -> None:
     """Measure training speed beside the bare step and the textbook loop; commas make a grid."""
     from nnexp.bench import BenchSettings

@@ -221,6 +221,16 @@ def flatten(tree: "ExperimentConfig | dict[str, Any]", prefix: str = "") -> dict
     return flat
 
 
+def result_head(config: ExperimentConfig, status: str) -> dict[str, Any]:
+    """Return the columns that lead every result: what the run is, then every other setting."""
+    settings = flatten(config)
+    settings["norm.at"] = config.norm.at
+    settings = {k: v for k, v in settings.items() if not k.startswith("norm.at.")}
+    names = {"model": settings.pop("model.name"), "norm": settings.pop("norm.name")}
+    first = {key: settings.pop(key) for key in ("batch_size", "seed")}
+    return {"run_id": run_id(config), "status": status, **names, **first, **settings}
+
+
 def to_yaml(config: ExperimentConfig) -> str:
     """Return every setting as YAML; `from_yaml` reads it back."""
     return yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nnexp.config import ConfigError, ExperimentConfig, flatten, run_id
+from nnexp.config import ConfigError, ExperimentConfig, result_head, run_id
 from nnexp.data import Images, batch_sizes, load_images
 from nnexp.environment import choose_device, describe_environment, prepare_process
 from nnexp.interrupt import Interrupted, StopSignal
@@ -218,16 +218,6 @@ def _finish(
     drop_states(run.checkpoint)
     journal.finished(result)
     return Outcome(run, status, result)
-
-
-def result_head(config: ExperimentConfig, status: str) -> dict[str, Any]:
-    """Return the columns that lead every result: what the run is, then every other setting."""
-    settings = flatten(config)
-    settings["norm.at"] = config.norm.at
-    settings = {k: v for k, v in settings.items() if not k.startswith("norm.at.")}
-    names = {"model": settings.pop("model.name"), "norm": settings.pop("norm.name")}
-    first = {key: settings.pop(key) for key in ("batch_size", "seed")}
-    return {"run_id": run_id(config), "status": status, **names, **first, **settings}
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -10,12 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from nnexp.config import ExperimentConfig
+from nnexp.console import open_console, print_table
 from nnexp.rundir import RunDir
 
 if TYPE_CHECKING:
     from nnexp.bench import BenchSettings
-
-PIPED_WIDTH = 250  # no line of a table is folded where another program reads it
 
 
 def show_page(config: ExperimentConfig) -> None:
@@ -24,14 +23,14 @@ def show_page(config: ExperimentConfig) -> None:
     from nnexp.terminal import describe_norm
 
     sketch = sketch_model(config)
-    console = _console()
+    console = open_console()
     console.print(f"[bold]{config.model.name}[/] · norm [bold]{escape(describe_norm(config))}[/]")
     console.print(
         f"{sketch.parameters:,} parameters, {sketch.norm_parameters:,} of them in norms · "
         f"batch size {config.batch_size}\n"
     )
-    _print_table(console, block_table(sketch))
-    _print_table(console, site_table(sketch))
+    print_table(console, block_table(sketch))
+    print_table(console, site_table(sketch))
     for line in policies(config):
         console.print(escape(line))
 
@@ -46,14 +45,14 @@ def data_page(config: ExperimentConfig) -> None:
         facts = describe(config.data, reporter.loading)
     finally:
         reporter.close()
-    console = _console()
+    console = open_console()
     console.print(f"[bold]{facts['name']}[/] · {len(facts['classes'])} classes")
     table = Table("split", pad_edge=False)
     for heading in ("images", *facts["classes"]):
         table.add_column(heading, justify="right")
     for split, counts in facts["per_class"].items():
         table.add_row(split, f"{facts['images'][split]:,}", *(f"{n:,}" for n in counts.values()))
-    _print_table(console, table)
+    print_table(console, table)
     for name in ("mean", "std"):
         console.print(f"{name:<12} " + " ".join(f"{value:.4f}" for value in facts[name]))
     state = "as when decoded" if facts["intact"] else "[bold red]changed since decoded[/]"
@@ -77,7 +76,7 @@ def traces_page(
             traces.insert(0, "run_id", run.path.name)
             traces.to_csv(sys.stdout, index=False, header=position == 0)
         return
-    console = _console()
+    console = open_console()
     for run in runs:
         table = Table("layer", "statistic", "step 0 → last, in log", pad_edge=False)
         for heading in ("first", "last", "settled at step"):
@@ -87,7 +86,7 @@ def traces_page(
             figures = (f"{first:.4g}", f"{last:.4g}", f"{course.settled_at:,}")
             table.add_row(course.layer, course.quantity, course.sparkline, *figures)
         console.print(f"[bold]{escape(run.path.name)}[/] · averaged over each layer's channels")
-        _print_table(console, table)
+        print_table(console, table)
     path = output or folders[0] / "traces.png"
     save_figure(draw_traces(runs, layer), path)
     console.print(f"figure: {escape(str(path))}")
@@ -97,26 +96,14 @@ def bench_page(configs: Sequence[ExperimentConfig], settings: "BenchSettings") -
     """Measure nnexp's speed beside the bare step and the textbook loop, cell by cell."""
     from nnexp.bench import bench_in_own_process, bench_table
 
-    console, messages = _console(), Console(stderr=True, highlight=False)
+    console, messages = open_console(), Console(stderr=True, highlight=False)
     rows = []
     for config in configs:
         cell = f"{config.model.name}, {config.norm.name}, batch size {config.batch_size}"
         messages.print(f"measuring {cell} …")
         rows.append(bench_in_own_process(config, settings))
-    _print_table(console, bench_table(rows))
+    print_table(console, bench_table(rows))
     console.print(
         f"ratios of throughput, medians of {settings.rounds} rounds of {settings.steps} steps; "
         "the contenders take turns"
     )
-
-
-def _console() -> Console:
-    console = Console(highlight=False, soft_wrap=False)
-    return console if console.is_terminal else Console(highlight=False, width=PIPED_WIDTH)
-
-
-def _print_table(console: Console, table: Table) -> None:
-    if not console.is_terminal:
-        table.box = None
-    console.print(table)
-    console.print()

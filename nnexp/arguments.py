@@ -1,0 +1,72 @@
+"""What the commands take: arguments and options, each with its help."""
+
+from typing import Annotated
+
+import typer
+
+from nnexp.complete import complete_choice, complete_override
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE",
+        help="Settings: [bold]norm=group batch_size=8[/]; [bold]nnexp configs[/] lists them.",
+        autocompletion=complete_override,
+        show_default=False,
+    ),
+]
+ConfigDir = Annotated[
+    str | None,
+    typer.Option("--config-dir", "-cd", help="One more folder of configs.", show_default=False),
+]
+Multirun = Annotated[
+    bool, typer.Option("--multirun", "-m", help="Run every combination of comma lists.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="List the runs, train none.")]
+Groups = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="GROUP[=OPTION]",
+        help="A group, or one of its options.",
+        autocompletion=complete_choice,
+        show_default=False,
+    ),
+]
+RunSources = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="RUN",
+        help="Folders of runs, single runs, results.csv files, globs; [bold]runs[/] if none.",
+        show_default=False,
+    ),
+]
+RowKeys = Annotated[
+    str | None,
+    typer.Option("--rows", help="Settings that make the rows: norm,model.", show_default=False),
+]
+ColumnKeys = Annotated[
+    str | None,
+    typer.Option("--cols", help="Settings that make the columns.", show_default=False),
+]
+Metric = Annotated[str, typer.Option(help="The figure in the cells.")]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(help="Only these runs: norm=batch,none; may be repeated.", show_default=False),
+]
+Sort = Annotated[
+    str | None,
+    typer.Option(help="Rows by a setting or by the metric; -KEY turns it.", show_default=False),
+]
+Everything = Annotated[
+    bool, typer.Option("--all", help="Also the settings that are equal in every run.")
+]
+Against = Annotated[
+    str | None,
+    typer.Option(
+        help="Paired differences to this norm, or to KEY=VALUE, over seeds.", show_default=False
+    ),
+]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV, in full precision.")]
+AsMarkdown = Annotated[bool, typer.Option("--md", help="Print Markdown.")]
+AsLatex = Annotated[bool, typer.Option("--tex", help="Print LaTeX.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, in full precision.")]

@@ -1,0 +1,188 @@
+"""Rows → cells: one group of seeds each, laid out by settings, the best of each column known."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from nnexp.compare.load import Row
+from nnexp.compare.selection import goes_with, in_order, values_of, varying
+from nnexp.compare.statistics import deviation_of, mean_of, within_noise
+from nnexp.config import ConfigError
+
+Group = tuple[str, ...]  # values of settings, as typed
+BEST, NEAR = "best", "within noise of the best"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """The runs that differ in nothing but the seed."""
+
+    values: dict[int, float] = field(default_factory=dict)  # seed → metric, of runs that are done
+    states: Counter[str] = field(default_factory=Counter)  # status → runs
+    mark: str = ""  # BEST, NEAR or nothing
+
+    @property
+    def mean(self) -> float | None:
+        """The mean over the runs that are done."""
+        return mean_of(list(self.values.values()))
+
+    @property
+    def deviation(self) -> float | None:
+        """The sample standard deviation over the runs that are done."""
+        return deviation_of(list(self.values.values()))
+
+    @property
+    def competes(self) -> bool:
+        """Whether it can be the best: a mean over the runs that survived cannot."""
+        return bool(self.values) and not self.states["diverged"]
+
+    @property
+    def absent(self) -> list[str]:
+        """What became of the runs without a figure: `2 of 3 diverged`."""
+        total = self.states.total()
+        unmeasured = self.states["done"] - len(self.values)
+        words = [f"{n} of {total} {state}" for state, n in self.states.items() if state != "done"]
+        return [*words, f"{unmeasured} of {total} without it"] if unmeasured else words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """One table of cells; `layer` is what all its runs share and other tables' runs do not."""
+
+    metric: str
+    row_keys: list[str]
+    column_keys: list[str]
+    rows: list[Group]
+    columns: list[Group]
+    cells: dict[tuple[Group, Group], Cell]
+    layer: dict[str, str] = field(default_factory=dict)
+
+    def cell(self, row: Group, column: Group) -> Cell:
+        """Return the cell, an empty one where nothing was run."""
+        return self.cells.get((row, column), Cell())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Which settings make the rows, the columns, and the tables."""
+
+    rows: list[str]
+    columns: list[str]
+    layers: list[str]
+    along: list[str]  # settings that vary too, but are told by the others
+
+
+def lay_out(rows: Sequence[Row], row_keys: Sequence[str], column_keys: Sequence[str]) -> Layout:
+    """Return the layout asked for, or one row for each combination of all that varies.
+
+    Runs that differ in anything but the seed never share a cell: what else varies makes one table
+    for each of its values.
+    """
+    changing = varying(rows)
+    if not row_keys and not column_keys:
+        along = [key for key in changing if _is_told_by_its_group(rows, key)]
+        shown = [key for key in changing if key not in along]
+        return Layout(
+            rows=shown or ["model", "norm", "batch_size"], columns=[], layers=[], along=along
+        )
+    axes = [*row_keys, *column_keys]
+    row_keys = row_keys or [key for key in changing if key not in axes] or ["norm"]
+    axes = [*row_keys, *column_keys]
+    along, layers = [], []
+    for key in changing:
+        if key not in axes:
+            (along if goes_with(rows, key, [*axes, *layers]) else layers).append(key)
+    return Layout(rows=list(row_keys), columns=list(column_keys), layers=layers, along=along)
+
+
+def _is_told_by_its_group(rows: Sequence[Row], key: str) -> bool:
+    """Return whether a setting has one value for each head of its group: num_groups for norm."""
+    group = key.partition(".")[0]
+    head = next((name for name in (group, f"{group}.name") if name in rows[0]), key)
+    return head != key and goes_with(rows, key, [head])
+
+
+def make_grids(rows: Sequence[Row], layout: Layout, metric: str) -> list[Grid]:
+    """Return the tables of a layout, the best of every column marked."""
+    grids = []
+    for layer, members in grouped(rows, layout.layers):
+        cells: dict[tuple[Group, Group], Cell] = {}
+        for row in members:
+            place = values_of(row, layout.rows), values_of(row, layout.columns)
+            _put(cells.setdefault(place, Cell()), row, metric)
+        grid = Grid(
+            metric=metric,
+            row_keys=layout.rows,
+            column_keys=layout.columns,
+            rows=in_order(row for row, _ in cells),
+            columns=in_order(column for _, column in cells),
+            cells=cells,
+            layer=dict(zip(layout.layers, layer, strict=True)),
+        )
+        grids.append(_marked(grid))
+    return grids
+
+
+def grouped(rows: Iterable[Row], keys: Sequence[str]) -> list[tuple[Group, list[Row]]]:
+    """Return the rows of each combination of values, in a reader's order."""
+    groups: dict[Group, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(values_of(row, keys), []).append(row)
+    return [(group, groups[group]) for group in in_order(groups)]
+
+
+def direction(metric: str) -> int:
+    """Return 1 where more is better, -1 where less is, 0 where neither."""
+    if "accuracy" in metric:
+        return 1
+    return -1 if "loss" in metric or metric == "seconds" else 0
+
+
+def sort_grid(grid: Grid, key: str, descending: bool = False) -> Grid:
+    """Return the grid with its rows by a setting, or by the metric, the best first.
+
+    By the metric, a row counts with the mean of its cells; rows without a figure go last.
+    """
+    if key in grid.row_keys:
+        position = grid.row_keys.index(key)
+        order = [group[0] for group in in_order((row[position],) for row in grid.rows)]
+        rows = sorted(grid.rows, key=lambda row: order.index(row[position]), reverse=descending)
+        return replace(grid, rows=rows)
+    sign = (direction(grid.metric) or 1) * (-1 if descending else 1)
+
+    def rank(row: Group) -> tuple[bool, float]:
+        means = [cell.mean for column in grid.columns if (cell := grid.cell(row, column)).values]
+        mean = mean_of([value for value in means if value is not None])
+        return (mean is None, -sign * (mean or 0.0))
+
+    return replace(grid, rows=sorted(grid.rows, key=rank))
+
+
+def _put(cell: Cell, row: Row, metric: str) -> None:
+    value: Any = row.get(metric)
+    if row["status"] == "done" and value is not None:
+        if row["seed"] in cell.values:
+            raise ConfigError(
+                f"{row['run_id']} and another run of its seed differ in nothing known here",
+                "another version of nnexp made one of them: leave it out, or use that version",
+            )
+        cell.values[row["seed"]] = float(value)
+    cell.states[row["status"]] += 1
+
+
+def _marked(grid: Grid) -> Grid:
+    sign = direction(grid.metric)
+    cells = dict(grid.cells)
+    for column in grid.columns if sign else ():
+        rivals = {row: cell for row in grid.rows if (cell := grid.cell(row, column)).competes}
+        if len(rivals) < 2:
+            continue
+        top = max(sign * (cell.mean or 0.0) for cell in rivals.values())
+        best = [row for row, cell in rivals.items() if sign * (cell.mean or 0.0) == top]
+        for row, cell in rivals.items():
+            if row in best:
+                cells[row, column] = replace(cell, mark=BEST)
+            elif within_noise(cell.values, rivals[best[0]].values):
+                cells[row, column] = replace(cell, mark=NEAR)
+    return replace(grid, cells=cells)

@@ -1,0 +1,208 @@
+"""What `nnexp compare` prints: tables for a reader, a paper or a program."""
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from nnexp.compare.answer import Answer, Question, find_answer
+from nnexp.compare.grid import Cell
+from nnexp.compare.load import DEFAULT, read_rows
+from nnexp.compare.tables import (
+    TextTable,
+    differences_legend,
+    differences_table,
+    grid_table,
+    latex,
+    legend,
+    markdown,
+    markdown_text,
+)
+from nnexp.config import ConfigError
+from nnexp.console import open_console, print_table, say
+
+Record = dict[str, Any]
+NESTED = ("treatment", "settings", "notes")
+STATES = ("done", "diverged", "failed", "interrupted", "running")
+
+
+def compare_page(sources: Sequence[str], question: Question, form: str) -> None:
+    """Print the answer in one of FORMS; warnings go to standard error.
+
+    Raises:
+        ConfigError: There are no runs, or the question names what they do not have.
+    """
+    answer = find_answer(read_rows(sources or DEFAULT, say), question)
+    for warning in answer.warnings:
+        say(warning)
+    FORMS[form](answer)
+
+
+def choose_form(**wanted: bool) -> str:
+    """Return the one form that is wanted, a page if none.
+
+    Raises:
+        ConfigError: There are several.
+    """
+    forms = [form for form, chosen in wanted.items() if chosen]
+    if len(forms) > 1:
+        raise ConfigError(
+            f"{' and '.join(f'--{form}' for form in forms)} are both wanted",
+            "ask for one form at a time",
+        )
+    return forms[0] if forms else "page"
+
+
+def _print_page(answer: Answer) -> None:
+    console = open_console()
+    for table, notes in _parts(answer):
+        console.print(f"[bold]{escape(table.title)}[/]")
+        print_table(console, _rich_table(table))
+        for note in notes:
+            _print_dim(console, note)
+        if notes:
+            console.print()
+    for note in _about(answer):
+        _print_dim(console, note)
+
+
+def _print_markdown(answer: Answer) -> None:
+    for table, notes in _parts(answer):
+        typer.echo(f"**{table.title}**\n\n{markdown(table)}\n")
+        for note in notes:
+            typer.echo(f"- {markdown_text(note)}")
+        if notes:
+            typer.echo()
+    for note in _about(answer):
+        typer.echo(f"- {markdown_text(note)}")
+
+
+def _print_latex(answer: Answer) -> None:
+    typer.echo("% needs \\usepackage{booktabs}")
+    for table, notes in _parts(answer):
+        typer.echo(f"% {table.title}\n{latex(table)}")
+        for note in notes:
+            typer.echo(f"% {note}")
+        typer.echo()
+    for note in _about(answer):
+        typer.echo(f"% {note}")
+
+
+def _print_csv(answer: Answer) -> None:
+    """Print one row per comparison if there are any, else one per cell."""
+    records = _comparison_records(answer) or _cell_records(answer)
+    writer = csv.DictWriter(sys.stdout, list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+
+
+def _print_json(answer: Answer) -> None:
+    content = {
+        "metric": answer.metric,
+        "runs": answer.runs,
+        "warnings": answer.warnings,
+        "cells": _cell_records(answer, seeds=True),
+        **({"comparisons": _comparison_records(answer)} if answer.comparisons else {}),
+    }
+    typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+FORMS: dict[str, Callable[[Answer], None]] = {
+    "page": _print_page,
+    "csv": _print_csv,
+    "md": _print_markdown,
+    "tex": _print_latex,
+    "json": _print_json,
+}
+
+
+def _parts(answer: Answer) -> list[tuple[TextTable, list[str]]]:
+    """Return each table with the notes below it; those on cells stand once, below the last."""
+    tables = [grid_table(grid) for grid in answer.grids]
+    notes: list[list[str]] = [[] for _ in tables]
+    notes[-1] = legend(answer.grids, answer.metric)
+    parts = list(zip(tables, notes, strict=True))
+    if answer.comparisons:
+        table = differences_table(answer.comparisons, answer.metric, answer.against)
+        parts.append((table, differences_legend(answer.comparisons)))
+    return parts
+
+
+def _about(answer: Answer) -> list[str]:
+    """Return what holds for all tables."""
+    lines = [f"runs: {answer.runs}"]
+    for key, values in answer.along.items():
+        lines.append(f"told by the rows and columns: {key} ({', '.join(values)})")
+    if answer.same:
+        pairs = ", ".join(f"{key}={value}" for key, value in answer.same.items())
+        lines.append(f"the same in every run: {pairs}")
+    return lines
+
+
+def _cell_records(answer: Answer, *, seeds: bool = False) -> list[Record]:
+    """Return one record per cell, in full precision; a cell where nothing ran has n = 0."""
+    met = (state for grid in answer.grids for cell in grid.cells.values() for state in cell.states)
+    states = tuple(dict.fromkeys((*STATES, *met)))
+    return [
+        {
+            **answer.same,
+            **grid.layer,
+            **dict(zip(grid.row_keys, row, strict=True)),
+            **dict(zip(grid.column_keys, column, strict=True)),
+            **_figures(grid.cell(row, column), grid.metric, states),
+            **({"seeds": grid.cell(row, column).values} if seeds else {}),
+        }
+        for grid in answer.grids
+        for row in grid.rows
+        for column in grid.columns
+    ]
+
+
+def _figures(cell: Cell, metric: str, states: Sequence[str]) -> Record:
+    return {
+        "metric": metric,
+        "mean": cell.mean,
+        "standard_deviation": cell.deviation,
+        "n": len(cell.values),
+        **{state: cell.states[state] for state in states},
+        "mark": cell.mark,
+    }
+
+
+def _comparison_records(answer: Answer) -> list[Record]:
+    return [
+        {
+            **answer.same,
+            **one.treatment,
+            **one.settings,
+            "metric": answer.metric,
+            "against": answer.against,
+            **{key: value for key, value in asdict(one).items() if key not in NESTED},
+            "notes": "; ".join(one.notes),
+        }
+        for one in answer.comparisons
+    ]
+
+
+def _rich_table(table: TextTable) -> Table:
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for position, heading in enumerate(table.headings):
+        justify = "left" if position < table.labels else "right"
+        drawn.add_column(escape(heading), justify=justify, overflow="fold")
+    for row in table.rows:
+        drawn.add_row(
+            *(f"[bold]{escape(cell.text)}[/]" if cell.bold else escape(cell.text) for cell in row)
+        )
+    return drawn
+
+
+def _print_dim(console: Console, note: str) -> None:
+    console.print(f"[dim]{escape(note)}[/]")

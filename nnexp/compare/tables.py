@@ -1,0 +1,239 @@
+"""Cells and differences → tables of text, and these → Markdown and LaTeX."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nnexp.compare.against import Comparison
+from nnexp.compare.grid import BEST, NEAR, Cell, Grid, direction
+
+NOTHING = "–"
+BEST_SIGN, NEAR_SIGN = "*", "≈"
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "±": r"$\pm$",
+    "≈": r"$\approx$",
+    "–": "--",
+    "−": "$-$",
+    "×": r"$\times$",
+    "γ": r"$\gamma$",
+    "β": r"$\beta$",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextCell:
+    """What stands in a cell."""
+
+    text: str
+    bold: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextTable:
+    """A table as it is read: the first `labels` columns say what a row is."""
+
+    title: str
+    headings: list[str]
+    labels: int
+    rows: list[list[TextCell]]
+
+
+def grid_table(grid: Grid) -> TextTable:
+    """Return a grid with each cell as mean ± standard deviation (n)."""
+    heads = [
+        ", ".join(f"{key}={value}" for key, value in zip(grid.column_keys, column, strict=True))
+        for column in grid.columns
+    ]
+    name = heading(grid.metric)
+    title = f"{name}, {_settings(grid.layer)}" if grid.layer else name
+    return TextTable(
+        title=title,
+        headings=[*grid.row_keys, *(head or name for head in heads)],
+        labels=len(grid.row_keys),
+        rows=[
+            [
+                *(TextCell(text=value) for value in row),
+                *(_cell(grid.cell(row, column), grid.metric) for column in grid.columns),
+            ]
+            for row in grid.rows
+        ],
+    )
+
+
+def differences_table(comparisons: Sequence[Comparison], metric: str, against: str) -> TextTable:
+    """Return paired differences with their interval and p-values, a row per comparison."""
+    labels = [*comparisons[0].treatment, *comparisons[0].settings]
+    unit = " points" if in_percent(metric) else ""
+    heads = ["pairs", heading(metric), against, f"difference{unit}", "95 % CI", "p", "p Holm"]
+    notes = ["notes"] if any(one.notes for one in comparisons) else []
+    return TextTable(
+        title=f"{metric}: paired differences to {against} over seeds",
+        headings=[*labels, *heads, *notes],
+        labels=len(labels),
+        rows=[_difference_row(one, metric)[: len(labels + heads + notes)] for one in comparisons],
+    )
+
+
+def figure(value: float | None, metric: str, *, signed: bool = False) -> str:
+    """Return a figure as it is read: accuracies in percent, seconds by tenths, others by digits."""
+    if value is None or math.isnan(value):
+        return NOTHING
+    sign = "+" if signed else ""
+    if in_percent(metric):
+        return f"{100 * value:{sign}.2f}"
+    if metric == "seconds":
+        return f"{value:{sign}.1f}"
+    if float(value).is_integer() and abs(value) < 1e15:
+        return f"{value:{sign},.0f}"
+    return f"{value:{sign}.4g}" if abs(value) >= 1e6 or abs(value) < 1e-3 else f"{value:{sign}.4f}"
+
+
+def heading(metric: str) -> str:
+    """Return a metric with its unit."""
+    return f"{metric} %" if in_percent(metric) else metric
+
+
+def in_percent(metric: str) -> bool:
+    """Return whether a metric is read in percent."""
+    return "accuracy" in metric
+
+
+def legend(grids: Sequence[Grid], metric: str) -> list[str]:
+    """Return what a reader has to know of the cells and their marks."""
+    cells = [cell for grid in grids for cell in grid.cells.values()]
+    lines = ["mean ± sample standard deviation (n runs that differ in the seed alone)"]
+    if any(cell.mark for cell in cells):
+        which = "highest" if direction(metric) > 0 else "lowest"
+        lines.append(f"{BEST_SIGN} and bold: the {which} mean of its column")
+    if any(len(cell.values) > 1 for cell in cells) and direction(metric):
+        lines.append(
+            f"{NEAR_SIGN} within noise of it: the 95 % t interval of the difference includes 0, "
+            "paired over common seeds, else Welch's, each pair of cells taken alone"
+        )
+    if any(len(cell.values) == 1 for cell in cells):
+        lines.append("(1): one seed, so no deviation and no noise to compare with")
+    if any(cell.states["diverged"] for cell in cells):
+        lines.append("cells with diverged runs show the others' mean and do not compete")
+    return lines
+
+
+def differences_legend(comparisons: Sequence[Comparison]) -> list[str]:
+    """Return what a reader has to know of the differences."""
+    tests = sum(one.p is not None for one in comparisons)
+    lines = ["means are over the pairs: runs with the same seed, equal in every other setting"]
+    if tests:
+        plural = "s" if tests > 1 else ""
+        lines.append(
+            "95 % t interval and two-sided paired t test, each alone; "
+            f"p Holm is corrected for the {tests} test{plural} of this table"
+        )
+    if any(one.pairs == 1 for one in comparisons):
+        lines.append("one seed gives one pair: its noise is unknown; run more seeds")
+    return lines
+
+
+def markdown(table: TextTable) -> str:
+    """Return a GitHub table."""
+
+    def line(cells: Sequence[str]) -> str:
+        return f"| {' | '.join(cells)} |"
+
+    rows = [[_markdown_cell(cell) for cell in row] for row in table.rows]
+    marks = [
+        "---" if position < table.labels else "---:" for position in range(len(table.headings))
+    ]
+    heads = [markdown_text(head) for head in table.headings]
+    return "\n".join([line(heads), line(marks), *map(line, rows)])
+
+
+def latex(table: TextTable) -> str:
+    """Return a tabular in the rules of booktabs."""
+
+    def line(cells: Sequence[str]) -> str:
+        return f"{' & '.join(cells)} \\\\"
+
+    rows = [[_latex_cell(cell) for cell in row] for row in table.rows]
+    columns = "l" * table.labels + "r" * (len(table.headings) - table.labels)
+    body = [
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        line([escape_latex(head) for head in table.headings]),
+        r"\midrule",
+        *map(line, rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join(body)
+
+
+def escape_latex(text: str) -> str:
+    """Return text that LaTeX prints as it is."""
+    return "".join(LATEX.get(character, character) for character in text)
+
+
+def _settings(settings: dict[str, str]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in settings.items())
+
+
+def _cell(cell: Cell, metric: str) -> TextCell:
+    words = []
+    if cell.values:
+        spread = "" if cell.deviation is None else f" ± {figure(cell.deviation, metric)}"
+        sign = {BEST: f"{BEST_SIGN} ", NEAR: f"{NEAR_SIGN} "}.get(cell.mark, "")
+        words.append(f"{sign}{figure(cell.mean, metric)}{spread} ({len(cell.values)})")
+    return TextCell(text=", ".join([*words, *cell.absent]) or NOTHING, bold=cell.mark == BEST)
+
+
+def _difference_row(one: Comparison, metric: str) -> list[TextCell]:
+    interval = NOTHING
+    if one.low is not None:
+        low, high = (figure(end, metric, signed=True) for end in (one.low, one.high))
+        interval = f"{low} to {high}"
+    texts = [
+        *one.treatment.values(),
+        *one.settings.values(),
+        str(one.pairs),
+        figure(one.mean, metric),
+        figure(one.baseline, metric),
+        figure(one.difference, metric, signed=True),
+        interval,
+        _probability(one.p),
+        _probability(one.p_holm),
+        "; ".join(one.notes),
+    ]
+    return [TextCell(text=text) for text in texts]
+
+
+def _probability(p: float | None) -> str:
+    if p is None:
+        return NOTHING
+    return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
+
+
+def _markdown_cell(cell: TextCell) -> str:
+    text = markdown_text(cell.text.removeprefix(f"{BEST_SIGN} "))
+    return f"**{text}**" if cell.bold else text
+
+
+def markdown_text(text: str) -> str:
+    """Return text that Markdown prints as it is."""
+    return re.sub(r"([\\|*_<>`\[\]])", r"\\\1", text)
+
+
+def _latex_cell(cell: TextCell) -> str:
+    text = escape_latex(cell.text.removeprefix(f"{BEST_SIGN} "))
+    text = re.sub(r"(?<![\w.-])-(?=\d)", "$-$", text)  # a minus, not a hyphen
+    return rf"\textbf{{{text}}}" if cell.bold else text

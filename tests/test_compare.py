@@ -1,0 +1,281 @@
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from results import BATCH, GROUP, LAYER, cells, compared, settings, write_run, write_seeds
+
+from nnexp.compare import read_rows
+from nnexp.compare.answer import Question, find_answer
+from nnexp.compare.grid import lay_out, make_grids
+from nnexp.compare.tables import escape_latex
+from nnexp.config import ConfigError, NormConfig, OptimizerConfig
+from nnexp.rundir import read_json
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_cell_is_mean_and_sample_deviation_over_the_seeds(capsys):
+    write_seeds(Path("runs"), BATCH, "batch")
+    (cell,) = cells(capsys)
+    assert float(cell["mean"]) == np.mean(list(BATCH.values()))
+    assert float(cell["standard_deviation"]) == np.std(list(BATCH.values()), ddof=1)
+    assert cell["n"] == "4"
+    assert "82.00 ± 2.16 (4)" in compared(capsys)[1]
+
+
+def test_one_seed_has_no_deviation_and_the_table_says_so(capsys):
+    write_seeds(Path("runs"), {0: 0.5}, "batch")
+    out = compared(capsys)[1]
+    assert "50.00 (1)" in out
+    assert "±" not in out.splitlines()[2]
+    assert "one seed" in out
+    assert cells(capsys)[0]["standard_deviation"] == ""
+
+
+def test_rows_are_all_that_varies_except_the_seed():
+    write_seeds(Path("runs"), BATCH, "batch", batch_size=8)
+    write_seeds(Path("runs"), LAYER, "layer", batch_size=8, threads=3, tags=["x"])
+    write_seeds(Path("runs"), GROUP, "group", batch_size=32)
+    answer = find_answer(read_rows(), Question())
+    (grid,) = answer.grids
+    assert grid.row_keys == ["norm", "batch_size"]
+    assert grid.rows == [("batch", "8"), ("group", "32"), ("layer", "8")]
+
+
+def test_settings_equal_to_six_digits_are_two_groups():
+    for rate in (0.0123456789, 0.0123456788):
+        config = settings(optimizer=OptimizerConfig(learning_rate=rate))
+        write_run(Path("runs"), config, rate)
+    (grid,) = find_answer(read_rows(), Question()).grids
+    assert len(grid.rows) == 2
+
+
+def test_what_varies_beside_rows_and_columns_makes_tables_and_is_never_averaged():
+    for precision in ("fp32", "bf16"):
+        write_seeds(Path("runs"), BATCH, "batch", precision=precision)
+        write_seeds(Path("runs"), LAYER, "layer", precision=precision)
+    rows = read_rows()
+    grids = make_grids(rows, lay_out(rows, ["norm"], []), "test_accuracy")
+    assert [grid.layer for grid in grids] == [{"precision": "bf16"}, {"precision": "fp32"}]
+    assert all(len(cell.values) == 4 for grid in grids for cell in grid.cells.values())
+
+
+def test_setting_that_the_norm_tells_makes_no_column_and_is_named(capsys):
+    write_seeds(Path("runs"), BATCH, "batch")
+    for seed, accuracy in GROUP.items():
+        norm = NormConfig(name="group", num_groups=8)
+        write_run(Path("runs"), replace(settings(seed=seed), norm=norm), accuracy)
+    for words in ([], ["--rows", "norm"]):
+        out = compared(capsys, *words)[1]
+        assert "norm.num_groups" not in out.splitlines()[1]
+        assert "told by the rows and columns: norm.num_groups (8, null)" in out
+
+
+def test_columns_are_in_the_order_of_numbers():
+    for size in (128, 2, 32):
+        write_seeds(Path("runs"), {0: 0.5}, "batch", batch_size=size)
+    question = Question(rows=["norm"], columns=["batch_size"])
+    assert find_answer(read_rows(), question).grids[0].columns == [("2",), ("32",), ("128",)]
+
+
+def test_missing_failed_and_diverged_runs_are_shown_in_their_cells(capsys):
+    write_run(Path("runs"), settings("none", batch_size=2), 0.5)
+    for seed in (1, 2):
+        write_run(Path("runs"), settings("none", batch_size=2, seed=seed), status="diverged")
+    write_run(Path("runs"), settings("batch", batch_size=2), status="failed")
+    write_run(Path("runs"), settings("batch", batch_size=8), 0.6)
+    out = compared(capsys, "--rows", "norm", "--cols", "batch_size")[1].splitlines()
+    assert out[2].split() == ["batch", "1", "of", "1", "failed", "60.00", "(1)"]
+    assert out[3].split() == ["none", "50.00", "(1),", "2", "of", "3", "diverged", "–"]
+
+
+@pytest.mark.parametrize(("metric", "best"), [("test_accuracy", "batch"), ("test_loss", "layer")])
+def test_best_is_the_highest_accuracy_or_the_lowest_loss(metric, best, capsys):
+    write_run(Path("runs"), settings("batch"), 0.9, test_loss=0.8)
+    write_run(Path("runs"), settings("layer"), 0.8, test_loss=0.1)
+    marks = {cell["norm"]: cell["mark"] for cell in cells(capsys, "--metric", metric)}
+    assert [norm for norm, mark in marks.items() if mark == "best"] == [best]
+
+
+def test_survivors_of_divergence_do_not_compete_for_best(capsys):
+    write_seeds(Path("runs"), {0: 0.99}, "none")
+    write_run(Path("runs"), settings("none", seed=1), status="diverged")
+    write_seeds(Path("runs"), {0: 0.5, 1: 0.51}, "batch")
+    write_seeds(Path("runs"), {0: 0.3, 1: 0.31}, "layer")
+    marks = {cell["norm"]: cell["mark"] for cell in cells(capsys)}
+    assert (marks["batch"], marks["none"]) == ("best", "")
+
+
+def test_cell_within_noise_of_the_best_is_marked_and_a_clearly_worse_one_is_not(capsys):
+    write_seeds(Path("runs"), BATCH, "batch")
+    write_seeds(Path("runs"), GROUP, "group")
+    write_seeds(Path("runs"), {s: a - 0.3 for s, a in LAYER.items()}, "layer")
+    marks = {cell["norm"]: cell["mark"] for cell in cells(capsys)}
+    assert marks == {"batch": "best", "group": "within noise of the best", "layer": ""}
+    assert "* 82.00" in compared(capsys)[1]
+    assert "≈ 81.75" in compared(capsys)[1]
+
+
+def test_two_runs_of_a_seed_that_differ_in_nothing_known_are_refused_not_lost():
+    run = write_run(Path("runs"), settings(), 0.5)
+    other = read_json(run.result) | {"run_id": "newer", "norm.unheard": "of"}
+    Path("runs/newer").mkdir()
+    Path("runs/newer/result.json").write_text(json.dumps(other))
+    with pytest.raises(ConfigError, match="and another run of its seed differ in nothing"):
+        find_answer(read_rows(), Question())
+
+
+def test_where_keeps_the_runs_that_have_one_of_the_values(capsys):
+    for norm in ("batch", "layer", "none"):
+        write_seeds(Path("runs"), {0: 0.5, 1: 0.6}, norm, batch_size=8)
+        write_seeds(Path("runs"), {0: 0.5}, norm, batch_size=32, tags=["big", "x"])
+    kept = cells(capsys, "--where", "norm=batch,none", "--where", "batch_size=8")
+    assert [(cell["norm"], cell["n"]) for cell in kept] == [("batch", "2"), ("none", "2")]
+    assert len(cells(capsys, "--where", "tags=big")) == 3
+    assert len(cells(capsys, "--where", "optimizer.learning_rate=2e-2")) == 6
+    assert len(cells(capsys, "--where", "seed=1")) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "problem", "remedy"),
+    [
+        (["--where", "nrm=batch"], "no setting 'nrm'", "did you mean norm"),
+        (["--where", "lr=1"], "no setting 'lr'", "did you mean optimizer.learning_rate"),
+        (["--where", "norm=btach"], "no run has norm=btach", "did you mean norm=batch"),
+        (["--where", "norm"], "--where cannot be 'norm'", "it is written norm=batch,none"),
+        (["--rows", "modle"], "no setting 'modle'", "did you mean model"),
+        (["--rows", "norm", "--cols", "norm"], "norm is named twice", "name it once"),
+        (["--metric", "test_acuracy"], "no metric 'test_acuracy'", "did you mean test_accuracy"),
+        (["--sort", "batch_size"], "the rows cannot be sorted by batch_size", "--sort takes norm"),
+        (["--md", "--csv"], "--csv and --md are both wanted", "ask for one form"),
+    ],
+)
+def test_wrong_word_is_answered_in_two_lines(words, problem, remedy, capsys):
+    write_seeds(Path("runs"), {0: 0.5}, "batch")
+    write_seeds(Path("runs"), {0: 0.6}, "layer")
+    code, out, err = compared(capsys, *words)
+    assert (code, out) == (2, "")
+    first, second = err.splitlines()
+    assert first.startswith(f"nnexp: {problem}")
+    assert second.strip().startswith(remedy)
+
+
+def test_rows_are_sorted_by_a_setting_or_by_the_metric_best_first(capsys):
+    write_seeds(Path("runs"), {0: 0.5}, "batch")
+    write_seeds(Path("runs"), {0: 0.7}, "none")
+    write_seeds(Path("runs"), {0: 0.6}, "layer")
+    write_run(Path("runs"), settings("group"), status="failed")
+
+    def order(*words: str) -> list[str]:
+        return [cell["norm"] for cell in cells(capsys, *words)]
+
+    assert order() == ["batch", "group", "layer", "none"]
+    assert order("--sort", "-norm") == ["none", "layer", "group", "batch"]
+    assert order("--sort", "test_accuracy") == ["none", "layer", "batch", "group"]
+    assert order("--sort", "-test_accuracy") == ["batch", "layer", "none", "group"]
+
+
+def test_what_does_not_vary_is_shown_when_asked_for(capsys):
+    write_seeds(Path("runs"), {0: 0.5}, "batch")
+    write_seeds(Path("runs"), {0: 0.5}, "layer")
+    assert "optimizer" not in compared(capsys)[1]
+    assert "optimizer.name=sgd" in compared(capsys, "--all")[1]
+    assert cells(capsys, "--all")[0]["epochs"] == "3"
+
+
+def test_unfair_comparison_is_said_with_the_values_unless_it_is_an_axis(capsys):
+    write_seeds(Path("runs"), {0: 0.5, 1: 0.6}, "batch")
+    write_seeds(Path("runs"), {0: 0.5}, "layer", epochs=9)
+    assert (
+        compared(capsys)[2]
+        == "nnexp: not a fair comparison: epochs differs: 3 in 2 runs, 9 in 1 run\n"
+    )
+    assert compared(capsys, "--rows", "norm,epochs")[2] == ""
+    assert compared(capsys, "--where", "epochs=3")[2] == ""
+
+
+@pytest.mark.parametrize("key", ["torch", "device", "nnexp", "images_sha256"])
+def test_other_environment_is_said_and_an_unknown_one_is_not(key, capsys):
+    write_run(Path("runs"), settings("batch"), 0.5)
+    write_run(Path("runs"), settings("layer"), 0.5, environment={key: None})
+    assert compared(capsys)[2] == ""
+    write_run(Path("runs"), settings("none"), 0.5, environment={key: "other"})
+    assert f"environment.{key} differs: " in compared(capsys)[2]
+
+
+def test_unequal_steps_at_one_batch_size_are_said_and_between_batch_sizes_not(capsys):
+    write_run(Path("runs"), settings("batch"), 0.5, steps=24)
+    write_run(Path("runs"), settings("batch", batch_size=8), 0.5, steps=99)
+    assert compared(capsys)[2] == ""
+    write_run(Path("runs"), settings("layer"), 0.5, steps=25)
+    assert "steps differ at batch_size=128: 24, 25" in compared(capsys)[2]
+
+
+def test_markdown_has_a_table_with_the_best_in_bold(capsys):
+    write_seeds(Path("runs"), BATCH, "batch")
+    write_seeds(Path("runs"), {0: 0.1, 1: 0.11, 2: 0.1}, "layer_chw")
+    lines = compared(capsys, "--md")[1].splitlines()
+    assert lines[2:6] == [
+        r"| norm | test\_accuracy % |",
+        "| --- | ---: |",
+        "| batch | **82.00 ± 2.16 (4)** |",
+        r"| layer\_chw | 10.33 ± 0.58 (3) |",
+    ]
+
+
+def test_latex_is_escaped_with_the_best_in_bold(capsys):
+    write_seeds(Path("runs"), BATCH, "batch")
+    write_seeds(Path("runs"), {0: 0.1, 1: 0.11, 2: 0.1}, "layer_chw")
+    out = compared(capsys, "--tex", "--against", "batch")[1]
+    assert r"norm & test\_accuracy \% \\" in out
+    assert r"batch & \textbf{82.00 $\pm$ 2.16 (4)} \\" in out
+    assert r"layer\_chw & 10.33 $\pm$ 0.58 (3) \\" in out
+    assert "& $-$70.67 &" in out
+    assert out.count(r"\begin{tabular}") == out.count(r"\end{tabular}") == 2
+    assert escape_latex("50% of {a_b} & $x^2$ \\ #~") == (
+        r"50\% of \{a\_b\} \& \$x\textasciicircum{}2\$ \textbackslash{} \#\textasciitilde{}"
+    )
+
+
+def test_json_and_csv_hold_the_exact_values(capsys):
+    write_seeds(Path("runs"), {0: 1 / 3, 1: 0.1 + 0.2}, "batch")
+    write_seeds(Path("runs"), {0: 0.9, 1: 0.7}, "layer")
+    content = json.loads(compared(capsys, "--json", "--against", "batch")[1])
+    assert content["cells"][0]["seeds"] == {"0": 1 / 3, "1": 0.1 + 0.2}
+    assert content["cells"][0]["mean"] == np.mean([1 / 3, 0.1 + 0.2])
+    assert float(cells(capsys)[0]["mean"]) == content["cells"][0]["mean"]
+    difference = np.mean([0.9 - 1 / 3, 0.7 - (0.1 + 0.2)])
+    assert content["comparisons"][0]["difference"] == difference
+
+
+def test_comparing_imports_neither_torch_nor_pandas():
+    write_seeds(Path("runs"), BATCH, "batch")
+    write_seeds(Path("runs"), LAYER, "layer")
+    command = [sys.executable, "-X", "importtime", "-m", "nnexp", "compare"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "nnexp.compare.page" in modules
+    assert not modules & {"torch", "pandas", "scipy.stats", "statsmodels", "matplotlib", "hydra"}
+
+
+def test_a_thousand_runs_are_read_and_compared_in_two_seconds():
+    base = settings()
+    run = write_run(Path("runs"), base, 0.5)
+    result = read_json(run.result)
+    for number in range(1000):
+        folder = Path("runs") / f"run{number}"
+        folder.mkdir()
+        figures = {"run_id": folder.name, "batch_size": number // 4 + 1000, "seed": number % 4}
+        (folder / "result.json").write_text(json.dumps({**result, **figures}))
+        (folder / "environment.json").write_text(run.environment.read_text())
+    start = time.process_time()
+    assert find_answer(read_rows(), Question()).runs == 1001
+    assert time.process_time() - start < 2
