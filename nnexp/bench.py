@@ -21,9 +21,13 @@ from nnexp.environment import choose_device, peak_memory_mb, prepare_process
 from nnexp.experiment import build_checked_model, start_state
 from nnexp.loop import train_epoch
 from nnexp.models.init import initialize
+from nnexp.norms import keep_norms_in_fp32
+from nnexp.optim import build_optimizer
 from nnexp.probes.running_stats import Recorder, trace_steps
 from nnexp.state import EpochTotals
+from nnexp.step import precision
 
+RATE = 1e-3  # learning rate of the other contenders; it decides no time
 WORKERS = 2  # of the textbook loop's DataLoader
 
 
@@ -168,25 +172,17 @@ def _nnexp(
 def _network(config: ExperimentConfig, num_classes: int, device: torch.device) -> nn.Module:
     model = build_checked_model(config, num_classes)
     initialize(model, config.init, config.seed)
+    if config.precision == "bf16":
+        keep_norms_in_fp32(model)
     return model.to(device).train()
-
-
-def _sgd(config: ExperimentConfig, model: nn.Module) -> torch.optim.Optimizer:
-    settings = config.optimizer
-    return torch.optim.SGD(
-        model.parameters(),
-        lr=1e-3,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-    )
 
 
 def _bare(
     config: ExperimentConfig, images: Images, device: torch.device, steps: int
 ) -> Callable[[], float]:
-    """Return a turn of the bare step: nothing but the network's own work."""
+    """Return a turn of the bare step: the network's own work alone, with nnexp's optimizer."""
     model = _network(config, len(images.classes), device)
-    optimizer = _sgd(config, model)
+    optimizer = build_optimizer(model, config.optimizer, RATE)
     batch = normalized(images.train.images[: config.batch_size], images.mean, images.std)
     labels = images.train.labels[: config.batch_size]
 
@@ -194,7 +190,9 @@ def _bare(
         begun = time.perf_counter()
         for _ in range(steps):
             optimizer.zero_grad()
-            F.cross_entropy(model(batch), labels).backward()
+            with precision(config.precision, device):
+                logits = model(batch)
+            F.cross_entropy(logits.float(), labels).backward()
             optimizer.step()
         _wait(device)
         return time.perf_counter() - begun
@@ -231,9 +229,12 @@ class _Pictures(Dataset[tuple[Tensor, int]]):
 def _textbook(
     config: ExperimentConfig, images: Images, device: torch.device
 ) -> Callable[[], float]:
-    """Return a turn of the loop that tutorials show: one epoch; its workers outlive the turn."""
+    """Return a turn of the loop that tutorials show: one epoch in fp32; its workers outlive it."""
     model = _network(config, len(images.classes), device)
-    optimizer = _sgd(config, model)
+    settings = config.optimizer
+    optimizer = torch.optim.SGD(
+        model.parameters(), RATE, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )
     loader = DataLoader(
         _Pictures(images),
         batch_size=config.batch_size,

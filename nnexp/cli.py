@@ -136,7 +136,8 @@ def data(overrides: arguments.Overrides = None, config_dir: arguments.ConfigDir 
     """Fetch, verify and describe the images."""
     from nnexp.pages import data_page
 
-    data_page(composed(overrides, config_dir))
+    if not data_page(composed(overrides, config_dir)):
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: nnexp traces runs/vgg16-batch-* -o traces.svg")
@@ -244,7 +245,7 @@ def _run(overrides: list[str] | None, *, multirun: bool, config_dir: str | None)
         from nnexp.terminal import train_command
 
         try:
-            code = train_command(config, argv)
+            code = train_command(config, [*own_folder, *argv])
         except ConfigError as error:
             code = say_error(error)
         if code >= 128:  # a signal: it means the sweep, not only the run
@@ -252,7 +253,8 @@ def _run(overrides: list[str] | None, *, multirun: bool, config_dir: str | None)
         return code
 
     say_own_configs()
-    flags = [*(["-m"] if multirun else []), *(["--config-dir", config_dir] if config_dir else [])]
+    own_folder = ["--config-dir", config_dir] if config_dir else []
+    flags = [*(["-m"] if multirun else []), *own_folder]
     codes = run_hydra([*flags, *(overrides or [])], train_one)
     raise typer.Exit(exit_code(codes))
 

@@ -2,9 +2,11 @@
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +17,8 @@ import torch
 from nnexp import __version__
 from nnexp.config import ConfigError, ExperimentConfig
 
-PACKAGES = ("torch", "torchvision", "numpy", "hydra-core", "safetensors")
+PACKAGES = ("torchvision", "numpy", "hydra-core", "safetensors")
+USUAL_THREADS = torch.get_num_threads()  # before any run has set its own
 DECIDES_BITS = ("device", "threads", "torch")  # equal bytes are promised where these are equal
 
 
@@ -42,8 +45,8 @@ def choose_device(name: str) -> torch.device:
 
 def prepare_process(config: ExperimentConfig, device: torch.device) -> None:
     """Set what a run needs of its process: threads, exact kernels, no denormal numbers."""
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    torch.set_num_threads(config.threads or USUAL_THREADS)
+    _forget_peak_memory(device)
     torch.set_flush_denormal(True)  # else a net without norm slows down as activations vanish
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -56,12 +59,15 @@ def prepare_process(config: ExperimentConfig, device: torch.device) -> None:
 def describe_environment(device: torch.device, command: Sequence[str]) -> dict[str, Any]:
     """Return the contents of `environment.json`."""
     return {
-        "command": " ".join(command),
+        "command": shlex.join(command),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": platform.node(),
         "platform": platform.platform(),
         "python": platform.python_version(),
         "nnexp": __version__,
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
         **{package: _version(package) for package in PACKAGES},
         "device": _device_name(device),
         "cpus": os.cpu_count(),
@@ -84,10 +90,21 @@ def peak_memory_mb(device: torch.device) -> float:
     """Return the most memory used so far, in MiB: the device's, or on a CPU the process's."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def _forget_peak_memory(device: torch.device) -> None:
+    """Begin to count anew, so that a run in a sweep reports its own peak."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with suppress(OSError):  # Linux alone; elsewhere the process's peak counts
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _version(package: str) -> str | None:

@@ -1,5 +1,6 @@
 """One run, from config to run folder: the only module that sees every part."""
 
+import math
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
@@ -25,13 +26,14 @@ from nnexp.reporter import Facts, Reporter, Silent
 from nnexp.resume import check_config, check_images, open_folder, resume
 from nnexp.rundir import (
     FINAL,
+    DiskFullError,
     RunDir,
     RunError,
     locked,
     naming_full_disk,
     read_json,
     read_status,
-    remove_if_empty,
+    read_tables,
     write_json,
     write_results_view,
     write_status,
@@ -63,16 +65,25 @@ def run_experiment(
     """
     reporter = reporter or Silent()
     run = RunDir(Path(config.runs_dir) / run_id(config))
-    run.path.mkdir(parents=True, exist_ok=True)
-    try:
-        with locked(run):
-            status, result = read_status(run).get("status", ""), read_json(run.result)
-            if status in FINAL and result:
-                reporter.already_done(run.path, result)
-                return Outcome(run, status, result)
-            return _run_guarded(run, config, reporter, command)
-    finally:
-        remove_if_empty(run)
+    with locked(run):
+        result = read_json(run.result)
+        if result.get("status") in FINAL:
+            return _already_done(run, config, reporter, result)
+        return _run_guarded(run, config, reporter, command)
+
+
+def _already_done(
+    run: RunDir, config: ExperimentConfig, reporter: Reporter, result: dict[str, Any]
+) -> Outcome:
+    """Say that there is nothing to do; what a kill left open at the run's end is closed."""
+    check_config(run, config, Journal(run, reporter))
+    if config.data.name == "folder":  # the one source whose images may be others by now
+        with suppress(ConfigError):  # gone altogether: the result stands
+            check_images(run, load_images(config.data).fingerprint)
+    if read_status(run).get("status") != result["status"]:
+        _close(run, result)
+    reporter.already_done(run.path, result)
+    return Outcome(run, result["status"], result)
 
 
 def _run_guarded(
@@ -89,12 +100,16 @@ def _run_guarded(
         if run.status.exists():
             write_status(run, "interrupted", reason="SIGINT")
         raise
+    except DiskFullError as error:
+        with suppress(OSError):
+            write_status(run, "failed", reason=str(error))
+        raise
     except (ConfigError, RunError):
         raise
     except Exception as error:  # noqa: BLE001  the one place that isolates a job
         with suppress(OSError):
             Journal(run, reporter).write_log(traceback.format_exc())
-        write_status(run, "failed", reason=f"{type(error).__name__}: {error}")
+            write_status(run, "failed", reason=f"{type(error).__name__}: {error}")
         reporter.failed(run.path, f"{type(error).__name__}: {error}")
         return Outcome(run, "failed", {})
 
@@ -104,7 +119,9 @@ def _run(
 ) -> Outcome:
     device = choose_device(config.device)
     prepare_process(config, device)
-    check_config(run, config)
+    journal = Journal(run, reporter)
+    config = check_config(run, config, journal)
+    build_checked_model(config, 10)  # before images are fetched: only the classifier needs them
     images = load_images(config.data, reporter.loading)
     state = start_state(config, len(images.classes), device)
     check_images(run, images.fingerprint)
@@ -117,7 +134,6 @@ def _run(
         points=config.trace.points,
         channels=config.trace.channels,
     )
-    journal = Journal(run, reporter)
     resume(run, state, journal)
     facts = _facts(run, config, state, images, total_steps)
     reporter.started(facts)
@@ -160,34 +176,46 @@ def _train(
     recorder: Recorder,
     journal: Journal,
 ) -> Outcome:
-    stop = StopSignal()
+    stop, saved = StopSignal(), (-1, -1)
+
+    def save() -> None:
+        nonlocal saved
+        journal.keep_rows(recorder)
+        if saved != (state.epoch, state.step):  # else the state before would be lost for nothing
+            save_state(state, run.checkpoint, journal.notes(), read_tables(run))
+            saved = (state.epoch, state.step)
 
     def after_batch() -> None:
         journal.tick(state)
         if journal.save_is_due():
-            journal.keep_rows(recorder)
-            save_state(state, run.checkpoint, journal.notes())
+            save()
         stop.raise_if_set()
 
     with stop.listening():
         try:
             for row in fit(state, images, config, recorder, after_batch):
                 journal.keep_epoch(row, recorder, state.device)
-                save_state(state, run.checkpoint, journal.notes())
+                save()
                 stop.raise_if_set()
-            test_loss, test_accuracy = evaluate(
-                state.model, images.test, images, config.precision, stop.raise_if_set
-            )
+            figures = _look_at_test_images(state, images, config, stop)
         except Diverged as divergence:
             journal.keep_rows(recorder)
-            return _finish(run, config, state, journal, {"diverged_at_step": divergence.step})
+            figures = {"diverged_at_step": divergence.step}
         except Interrupted:
-            journal.keep_rows(recorder)
-            save_state(state, run.checkpoint, journal.notes())
+            save()
             journal.interrupted(state)
             raise
-    figures = {"test_accuracy": test_accuracy, "test_loss": test_loss}
-    return _finish(run, config, state, journal, figures)
+        result = _finish(run, config, state, journal, figures)
+    return Outcome(run, result["status"], result, stop.signum)
+
+
+def _look_at_test_images(
+    state: TrainState, images: Images, config: ExperimentConfig, stop: StopSignal
+) -> dict[str, Any]:
+    loss, accuracy = evaluate(state.model, images.test, images, config.precision, stop.raise_if_set)
+    if not math.isfinite(loss):
+        raise Diverged(state.step)
+    return {"test_accuracy": accuracy, "test_loss": loss}
 
 
 def _finish(
@@ -196,11 +224,8 @@ def _finish(
     state: TrainState,
     journal: Journal,
     figures: dict[str, Any],
-) -> Outcome:
-    """Write the run's one row, its final status and the view over all runs.
-
-    The saved states go last: killed anywhere before, the same command does the end again.
-    """
+) -> dict[str, Any]:
+    """Write the run's one row, and return it; with it on disk, the run is over."""
     status = "diverged" if "diverged_at_step" in figures else "done"
     result = {
         **result_head(config, status),
@@ -213,11 +238,17 @@ def _finish(
     if status == "done":
         keep_weights(state, run.checkpoint)
     write_json(run.result, result)
-    write_results_view(run.path.parent)
-    write_status(run, status, **({"step": figures["diverged_at_step"]} if status != "done" else {}))
-    drop_states(run.checkpoint)
+    _close(run, result)
     journal.finished(result)
-    return Outcome(run, status, result)
+    return result
+
+
+def _close(run: RunDir, result: dict[str, Any]) -> None:
+    """Do what follows from a result: the view, the status, and no saved states any more."""
+    write_results_view(run.path.parent)
+    drop_states(run.checkpoint)
+    step = result["diverged_at_step"]
+    write_status(run, result["status"], **({} if step is None else {"step": step}))
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -13,7 +13,7 @@ from nnexp.environment import differences, peak_memory_mb
 from nnexp.loop import EpochRow
 from nnexp.probes.running_stats import Recorder
 from nnexp.reporter import Facts, Progress, Reporter
-from nnexp.rundir import RunDir, append_rows, measure_tables, read_json, read_table
+from nnexp.rundir import RunDir, append_rows, read_json, read_table
 from nnexp.state import TrainState
 
 SAVE_EVERY = 300.0  # seconds between two saves inside a long epoch
@@ -55,8 +55,9 @@ class Journal:
     def tick(self, state: TrainState) -> None:
         """Note that a batch has passed."""
         now = time.perf_counter()
-        if state.step != self._step:
-            self._step, self._last_step_at = state.step, now
+        self._step = state.step
+        if state.model.training:  # the last such tick follows the wait for the device
+            self._last_step_at = now
         assert self._facts is not None
         num_done = self._step - self._first_step
         rate = (now - self._begun) / num_done if num_done else None
@@ -106,7 +107,7 @@ class Journal:
     def notes(self) -> dict[str, Any]:
         """Return what a saved state must remember of this record."""
         self._saved_at = time.perf_counter()
-        return {"tables": measure_tables(self.run), "spent": self._spend()}
+        return {"spent": self._spend()}
 
     def recall(self, notes: Mapping[str, Any]) -> None:
         """Take up the record that a saved state remembers."""

@@ -1,5 +1,6 @@
 """The training loop: batches in, one row out per epoch; it opens no file and prints nothing."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -94,6 +95,7 @@ def train_epoch(
             raise_if_diverged(state)
         after_batch()
     raise_if_diverged(state)
+    after_batch()
     return learning_rate_at(state.step - 1, total_steps, peak, config.schedule)
 
 
@@ -146,6 +148,8 @@ def _close_epoch(
     val_loss, val_accuracy = evaluate(
         state.model, images.val, images, config.precision, after_batch
     )
+    if not math.isfinite(val_loss):
+        raise Diverged(state.step)
     num_images, totals = len(images.train), state.totals
     num_steps = state.step // (state.epoch + 1)
     row = EpochRow(

@@ -35,8 +35,8 @@ def show_page(config: ExperimentConfig) -> None:
         console.print(escape(line))
 
 
-def data_page(config: ExperimentConfig) -> None:
-    """Fetch, verify and describe the images that the settings name."""
+def data_page(config: ExperimentConfig) -> bool:
+    """Fetch, verify and describe the images; return whether they are as when decoded."""
     from nnexp.data import describe
     from nnexp.terminal import TerminalReporter
 
@@ -58,6 +58,7 @@ def data_page(config: ExperimentConfig) -> None:
     state = "as when decoded" if facts["intact"] else "[bold red]changed since decoded[/]"
     console.print(f"{'sha256':<12} {facts['fingerprint'][:16]}… · {state}")
     console.print(f"{'place':<12} {escape(str(facts['place']))}")
+    return bool(facts["intact"])
 
 
 def traces_page(
@@ -83,7 +84,8 @@ def traces_page(
             table.add_column(heading, justify="right")
         for course in courses(load_traces(run), layer):
             first, last = course.values[0], course.values[-1]
-            figures = (f"{first:.4g}", f"{last:.4g}", f"{course.settled_at:,}")
+            settled = "–" if course.settled_at is None else f"{course.settled_at:,}"
+            figures = (f"{first:.4g}", f"{last:.4g}", settled)
             table.add_row(course.layer, course.quantity, course.sparkline, *figures)
         console.print(f"[bold]{escape(run.path.name)}[/] · averaged over each layer's channels")
         print_table(console, table)

@@ -1,5 +1,6 @@
 """Where an earlier try at a run stopped: its folder checked, its newest whole state taken up."""
 
+from dataclasses import replace
 from typing import Any
 
 from nnexp.config import ConfigError, ExperimentConfig, from_yaml, run_id, to_yaml
@@ -9,31 +10,39 @@ from nnexp.rundir import (
     RunError,
     read_json,
     replacing,
-    rewind_tables,
-    unfit_table,
+    restore_tables,
     write_json,
     write_status,
 )
 from nnexp.state import NEWEST, PREVIOUS, StateError, TrainState, read_state, restore_state
 
 
-def check_config(run: RunDir, config: ExperimentConfig) -> None:
-    """Refuse a folder that was made with other settings under the same name.
+def check_config(run: RunDir, config: ExperimentConfig, journal: Journal) -> ExperimentConfig:
+    """Return the settings to run with: those asked for, traced and tagged as the run began.
+
+    A folder that was made with other settings under the same name is refused.
 
     Raises:
         RunError: With the way on.
     """
     if not run.config.exists():
-        return
+        return config
     try:
-        same = run_id(from_yaml(run.config.read_text("utf-8"))) == run.path.name
-    except ConfigError:
-        same = False
-    if not same:
+        before = from_yaml(run.config.read_text("utf-8"))
+    except (ConfigError, UnicodeDecodeError):
+        before = None
+    if before is None or run_id(before) != run.path.name:
         raise RunError(
             f"{run.config} is not the config of {run.path.name}: it was edited or is damaged; "
             "move the folder away and give the same command again"
         )
+    if before.trace != config.trace:
+        points, channels = before.trace.points, before.trace.channels
+        journal.note(
+            f"this run began with trace.points={points} trace.channels={channels} and keeps them; "
+            "another runs_dir traces it anew"
+        )
+    return replace(config, trace=before.trace, tags=before.tags)
 
 
 def check_images(run: RunDir, fingerprint: str) -> None:
@@ -67,22 +76,23 @@ def open_folder(
 
 
 def resume(run: RunDir, state: TrainState, journal: Journal) -> None:
-    """Bring back the newest state that is whole, and cut the tables back to it."""
+    """Bring back the newest state that is whole, and the tables as they were with it."""
     for path in (run.checkpoint / NEWEST, run.checkpoint / PREVIOUS):
         if not path.exists():
             continue
         try:
             saved = read_state(path)
-            if (table := unfit_table(run, saved.notes["tables"])) is not None:
-                raise StateError(f"{table} is not as it was when {path.name} was saved")
             restore_state(state, saved)
         except StateError as error:
             journal.note(f"{error}; trying the state before it")
             continue
-        rewind_tables(run, saved.notes["tables"])
+        for table in restore_tables(run, saved.files):
+            journal.note(f"{table} was changed after it was written; it is put back")
+        if path.name == PREVIOUS:  # else the next save would put the damaged file in its place
+            (run.checkpoint / NEWEST).unlink(missing_ok=True)
         journal.recall(saved.notes)
         journal.note_environment()
         return
     if run.checkpoint.exists():
         journal.note(f"no whole state in {run.checkpoint}; starting again from step 0")
-    rewind_tables(run, {})
+    restore_tables(run, {})

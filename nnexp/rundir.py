@@ -7,7 +7,6 @@ import io
 import json
 import os
 import socket
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
@@ -24,6 +23,10 @@ FINAL = frozenset({"done", "diverged"})  # states that the same command does not
 
 class RunError(Exception):
     """A run that cannot go on for a reason outside its settings; the message is for the user."""
+
+
+class DiskFullError(RunError):
+    """A run that cannot go on because nothing more can be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,32 +121,29 @@ def _written(value: object) -> object:
     return str(np.float32(value)) if isinstance(value, float) else value
 
 
-def measure_tables(run: RunDir) -> dict[str, dict[str, int]]:
-    """Return the size and CRC-32 of every table, for a checkpoint to hold."""
-    return {
-        name: {"bytes": path.stat().st_size, "crc": zlib.crc32(path.read_bytes())}
-        for name, path in run.tables.items()
-        if path.exists()
-    }
+def read_tables(run: RunDir) -> dict[str, bytes]:
+    """Return the contents of every table, for a saved state to hold."""
+    return {name: path.read_bytes() for name, path in run.tables.items() if path.exists()}
 
 
-def unfit_table(run: RunDir, measures: Mapping[str, Mapping[str, int]]) -> Path | None:
-    """Return the first table that no longer begins with what was measured, if there is one."""
-    for name, measure in measures.items():
-        path = run.tables[name]
-        held = path.read_bytes()[: measure["bytes"]] if path.exists() else b""
-        if len(held) < measure["bytes"] or zlib.crc32(held) != measure["crc"]:
-            return path
-    return None
+def restore_tables(run: RunDir, contents: Mapping[str, bytes]) -> list[Path]:
+    """Bring every table to `contents`, so that a resume repeats no row and keeps no damage.
 
-
-def rewind_tables(run: RunDir, measures: Mapping[str, Mapping[str, int]]) -> None:
-    """Cut every table back to what was measured, so that a resume repeats no row."""
+    Returns:
+        The tables that did not begin with what they should, in a word those that were damaged.
+    """
+    damaged = []
     for name, path in run.tables.items():
-        if name in measures:
-            os.truncate(path, measures[name]["bytes"])
-        else:
+        if name not in contents:
             path.unlink(missing_ok=True)
+            continue
+        held = path.read_bytes() if path.exists() else b""
+        if not held.startswith(contents[name]):
+            damaged.append(path)
+        if held != contents[name]:
+            with replacing(path) as scratch:
+                scratch.write_bytes(contents[name])
+    return damaged
 
 
 @contextmanager
@@ -176,7 +176,8 @@ def sync_folder(path: Path) -> None:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write `content` as JSON, replacing the old file in one step."""
     with replacing(path) as scratch:
-        scratch.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+        scratch.write_text(text + "\n", "utf-8")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -210,22 +211,37 @@ def read_status(run: RunDir) -> dict[str, Any]:
 
 @contextmanager
 def locked(run: RunDir) -> Iterator[None]:
-    """Hold the run folder for this process alone; the kernel lets go when the process ends.
+    """Make the run folder and hold it for this process alone, as long as the process lives.
+
+    A folder that is empty at the end is removed again.
 
     Raises:
         RunError: Another process holds it.
     """
-    handle = os.open(run.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    handle = _lock(run)
     try:
+        yield
+    finally:
+        _remove_if_empty(run)
+        os.close(handle)
+
+
+def _lock(run: RunDir) -> int:
+    path = run.path / ".lock"
+    while True:
+        run.path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = read_json(run.status)
-            who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
-            raise RunError(f"{run.path} is being trained by {who}") from None
-        yield
-    finally:
-        os.close(handle)
+            holder = os.read(handle, 200).decode(errors="replace") or "another process"
+            os.close(handle)
+            raise RunError(f"{run.path} is being trained by {holder}") from None
+        if path.exists() and path.stat().st_ino == os.fstat(handle).st_ino:
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+            return handle
+        os.close(handle)  # the process before us removed the folder that we have locked
 
 
 @contextmanager
@@ -236,7 +252,7 @@ def naming_full_disk(run: RunDir) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        raise RunError(
+        raise DiskFullError(
             f"the disk is full: {error.filename or run.path} could not be written; the last "
             "saved state is intact: make room and give the same command again"
         ) from error
@@ -266,8 +282,7 @@ def _cell(value: object) -> object:
     return json.dumps(value) if isinstance(value, (list, dict)) else value
 
 
-def remove_if_empty(run: RunDir) -> None:
-    """Take away a run folder that holds nothing but its lock."""
+def _remove_if_empty(run: RunDir) -> None:
     with suppress(OSError):
         if {path.name for path in run.path.iterdir()} <= {".lock"}:
             (run.path / ".lock").unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -59,10 +60,16 @@ class TrainState:
         self.first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
 
 
-def save_state(state: TrainState, folder: Path, notes: Mapping[str, Any]) -> None:
-    """Write `state` and `notes` so that a kill at any moment leaves a complete state.
+def save_state(
+    state: TrainState, folder: Path, notes: Mapping[str, Any], files: Mapping[str, bytes]
+) -> None:
+    """Write `state` so that a kill at any moment leaves a complete state.
 
     The state before this one stays beside it, for the case that this file is damaged later.
+
+    Args:
+        notes: What else to remember, as JSON.
+        files: Contents of the tables that belong to this state, by name.
 
     Raises:
         OSError: The file cannot be written; the states that were there are intact.
@@ -70,6 +77,8 @@ def save_state(state: TrainState, folder: Path, notes: Mapping[str, Any]) -> Non
     folder.mkdir(exist_ok=True)
     _sweep(folder)
     tensors = _tensors(state)
+    for name, content in files.items():
+        tensors[f"files.{name}"] = torch.from_numpy(np.array(bytearray(content), dtype=np.uint8))
     header = {"epoch": state.epoch, "step": state.step, "notes": dict(notes)}
     text = json.dumps(header, sort_keys=True)
     metadata = {"nnexp": text, "sha256": _digest(tensors, text)}
@@ -122,6 +131,7 @@ class SavedState:
     epoch: int
     step: int
     notes: dict[str, Any]
+    files: dict[str, bytes]
 
 
 def read_state(path: Path) -> SavedState:
@@ -140,7 +150,12 @@ def read_state(path: Path) -> SavedState:
     if metadata.get("sha256") != _digest(tensors, text):
         raise StateError(f"{path} is damaged: its checksum does not match")
     header = json.loads(text)
-    return SavedState(path, tensors, header["epoch"], header["step"], header["notes"])
+    files = {
+        name.removeprefix("files."): tensors.pop(name).numpy().tobytes()
+        for name in list(tensors)
+        if name.startswith("files.")
+    }
+    return SavedState(path, tensors, header["epoch"], header["step"], header["notes"], files)
 
 
 def restore_state(state: TrainState, saved: SavedState) -> None:

@@ -1,5 +1,6 @@
 """A run as its user sees it: what runs, how far it is, what came of it, what to type next."""
 
+import os
 import shlex
 import time
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from nnexp.reporter import Progress as RunProgress
 
 REFRESH = 0.25  # seconds between two looks at the live numbers; each look may wait for the device
 HEADINGS = ("epoch", "learning rate", "train loss", "train acc", "val loss", "val acc", "images/s")
+ONE_NORM_ALONE = ("norm=", "norm.name=", "norm.num_groups=", "norm.channels_per_group=")
 SIGNAL_EXIT = 128  # a process that a signal stopped exits with 128 + the signal's number
 
 
@@ -39,7 +41,7 @@ def train_command(config: ExperimentConfig, argv: Sequence[str]) -> int:
         reporter.say_error(str(error))
         return 1
     except KeyboardInterrupt:
-        reporter.say_error("stopped before the first step; nothing to save")
+        reporter.say_error("stopped; what came after the last saved state is lost")
         return SIGNAL_EXIT + 2
     except ConfigError:
         raise
@@ -50,12 +52,22 @@ def train_command(config: ExperimentConfig, argv: Sequence[str]) -> int:
     return 1 if outcome.status == "failed" else 0
 
 
+class SteadyConsole(Console):
+    """A console whose reader may go away: a run is more than what it prints."""
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing more, instead of ending the process."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())
+
+
 class TerminalReporter:
     """Results to standard output, messages to standard error; live only on a terminal."""
 
     def __init__(self, argv: Sequence[str] = ()) -> None:
-        self.out = Console(highlight=False, soft_wrap=True)
-        self.err = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.out = SteadyConsole(highlight=False, soft_wrap=True)
+        self.err = SteadyConsole(stderr=True, highlight=False, soft_wrap=True)
         self.argv = list(argv)
         self._live: Progress | None = None
         self._task: TaskID | None = None
@@ -218,7 +230,7 @@ class TerminalReporter:
 
     def _command_with_other_norm(self, result: dict[str, Any]) -> str:
         other = "none" if result.get("norm") == "batch" else "batch"
-        kept = [word for word in self.argv if not word.startswith("norm=")]
+        kept = [word for word in self.argv if not word.lstrip("+").startswith(ONE_NORM_ALONE)]
         return shlex.join(["nnexp", "train", *kept, f"norm={other}"])
 
 

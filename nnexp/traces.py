@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BARS = "▁▂▃▄▅▆▇█"
+LOST = "×"
 WIDTH = 32  # bars in a sparkline
 SETTLED = 0.05  # share of the whole movement within which a statistic counts as settled
 FORMATS = (".png", ".svg", ".pdf")
@@ -31,21 +32,34 @@ class Course:
     values: np.ndarray  # (T,)
 
     @property
-    def settled_at(self) -> int:
-        """The first traced step from which on it stays within 5 % of its whole range of its end."""
+    def settled_at(self) -> int | None:
+        """The first traced step from which on it stays within 5 % of its whole range of its end.
+
+        None where it did not end at a finite value.
+        """
+        if not np.isfinite(self.values).all():
+            return None
         room = SETTLED * float(np.ptp(self.values))
         outside = np.flatnonzero(np.abs(self.values - self.values[-1]) > room)
         return int(self.steps[0 if len(outside) == 0 else outside[-1] + 1])
 
     @property
     def sparkline(self) -> str:
-        """The course as a row of bars from its lowest to its highest, even in log step."""
+        """The course as a row of bars from its lowest to its highest, even in log step.
+
+        What is not finite, as in a run that diverged, is shown as ×.
+        """
         moments = np.log1p(self.steps)
         at = np.linspace(moments[0], moments[-1], WIDTH)
-        values = np.interp(at, moments, self.values)
-        span = float(np.ptp(values)) or 1.0
-        levels = ((values - values.min()) / span * (len(BARS) - 1)).round().astype(int)
-        return "".join(BARS[level] for level in levels)
+        finite = np.isfinite(self.values)
+        if not finite.any():
+            return LOST * WIDTH
+        known = self.values[finite]
+        values = np.interp(at, moments[finite], known)
+        span = float(np.ptp(known)) or 1.0
+        levels = ((values - known.min()) / span * (len(BARS) - 1)).round().astype(int)
+        lost = np.interp(at, moments, (~finite).astype(float)) > 0
+        return "".join(LOST if gone else BARS[n] for n, gone in zip(levels, lost, strict=True))
 
 
 def load_traces(run: RunDir) -> pd.DataFrame:
@@ -111,19 +125,28 @@ def _draw_panel(axes: "Axes", lines: Sequence[Course]) -> None:
 
     shades = colormaps["viridis"](np.linspace(0.0, 0.9, max(1, len(lines))))
     for line, shade in zip(lines, shades, strict=True):
-        axes.plot(line.steps, line.values, color=shade, linewidth=1.3, label=line.layer)
+        axes.plot(line.steps, _drawable(line.values), color=shade, linewidth=1.3, label=line.layer)
     axes.set_xscale("symlog", linthresh=1)
     axes.set_xlim(left=0)
     axes.grid(visible=True, alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     quantity = lines[0].quantity if lines else ""
     axes.set_ylabel(f"{quantity.replace('_', ' ')}, averaged over channels", fontsize=8)
-    if quantity.endswith("var") and all((line.values > 0).all() for line in lines):
+    if quantity.endswith("var") and all(_is_positive(line.values) for line in lines):
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.yaxis.set_minor_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.tick_params(which="both", labelsize=8)
+
+
+def _drawable(values: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _is_positive(values: np.ndarray) -> bool:
+    finite = values[np.isfinite(values)]
+    return bool(len(finite)) and bool((finite > 0).all())
 
 
 def save_figure(figure: "Figure", path: Path) -> None:

@@ -1,6 +1,7 @@
 import csv
 import json
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nnexp.config import ConfigError, NormConfig, OptimizerConfig, TraceConfig, from_yaml, run_id
+from nnexp.config import (
+    ConfigError,
+    DataConfig,
+    NormConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TraceConfig,
+    from_yaml,
+    run_id,
+)
 from nnexp.data import batch_sizes, epoch_plan, load_images, train_batches
 from nnexp.experiment import run_experiment, start_state
 from nnexp.optim import learning_rate_at, peak_learning_rate
@@ -89,11 +99,12 @@ def test_traces_change_nothing_that_is_learned(tiny, tmp_path, norm):
 
 def test_finished_run_is_not_run_again(tiny):
     run = run_experiment(tiny).run
-    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    written = [path for path in run.path.rglob("*") if path.name != ".lock"]
+    before = {path: path.stat().st_mtime_ns for path in written}
     again = run_experiment(tiny)
     assert again.status == "done"
     assert again.result["test_accuracy"] == json.loads(run.result.read_text())["test_accuracy"]
-    assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
+    assert {path: path.stat().st_mtime_ns for path in written} == before
 
 
 def test_traced_statistics_are_the_running_mean_recomputed_by_hand(tiny):
@@ -195,15 +206,15 @@ def test_error_that_nobody_foresaw_is_a_failed_run_with_its_traceback(tiny, monk
 
 def test_two_processes_never_train_one_run(tiny):
     run = RunDir(run_experiment(replace(tiny, epochs=1)).run.path)
-    write_json(run.status, {"status": "running", "pid": 1, "host": "elsewhere"})
-    with locked(run), pytest.raises(RunError, match="is being trained by process 1 on elsewhere"):
+    run.result.unlink()
+    with locked(run), pytest.raises(RunError, match=f"is being trained by process {os.getpid()}"):
         run_experiment(replace(tiny, epochs=1))
 
 
 def test_edited_config_is_refused_not_mixed_in(tiny):
     run = run_experiment(tiny).run
     run.config.write_text(run.config.read_text().replace("batch_size: 16", "batch_size: 17"))
-    run.status.unlink()
+    run.result.unlink()
     with pytest.raises(RunError, match="was edited or is damaged"):
         run_experiment(tiny)
 
@@ -212,9 +223,55 @@ def test_other_images_are_refused_not_mixed_in(tiny):
     run = run_experiment(tiny).run
     record = json.loads(run.environment.read_text())
     write_json(run.environment, {**record, "images_sha256": "0" * 64})
-    run.status.unlink()
+    run.result.unlink()
     with pytest.raises(RunError, match="trained on other images"):
         run_experiment(tiny)
+
+
+def test_finished_run_does_not_answer_for_other_photographs(tiny, tmp_path):
+    write_photos(tmp_path / "a", seed=1)
+    write_photos(tmp_path / "b", seed=2)
+    config = replace(
+        tiny, data=DataConfig(name="folder", root=str(tmp_path / "a"), val_images=10), epochs=1
+    )
+    assert run_experiment(config).status == "done"
+    assert run_experiment(config).status == "done"
+    with pytest.raises(RunError, match="trained on other images"):
+        run_experiment(replace(config, data=replace(config.data, root=str(tmp_path / "b"))))
+
+
+def write_photos(root: Path, seed: int) -> None:
+    from PIL import Image
+
+    generator = np.random.default_rng(seed)
+    for split, count in (("train", 8), ("test", 2)):
+        for name in ("cat", "dog", "emu"):
+            (root / split / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / split / name / f"{index}.png")
+
+
+def test_weights_broken_by_the_last_step_are_a_divergence_too(tiny):
+    wild = replace(
+        tiny,
+        batch_size=120,
+        epochs=1,
+        schedule=ScheduleConfig(warmup=0.0),
+        optimizer=OptimizerConfig(learning_rate=1e30, learning_rate_scaling="none"),
+    )
+    outcome = run_experiment(wild)
+    assert (outcome.status, outcome.result["diverged_at_step"]) == ("diverged", 1)
+
+
+def test_model_is_checked_before_images_are_fetched(tiny):
+    config = replace(
+        tiny,
+        norm=NormConfig(at={"conv9": "layer"}),
+        data=DataConfig(name="folder", root="/nowhere"),
+    )
+    with pytest.raises(ConfigError, match="no block 'conv9'"):
+        run_experiment(config)
 
 
 def test_bf16_keeps_running_statistics_and_metrics_finite(tiny):

@@ -15,7 +15,7 @@ import nnexp.state as state_module
 from nnexp.config import ExperimentConfig, NormConfig, OptimizerConfig, TraceConfig, run_id
 from nnexp.experiment import run_experiment
 from nnexp.reporter import Progress, Silent
-from nnexp.rundir import RunDir, read_status
+from nnexp.rundir import RunDir, read_status, write_status
 from nnexp.state import NEWEST, PREVIOUS, WEIGHTS
 
 SERVER = multiprocessing.get_context("forkserver")
@@ -247,13 +247,35 @@ def test_when_no_state_is_whole_it_starts_again_and_says_so(tiny, straight):
     assert bytes_of(tiny) == straight(tiny)
 
 
-def test_table_that_lost_its_end_is_named_and_made_again(tiny, straight):
-    def damage(run: RunDir) -> None:
-        run.metrics.write_bytes(run.metrics.read_bytes()[:-20])
-
-    lines = resume_after(tiny, damage)
-    assert "metrics.csv is not as it was" in lines[0]
+@pytest.mark.parametrize("damage", [lambda text: text[:-20], lambda text: text.upper()])
+def test_table_that_was_changed_is_named_and_put_back(tiny, straight, damage):
+    (line,) = resume_after(
+        tiny, lambda run: run.metrics.write_bytes(damage(run.metrics.read_bytes()))
+    )
+    assert "metrics.csv was changed after it was written; it is put back" in line
     assert bytes_of(tiny) == straight(tiny)
+
+
+def test_damaged_state_never_takes_the_place_of_the_whole_one_before_it(tiny, straight):
+    def damage(run: RunDir) -> None:
+        newest = run.checkpoint / NEWEST
+        newest.write_bytes(newest.read_bytes()[:1000])
+
+    assert run_in_child(tiny, "asked to stop after step", 19) == 3
+    run = RunDir(Path(tiny.runs_dir) / run_id(tiny))
+    damage(run)
+    assert run_in_child(tiny, "killed before the saved state takes its place", 1) == 0
+    assert bytes_of(tiny) == straight(tiny)
+
+
+def test_result_stands_when_the_status_is_lost(tiny):
+    assert run_in_child(tiny) == 0
+    run = RunDir(Path(tiny.runs_dir) / run_id(tiny))
+    before = bytes_of(tiny)
+    write_status(run, "interrupted")
+    assert run_experiment(tiny).status == "done"
+    assert read_status(run) == {"status": "done"}
+    assert bytes_of(tiny) == before
 
 
 def test_save_that_meets_a_full_disk_ends_in_one_line_with_the_old_state_intact(tiny, straight):
@@ -278,8 +300,17 @@ def test_save_that_meets_a_full_disk_ends_in_one_line_with_the_old_state_intact(
     assert bytes_of(tiny) == straight(tiny)
 
 
-def test_tracing_more_does_not_move_a_resumed_run(tiny, straight):
-    """Traces are no part of a run's identity: a resume may trace otherwise, and learns the same."""
+def test_resumed_run_keeps_the_traces_it_began_with(tiny, straight):
     assert run_in_child(tiny, "asked to stop after step", 13) == 3
-    assert run_in_child(replace(tiny, trace=TraceConfig(points=0))) == 0
-    assert bytes_of(tiny)["metrics.csv"] == straight(tiny)["metrics.csv"]
+    notes = Notes()
+    run_experiment(replace(tiny, trace=TraceConfig(points=3)), notes)
+    assert "began with trace.points=10 trace.channels=2 and keeps them" in notes.lines[0]
+    assert bytes_of(tiny) == straight(tiny)
+
+
+def test_two_processes_at_once_train_one_run_once(tiny, straight):
+    first, second = start(tiny, "slow"), start(tiny, "slow")
+    first.join()
+    second.join()
+    assert sorted([first.exitcode, second.exitcode]) == [0, 1]
+    assert bytes_of(tiny) == straight(tiny)

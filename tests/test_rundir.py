@@ -13,12 +13,11 @@ from nnexp.rundir import (
     RunError,
     append_rows,
     locked,
-    measure_tables,
     read_status,
     read_table,
+    read_tables,
     replacing,
-    rewind_tables,
-    unfit_table,
+    restore_tables,
     write_json,
     write_results_view,
     write_status,
@@ -52,27 +51,26 @@ def test_header_is_written_once(run):
     assert run.metrics.read_text() == "epoch,loss\n1,0.5\n2,0.25\n"
 
 
-def test_rewinding_drops_what_was_written_after_the_measure(run):
+def test_restoring_drops_what_was_written_after(run):
     append_rows(run.metrics, [Row(1, 0.5)])
-    measures = measure_tables(run)
+    held = read_tables(run)
     append_rows(run.metrics, [Row(2, 0.25)])
     append_rows(run.traces, [Row(2, 0.25)])
-    assert unfit_table(run, measures) is None
-    rewind_tables(run, measures)
+    assert restore_tables(run, held) == []
     assert run.metrics.read_text() == "epoch,loss\n1,0.5\n"
     assert not run.traces.exists()
 
 
-def test_table_that_lost_or_changed_rows_is_named(run):
+@pytest.mark.parametrize("damage", ["torn", "edited", "gone"])
+def test_table_that_lost_or_changed_rows_is_named_and_put_back(run, damage):
     append_rows(run.metrics, [Row(1, 0.5), Row(2, 0.25)])
-    measures = measure_tables(run)
-    whole = run.metrics.read_text()
-    run.metrics.write_text(whole[:-3])
-    assert unfit_table(run, measures) == run.metrics
-    run.metrics.write_text(whole.replace("0.5", "0.6"))
-    assert unfit_table(run, measures) == run.metrics
-    run.metrics.unlink()
-    assert unfit_table(run, measures) == run.metrics
+    held, whole = read_tables(run), run.metrics.read_text()
+    if damage == "gone":
+        run.metrics.unlink()
+    else:
+        run.metrics.write_text(whole[:-3] if damage == "torn" else whole.replace("0.5", "0.6"))
+    assert restore_tables(run, held) == [run.metrics]
+    assert run.metrics.read_text() == whole
 
 
 def test_failed_replacement_leaves_the_old_file(tmp_path):
@@ -100,7 +98,6 @@ def test_running_status_of_a_dead_process_reads_interrupted(run):
 
 
 def test_second_process_is_kept_out_and_told_who_is_in(run):
-    write_status(run, "running")
     with (
         locked(run),
         pytest.raises(RunError, match=f"is being trained by process {os.getpid()}"),
@@ -109,6 +106,38 @@ def test_second_process_is_kept_out_and_told_who_is_in(run):
         pass
     with locked(run):
         pass
+
+
+def test_process_that_is_kept_out_leaves_the_folder_of_the_one_that_is_in(run):
+    with locked(run):
+        with pytest.raises(RunError), locked(run):
+            pass
+        assert (run.path / ".lock").exists()
+    assert not run.path.exists()  # nothing was written: the holder takes it away
+
+
+def test_lock_is_that_of_the_folder_that_is_there(run, monkeypatch):
+    """The folder is removed between opening and locking: the lock must be taken anew."""
+    import fcntl
+
+    real, calls = fcntl.flock, []
+
+    def removed_first(handle, how):
+        if not calls:
+            (run.path / ".lock").unlink()
+            run.path.rmdir()
+        calls.append(handle)
+        real(handle, how)
+
+    monkeypatch.setattr("nnexp.rundir.fcntl.flock", removed_first)
+    with locked(run):
+        assert len(calls) == 2
+        assert (run.path / ".lock").stat().st_ino == os.fstat(calls[-1]).st_ino
+
+
+def test_result_holds_no_number_that_json_does_not_know(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "result.json", {"test_loss": float("nan")})
 
 
 def test_results_view_holds_one_row_per_result_and_is_rebuilt_whole(tmp_path):

@@ -42,7 +42,7 @@ def same(first: TrainState, second: TrainState) -> bool:
 def test_restored_state_goes_on_bit_for_bit(tmp_path, name):
     straight = make_state(name)
     advance(straight, 3)
-    save_state(straight, tmp_path / "c", {"tables": {"metrics": 7}})
+    save_state(straight, tmp_path / "c", {"tables": {"metrics": 7}}, {})
     advance(straight, 3)
 
     resumed = make_state(name)
@@ -60,7 +60,7 @@ def test_a_forgotten_tensor_would_show(tmp_path, slot):
     """The control: leaving one tensor out of the restore changes what comes after."""
     straight = make_state()
     advance(straight, 3)
-    save_state(straight, tmp_path / "c", {})
+    save_state(straight, tmp_path / "c", {}, {})
     advance(straight, 3)
 
     resumed = make_state()
@@ -78,7 +78,7 @@ def test_the_state_before_stays_beside_the_newest(tmp_path):
     state = make_state()
     for _ in range(3):
         advance(state, 1)
-        save_state(state, tmp_path / "c", {})
+        save_state(state, tmp_path / "c", {}, {})
     assert read_state(tmp_path / "c" / NEWEST).step == 3
     assert read_state(tmp_path / "c" / PREVIOUS).step == 2
     assert sorted(path.name for path in (tmp_path / "c").iterdir()) == [PREVIOUS, NEWEST]
@@ -87,7 +87,7 @@ def test_the_state_before_stays_beside_the_newest(tmp_path):
 @pytest.mark.parametrize("keep", [0, 5, 200, 0.5, 0.99])
 def test_torn_file_is_named_not_used(tmp_path, keep):
     state = make_state()
-    save_state(state, tmp_path / "c", {})
+    save_state(state, tmp_path / "c", {}, {})
     path = tmp_path / "c" / NEWEST
     content = path.read_bytes()
     path.write_bytes(content[: keep if isinstance(keep, int) else int(keep * len(content))])
@@ -98,7 +98,7 @@ def test_torn_file_is_named_not_used(tmp_path, keep):
 @pytest.mark.parametrize("at", [-3, -100, 60])
 def test_single_flipped_bit_is_noticed(tmp_path, at):
     state = make_state()
-    save_state(state, tmp_path / "c", {"tables": {}})
+    save_state(state, tmp_path / "c", {"tables": {}}, {})
     path = tmp_path / "c" / NEWEST
     content = bytearray(path.read_bytes())
     content[at] ^= 1
@@ -107,8 +107,14 @@ def test_single_flipped_bit_is_noticed(tmp_path, at):
         read_state(path)
 
 
+def test_tables_come_back_as_they_were(tmp_path):
+    files = {"metrics": b"epoch,loss\n1,0.5\n", "traces": b"", "channels": bytes(range(256))}
+    save_state(make_state(), tmp_path / "c", {}, files)
+    assert read_state(tmp_path / "c" / NEWEST).files == files
+
+
 def test_state_of_another_network_is_refused_and_changes_nothing(tmp_path):
-    save_state(make_state(width=8), tmp_path / "c", {})
+    save_state(make_state(width=8), tmp_path / "c", {}, {})
     state, untouched = make_state(width=4), make_state(width=4)
     with pytest.raises(StateError, match="another network"):
         restore_state(state, read_state(tmp_path / "c" / NEWEST))
@@ -117,20 +123,20 @@ def test_state_of_another_network_is_refused_and_changes_nothing(tmp_path):
 
 def test_failed_save_leaves_the_old_states_and_no_scrap(tmp_path, monkeypatch):
     state = make_state()
-    save_state(state, tmp_path / "c", {})
+    save_state(state, tmp_path / "c", {}, {})
     state.step = 1
     before = {path.name: path.read_bytes() for path in (tmp_path / "c").iterdir()}
     monkeypatch.setattr("nnexp.state._digest", lambda tensors, text: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        save_state(state, tmp_path / "c", {})
+        save_state(state, tmp_path / "c", {}, {})
     assert {path.name: path.read_bytes() for path in (tmp_path / "c").iterdir()} == before
 
 
 def test_scratch_file_of_a_killed_process_is_swept(tmp_path):
     state = make_state()
-    save_state(state, tmp_path / "c", {})
+    save_state(state, tmp_path / "c", {}, {})
     (tmp_path / "c" / f".{NEWEST}.12345.tmp").write_text("half")
-    save_state(state, tmp_path / "c", {})
+    save_state(state, tmp_path / "c", {}, {})
     assert sorted(path.name for path in (tmp_path / "c").iterdir()) == [PREVIOUS, NEWEST]
 
 
@@ -139,7 +145,7 @@ def test_saved_file_is_safetensors_that_any_reader_opens(tmp_path):
 
     state = make_state()
     advance(state, 2)
-    save_state(state, tmp_path / "c", {})
+    save_state(state, tmp_path / "c", {}, {})
     tensors = load_file(tmp_path / "c" / NEWEST)
     assert torch.equal(tensors["model.1.running_mean"], state.model[1].running_mean)
     assert "optimizer.0.weight.momentum_buffer" in tensors

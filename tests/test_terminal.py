@@ -1,5 +1,10 @@
 import csv
+import json
+import pickle
 import re
+import shlex
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,6 +93,23 @@ def test_folder_of_other_settings_is_one_line(tiny, capsys):
 )
 def test_norm_is_shown_with_what_it_is_over(norm, words):
     assert describe_norm(ExperimentConfig(norm=norm)) == words
+
+
+def test_reader_that_goes_away_does_not_end_the_run(tiny, tmp_path):
+    script = (
+        "import sys, pickle\n"
+        "from nnexp.terminal import train_command\n"
+        "sys.exit(train_command(pickle.loads(bytes.fromhex(sys.argv[1])), []))\n"
+    )
+    command = shlex.join([sys.executable, "-c", script, pickle.dumps(tiny).hex()])
+    subprocess.run(["bash", "-c", f"{command} | head -n 1"], check=True, capture_output=True)
+    status = Path(tiny.runs_dir) / run_id(tiny) / "status.json"
+    assert json.loads(status.read_text()) == {"status": "done"}
+
+
+def test_next_command_leaves_out_what_belongs_to_the_norm_alone(tiny, capsys):
+    train_command(tiny, ["norm=group", "norm.num_groups=4", "seed=3"])
+    assert "nnexp train seed=3 norm=none" in capsys.readouterr().out
 
 
 def test_long_run_says_so_with_the_smaller_scale(tiny, monkeypatch):

@@ -64,6 +64,26 @@ def test_settled_is_the_step_from_which_it_stays_near_its_end():
     assert course([3.0, 3.0, 3.0]).settled_at == 0
 
 
+def test_course_of_a_diverged_run_is_drawn_as_far_as_it_is_finite(tmp_path):
+    lost = course([0.0, 1.0, float("inf"), float("nan")], steps=[0, 1, 10, 100])
+    assert lost.sparkline[0] == "▁"
+    assert lost.sparkline[-1] == "×"
+    assert lost.settled_at is None
+    assert course([float("nan")] * 3).sparkline == "×" * 32
+
+
+def test_diverged_run_can_be_drawn(tiny, tmp_path):
+    wild = replace(
+        tiny,
+        norm=NormConfig(name="none"),
+        optimizer=replace(tiny.optimizer, learning_rate=1e10),
+    )
+    outcome = run_experiment(wild)
+    assert outcome.status == "diverged"
+    save_figure(draw_traces([outcome.run]), tmp_path / "traces.png")
+    assert any("×" in one.sparkline for one in courses(load_traces(outcome.run)))
+
+
 def test_sparkline_rises_with_the_values():
     line = course(np.linspace(0, 1, 100), steps=np.arange(100)).sparkline
     assert len(line) == 32

@@ -156,7 +156,7 @@ def _read_run(run: RunDir, say: Say) -> Iterator[Row]:
             row = result_head(
                 from_yaml(run.config.read_text("utf-8")), status.get("status", "unknown")
             )
-        except (ConfigError, OSError) as error:
+        except (ConfigError, OSError, UnicodeDecodeError) as error:
             problem = error.problem if isinstance(error, ConfigError) else str(error)
             say(f"{run.path} is left out: {problem}")
             return

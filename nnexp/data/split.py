@@ -66,8 +66,8 @@ def cut(source: Source, config: DataConfig) -> Images:
     """Return the images that `config` asks of `source`, balanced over the classes.
 
     Each class is shuffled by a Philox key of its own. Its first images are for validation, the
-    next ones train: so a smaller `train_images` is a part of a larger one, and neither the seed
-    nor the size of a run moves an image from one split to another.
+    next ones train: so at one `val_images` a smaller `train_images` is a part of a larger one, and
+    the seed of a run moves no image from one split to another.
 
     Raises:
         ConfigError: There are fewer images than `config` asks for, or no two differ.
