@@ -4,10 +4,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from nnexp.config import ConfigError, NormConfig, TraceConfig
 from nnexp.experiment import run_experiment
-from nnexp.probes.running_stats import trace_steps
+from nnexp.probes.running_stats import batch_statistics, trace_steps
 from nnexp.rundir import RunDir
 from nnexp.traces import Course, courses, draw_traces, load_traces, save_figure
 
@@ -46,6 +47,15 @@ def test_norm_without_running_statistics_is_traced_at_its_input(tiny, norm):
     assert set(traces["layer"]) == {"conv1.norm", "conv2.norm", "conv3.norm"}
     assert traces["step"].min() == 1
     assert traces["step"].max() == 8
+
+
+@pytest.mark.parametrize("shape", [(8, 5, 6, 6), (2, 3, 1, 1), (1, 4, 7, 7), (4, 300, 2, 2)])
+def test_batch_statistics_are_mean_and_unbiased_variance_of_each_channel(shape):
+    x_NCHW = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 3 + 5
+    mean, variance = batch_statistics(x_NCHW)
+    values = x_NCHW.double().transpose(0, 1).flatten(1)
+    torch.testing.assert_close(mean.double(), values.mean(1), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(variance.double(), values.var(1), rtol=1e-4, atol=1e-6)
 
 
 def test_every_norm_is_shown_the_same_first_batch_by_the_first_convolution(tiny):

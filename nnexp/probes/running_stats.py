@@ -133,14 +133,23 @@ def _has_statistics(layer: nn.Module) -> bool:
 
 def _batch_statistics(moment: _Moment, name: str) -> Callable[..., None]:
     def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        x_NCHW = inputs[0].detach().float()
-        num_values = x_NCHW.numel() // x_NCHW.shape[1]
-        correction = min(1, num_values - 1)  # a single value has no unbiased variance: 0
-        variance, mean = torch.var_mean(x_NCHW, dim=(0, 2, 3), correction=correction)
+        mean, variance = batch_statistics(inputs[0].detach().float())
         moment.names += [(name, "batch_mean"), (name, "batch_var")]
         moment.vectors += [mean, variance]
 
     return hook
+
+
+def batch_statistics(x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and unbiased variance of each channel over the batch, each (C,).
+
+    They are what one step of BatchNorm with momentum 1 stores: its kernel takes a fraction of the
+    time of `torch.var_mean` over these axes.
+    """
+    mean, variance = (x_NCHW.new_zeros(x_NCHW.shape[1]) for _ in range(2))
+    with torch.no_grad():
+        torch.batch_norm(x_NCHW, None, None, mean, variance, True, 1.0, 1e-5, False)
+    return mean, variance
 
 
 def _to_host(moment: _Moment) -> list[np.ndarray]:
