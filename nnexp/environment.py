@@ -46,7 +46,7 @@ def choose_device(name: str) -> torch.device:
 def prepare_process(config: ExperimentConfig, device: torch.device) -> None:
     """Set what a run needs of its process: threads, exact kernels, no denormal numbers."""
     torch.set_num_threads(config.threads or USUAL_THREADS)
-    _forget_peak_memory(device)
+    _forget_peak_memory()
     torch.set_flush_denormal(True)  # else a net without norm slows down as activations vanish
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -54,6 +54,8 @@ def prepare_process(config: ExperimentConfig, device: torch.device) -> None:
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
+        torch.cuda.init()  # the call below does not do it, and fails without
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def describe_environment(device: torch.device, command: Sequence[str]) -> dict[str, Any]:
@@ -99,10 +101,8 @@ def peak_memory_mb(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
-def _forget_peak_memory(device: torch.device) -> None:
-    """Begin to count anew, so that a run in a sweep reports its own peak."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+def _forget_peak_memory() -> None:
+    """Begin to count the process's memory anew, so that a run in a sweep reports its own peak."""
     with suppress(OSError):  # Linux alone; elsewhere the process's peak counts
         Path("/proc/self/clear_refs").write_text("5")
 
