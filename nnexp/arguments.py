@@ -1,5 +1,6 @@
 """What the commands take: arguments and options, each with its help."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,6 +24,27 @@ Multirun = Annotated[
     bool, typer.Option("--multirun", "-m", help="Run every combination of comma lists.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="List the runs, train none.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs", "-j", help="Runs at a time; what the machine bears if unset.", show_default=False
+    ),
+]
+Devices = Annotated[
+    str | None,
+    typer.Option(help="One slot for each: cuda:0,cuda:1.", show_default=False),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(help="Seconds after which a run counts as failed.", show_default=False),
+]
+FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop all runs when one fails.")]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Also try again what failed before.")
+]
+Rerun = Annotated[
+    bool, typer.Option("--rerun", help="Delete these runs and train them anew, finished ones too.")
+]
 Groups = Annotated[
     list[str] | None,
     typer.Argument(
@@ -36,7 +58,8 @@ RunSources = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="RUN",
-        help="Folders of runs, single runs, results.csv files, globs; [bold]runs[/] if none.",
+        help="Folders of runs, single runs, results.csv files, globs; [bold]runs[/] if none. "
+        "[bold]study=NAME[/] takes of them what belongs to a study.",
         show_default=False,
     ),
 ]
@@ -51,7 +74,9 @@ ColumnKeys = Annotated[
 Metric = Annotated[str, typer.Option(help="The figure in the cells.")]
 Where = Annotated[
     list[str] | None,
-    typer.Option(help="Only these runs: norm=batch,none; may be repeated.", show_default=False),
+    typer.Option(
+        help="Only these runs: norm=batch,none or norm!=none; may be repeated.", show_default=False
+    ),
 ]
 Sort = Annotated[
     str | None,
@@ -65,6 +90,39 @@ Against = Annotated[
     typer.Option(
         help="Paired differences to this norm, or to KEY=VALUE, over seeds.", show_default=False
     ),
+]
+Best = Annotated[
+    str | None,
+    typer.Option(
+        "--best",
+        metavar="KEY",
+        help="Each cell at its best value of KEY, by validation accuracy.",
+        show_default=False,
+    ),
+]
+FigureKind = Annotated[
+    str,
+    typer.Argument(
+        metavar="KIND",
+        help="[bold]error[/] (against batch size), [bold]rates[/] (against learning rate), "
+        "[bold]dots[/] (the table, each seed), [bold]curves[/] (over the epochs), [bold]traces[/], "
+        "[bold]heatmap[/] (single channels).",
+        show_default=False,
+    ),
+]
+FigureFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", help="The file: .png, .svg or .pdf; KIND.png if none.", show_default=False
+    ),
+]
+Layer = Annotated[
+    str | None, typer.Option(help="This layer alone: traces, heatmap.", show_default=False)
+]
+PageFile = Annotated[Path, typer.Option("--output", "-o", help="The page, an .html file.")]
+Title = Annotated[str, typer.Option(help="What the page is headed by.", show_default=False)]
+Asks = Annotated[
+    str, typer.Option("--question", help="The question below the title.", show_default=False)
 ]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV, in full precision.")]
 AsMarkdown = Annotated[bool, typer.Option("--md", help="Print Markdown.")]

@@ -3,7 +3,7 @@
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -15,7 +15,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from nnexp.config import ExperimentConfig
+from nnexp.config import ExperimentConfig, signature
 from nnexp.data import Images, batch_sizes, load_images, normalized
 from nnexp.environment import choose_device, peak_memory_mb, prepare_process
 from nnexp.experiment import build_checked_model, start_state
@@ -53,6 +53,15 @@ class BenchRow:
     to_textbook_loop: float | None
     trace_cost: float  # share of a run's time that its traces take, at this config's length
     peak_memory_mb: float  # of the process, before the other contenders ran
+
+
+def differing_in_speed(configs: Iterable[ExperimentConfig]) -> list[ExperimentConfig]:
+    """Return one of all settings that differ in the seed or the learning rate alone."""
+    cells: dict[str, ExperimentConfig] = {}
+    for config in configs:
+        optimizer = replace(config.optimizer, learning_rate=1.0)
+        cells.setdefault(signature(replace(config, seed=0, optimizer=optimizer)), config)
+    return list(cells.values())
 
 
 def bench(config: ExperimentConfig, settings: BenchSettings) -> BenchRow:

@@ -1,6 +1,7 @@
 """What there is to choose from: groups, their options, and every setting with its words."""
 
 import inspect
+import itertools
 import math
 import re
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -125,10 +126,14 @@ def what_it_needs(setting: Setting) -> str:
 
 def explain_option(file: Path) -> str:
     """Return the first comment of an option's file, Hydra's own directives left aside."""
-    for line in file.read_text("utf-8", errors="replace").splitlines():
-        if line.startswith("#") and "@package" not in line:
-            return line.lstrip("# ").strip()
-    return ""
+    return next(iter(remarks(file)), "")
+
+
+def remarks(file: Path) -> list[str]:
+    """Return the comments that head an option's file, Hydra's own directives left aside."""
+    text = file.read_text("utf-8", errors="replace")
+    head = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
+    return [line.lstrip("# ").strip() for line in head if "@package" not in line]
 
 
 def _remedy_of_its_check(setting: Setting) -> str:

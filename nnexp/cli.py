@@ -11,7 +11,9 @@ from nnexp import __version__, arguments
 from nnexp.checks import ConfigError
 
 if TYPE_CHECKING:
+    from nnexp.compose import Task
     from nnexp.config import ExperimentConfig
+    from nnexp.sweep import SweepOptions
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -95,23 +97,41 @@ def train(
 
     Hydra's flags work as in any Hydra application: --cfg job, --info, --resolve, --package.
     """
-    _run(overrides, multirun=multirun, config_dir=config_dir)
+    if multirun:
+        from nnexp.sweep import SweepOptions
+
+        _sweep(overrides, config_dir, SweepOptions())
+    else:
+        _run(overrides, config_dir)
 
 
 @app.command(
     context_settings=TO_HYDRA,
     epilog="Example: nnexp sweep norm=batch,group,none batch_size=2,32 seed=0,1,2 scale=laptop",
 )
-def sweep(
+def sweep(  # noqa: PLR0913  one parameter an option
     overrides: arguments.Overrides = None,
     dry_run: arguments.DryRun = False,
+    jobs: arguments.Jobs = None,
+    devices: arguments.Devices = None,
+    timeout: arguments.Timeout = None,
+    fail_fast: arguments.FailFast = False,
+    retry_failed: arguments.RetryFailed = False,
+    rerun: arguments.Rerun = False,
     config_dir: arguments.ConfigDir = None,
 ) -> None:
-    """Train every combination of comma lists, one after another."""
-    if dry_run:
-        _list_runs(overrides, config_dir)
-    else:
-        _run(overrides, multirun=True, config_dir=config_dir)
+    """Train every combination of comma lists: what is missing of them, several at a time."""
+    from nnexp.sweep import SweepOptions
+
+    options = SweepOptions(
+        jobs=jobs,
+        devices=devices.split(",") if devices else (),
+        timeout=timeout,
+        fail_fast=fail_fast,
+        retry_failed=retry_failed,
+        rerun=rerun,
+    )
+    _sweep(overrides, config_dir, options, dry_run=dry_run)
 
 
 @app.command(epilog="Example: nnexp configs norm=group")
@@ -165,6 +185,7 @@ def compare(  # noqa: PLR0913  one parameter an option
     where: arguments.Where = None,
     sort: arguments.Sort = None,
     against: arguments.Against = None,
+    best: arguments.Best = None,
     everything: arguments.Everything = False,
     as_csv: arguments.AsCsv = False,
     as_markdown: arguments.AsMarkdown = False,
@@ -182,10 +203,69 @@ def compare(  # noqa: PLR0913  one parameter an option
         where=where or (),
         sort=sort,
         against=against,
+        best=best,
         everything=everything,
     )
     form = choose_form(csv=as_csv, md=as_markdown, tex=as_latex, json=as_json)
+    if any(source.startswith("study=") for source in runs or []):
+        say_own_configs()
     compare_page(runs or [], question, form)
+
+
+@app.command(epilog="Example: nnexp figure error study=batch_size -o error.svg")
+def figure(  # noqa: PLR0913  one parameter an option
+    kind: arguments.FigureKind,
+    runs: arguments.RunSources = None,
+    output: arguments.FigureFile = None,
+    rows: arguments.RowKeys = None,
+    cols: arguments.ColumnKeys = None,
+    metric: arguments.Metric = "test_accuracy",
+    where: arguments.Where = None,
+    best: arguments.Best = None,
+    layer: arguments.Layer = None,
+) -> None:
+    """Draw runs into a file: against batch size or learning rate, over epochs, by channel."""
+    from nnexp.compare.answer import Question
+    from nnexp.report.commands import figure_page
+    from nnexp.report.figures import Request
+
+    question = Question(
+        rows=rows.split(",") if rows else (),
+        columns=cols.split(",") if cols else (),
+        metric=metric,
+        where=where or (),
+        best=best,
+    )
+    figure_page(kind, runs or [], Request(question=question, layer=layer), output)
+
+
+@app.command(epilog="Example: nnexp report study=disable_bn -o report.html")
+def report(  # noqa: PLR0913  one parameter an option
+    runs: arguments.RunSources = None,
+    output: arguments.PageFile = Path("report.html"),
+    rows: arguments.RowKeys = None,
+    cols: arguments.ColumnKeys = None,
+    metric: arguments.Metric = "test_accuracy",
+    where: arguments.Where = None,
+    against: arguments.Against = None,
+    best: arguments.Best = None,
+    title: arguments.Title = "",
+    asks: arguments.Asks = "",
+) -> None:
+    """Write one self-contained page: the answer, tables, figures, every run, how to repeat it."""
+    from nnexp.compare.answer import Question
+    from nnexp.report.commands import report_page
+    from nnexp.report.page import Topic
+
+    question = Question(
+        rows=rows.split(",") if rows else (),
+        columns=cols.split(",") if cols else (),
+        metric=metric,
+        where=where or (),
+        against=against,
+        best=best,
+    )
+    report_page(runs or [], question, Topic(title=title, question=asks), output)
 
 
 @app.command(epilog="Example: nnexp diff vgg16-batch-bs128-s0-44136fa3 runs/vgg16-none-*")
@@ -200,14 +280,31 @@ def diff(
     diff_page(find_run(first), find_run(second))
 
 
-@app.command(epilog="Example: nnexp runs")
+@app.command(epilog="Example: nnexp runs --watch")
 def runs(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="A folder of runs.")] = "runs",
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Look again every moment, until Ctrl-C.")
+    ] = False,
 ) -> None:
     """List every run: its state, its epochs, its newest validation accuracy."""
     from nnexp.runs_page import runs_page
 
-    runs_page(folder)
+    runs_page(folder, watch=watch)
+
+
+@app.command(epilog="Example: nnexp logs vgg16-none-bs128-s0-0d1cf2a5 --follow")
+def logs(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or name.")],
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the run ends.")
+    ] = False,
+) -> None:
+    """Print what a run has said: its epochs, its warnings, the traceback of a failure."""
+    from nnexp.compare import find_run
+    from nnexp.runs_page import logs_page
+
+    logs_page(find_run(run), follow=follow)
 
 
 @app.command(epilog="Example: nnexp bench model=vgg16,resnet18 batch_size=32,128")
@@ -219,44 +316,55 @@ def bench(
     config_dir: arguments.ConfigDir = None,
 ) -> None:
     """Measure training speed beside the bare step and the textbook loop; commas make a grid."""
-    from nnexp.bench import BenchSettings
+    from nnexp.bench import BenchSettings, differing_in_speed
     from nnexp.compose import compose_jobs
     from nnexp.pages import bench_page
 
-    jobs = [config for _, config in compose_jobs(overrides or [], config_dir)]
+    jobs = differing_in_speed(config for _, config in compose_jobs(overrides or [], config_dir))
     bench_page(jobs, BenchSettings(rounds=rounds, steps=steps, textbook=textbook))
 
 
-def _list_runs(overrides: list[str] | None, config_dir: str | None) -> None:
-    """Print each run of a sweep: its folder's name, and the overrides that make it."""
-    from nnexp.compose import compose_jobs
-    from nnexp.config import run_id
+def _sweep(
+    overrides: list[str] | None,
+    config_dir: str | None,
+    options: "SweepOptions",
+    *,
+    dry_run: bool = False,
+) -> None:
+    """List the runs of a sweep, or train them, and exit with what came of it."""
+    from nnexp import sweep
 
     say_own_configs()
-    for words, config in compose_jobs(overrides or [], config_dir):
-        typer.echo(f"{run_id(config)}  {' '.join(words)}".rstrip())
+    flags = ["--config-dir", config_dir] if config_dir else []
+    if dry_run:
+        sweep.dry_run(overrides or [], flags, options)
+        return
+    raise typer.Exit(sweep.run_sweep(overrides or [], flags, options))
 
 
-def _run(overrides: list[str] | None, *, multirun: bool, config_dir: str | None) -> None:
+def _run(overrides: list[str] | None, config_dir: str | None) -> None:
     """Hand the words to Hydra, train what it composes, and exit with what came of it."""
     from nnexp.compose import run_hydra
 
+    say_own_configs()
+    flags = ["--config-dir", config_dir] if config_dir else []
+    codes = run_hydra([*flags, *(overrides or [])], _train_one(flags))
+    raise typer.Exit(exit_code(codes))
+
+
+def _train_one(flags: Sequence[str]) -> "Task":
     def train_one(config: "ExperimentConfig", argv: list[str]) -> int:
         from nnexp.terminal import train_command
 
         try:
-            code = train_command(config, [*own_folder, *argv])
+            code = train_command(config, [*flags, *argv])
         except ConfigError as error:
             code = say_error(error)
         if code >= 128:  # a signal: it means the sweep, not only the run
             raise SystemExit(code)
         return code
 
-    say_own_configs()
-    own_folder = ["--config-dir", config_dir] if config_dir else []
-    flags = [*(["-m"] if multirun else []), *own_folder]
-    codes = run_hydra([*flags, *(overrides or [])], train_one)
-    raise typer.Exit(exit_code(codes))
+    return train_one
 
 
 def exit_code(codes: Sequence[int]) -> int:

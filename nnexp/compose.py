@@ -13,17 +13,22 @@ import omegaconf
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
 from nnexp.checks import ConfigError, config_home
 from nnexp.choices import Choices, own_configs, read_choices
+from nnexp.composer import compose_all
 from nnexp.config import ExperimentConfig, run_id
+from nnexp.extras import set_plugins
 from nnexp.messages import COMPLAINTS, explain
 from nnexp.overrides import (
+    check_grid,
     check_overrides,
     every_combination,
+    refuse_grid,
     split_words,
     value_of,
 )
@@ -52,7 +57,9 @@ def register() -> None:
     old = omegaconf.__version__.startswith("2.3.")
     add_resolver: Any = OmegaConf.register_new_resolver if old else OmegaConf.register_resolver
     add_resolver("run_id", lambda *, _root_: run_id(to_config(_root_)), replace=True)
+    add_resolver("in_folder", lambda folder, path: str(Path(folder) / path), replace=True)
     Plugins.instance().register(OwnConfigs)
+    set_plugins()
 
 
 def compose_config(
@@ -64,7 +71,10 @@ def compose_config(
         ConfigError: A word names nothing, or a value cannot be.
     """
     choices = read_choices(config_dir)
-    jobs = every_combination(check_overrides(overrides, choices, sweep=False), choices)
+    parsed = check_overrides(overrides, choices, sweep=False)
+    with _hydra(choices):
+        refuse_grid(parsed, _grid(parsed, config_dir))
+    jobs = every_combination(parsed, choices)
     return _compose(jobs, choices, config_dir)[0]
 
 
@@ -76,9 +86,43 @@ def compose_jobs(
     Raises:
         ConfigError: A word names nothing, or a value cannot be.
     """
+    jobs = expand_jobs(overrides, config_dir)
+    return list(zip(jobs, compose_each(jobs, config_dir), strict=True))
+
+
+def expand_jobs(overrides: Sequence[str], config_dir: str | None = None) -> list[list[str]]:
+    """Return each job's overrides of a sweep, its study's grid included; composes none of them.
+
+    Raises:
+        ConfigError: A word names nothing.
+    """
     choices = read_choices(config_dir)
-    jobs = every_combination(check_overrides(overrides, choices, sweep=True), choices)
-    return list(zip(jobs, _compose(jobs, choices, config_dir), strict=True))
+    parsed = check_overrides(overrides, choices, sweep=True)
+    with _hydra(choices):
+        grid = _grid(parsed, config_dir)
+    return every_combination([*check_grid(grid, choices), *parsed], choices)
+
+
+def compose_each(
+    jobs: Iterable[list[str]], config_dir: str | None = None
+) -> list[ExperimentConfig]:
+    """Return the settings of each list of overrides, such as `expand_jobs` returns.
+
+    Raises:
+        ConfigError: A value cannot be.
+    """
+    return _compose(jobs, read_choices(config_dir), config_dir)
+
+
+def read_grid(overrides: Sequence[str], config_dir: str | None = None) -> dict[str, str]:
+    """Return what the files that the overrides name would sweep: key → values.
+
+    Raises:
+        ConfigError: A word names nothing.
+    """
+    choices = read_choices(config_dir)
+    with _hydra(choices):
+        return _grid(check_overrides(overrides, choices, sweep=True), config_dir)
 
 
 def run_hydra(words: Sequence[str], task: Task) -> list[int]:
@@ -96,9 +140,28 @@ def run_hydra(words: Sequence[str], task: Task) -> list[int]:
     parsed = check_overrides(overrides, choices, sweep="--multirun" in flags)
     if "--hydra-help" not in flags:
         config_name = value_of("--config-name", flags) or "config"
-        _compose(every_combination(parsed, choices), choices, config_dir, config_name)
+        with _hydra(choices):
+            grid = _grid(parsed, config_dir, config_name)
+        if "--multirun" not in flags and not {"--cfg", "--info"} & set(flags):
+            refuse_grid(parsed, grid)
+        swept = check_grid(grid, choices) if "--multirun" in flags else []
+        _compose(every_combination([*swept, *parsed], choices), choices, config_dir, config_name)
     as_hydra_takes_them = [one.input_line for one in parsed if one.input_line]
     return _run_main([*flags, *as_hydra_takes_them], task, choices)
+
+
+def launch_jobs(words: Sequence[str], function: Callable[[DictConfig], float]) -> None:
+    """Have Hydra's sweeper and launcher run `function` once a job; it may be pickled on the way.
+
+    Raises:
+        ConfigError: A word names nothing, or Hydra cannot make jobs of them.
+    """
+    flags, overrides = split_words(words)
+    choices = read_choices(value_of("--config-dir", flags))
+    parsed = check_overrides(overrides, choices, sweep=True)
+    as_hydra_takes_them = [one.input_line for one in parsed if one.input_line]
+    with _explained(choices):
+        _call_main(["--multirun", *flags, *as_hydra_takes_them], function)
 
 
 def to_config(composed: DictConfig) -> ExperimentConfig:
@@ -108,12 +171,14 @@ def to_config(composed: DictConfig) -> ExperimentConfig:
         ConfigError: A key is not in the schema, or a value cannot be.
     """
     own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-    if missing := OmegaConf.missing_keys(own):  # merging them would take their defaults
+    if missing := OmegaConf.missing_keys(own):
         raise ConfigError(f"{min(missing)} has no value", f"write {min(missing)}=VALUE")
-    with _explained():
-        config = OmegaConf.to_object(OmegaConf.merge(ExperimentConfig, own))
-    assert isinstance(config, ExperimentConfig)
-    return config
+    with _explained():  # the schema is the first of the defaults, so every part has its type
+        typed: dict[str, Any] = {
+            str(key): OmegaConf.to_object(part) if OmegaConf.is_config(part) else part
+            for key, part in own.items()
+        }
+        return ExperimentConfig(**typed)
 
 
 def _compose(
@@ -123,10 +188,33 @@ def _compose(
     config_name: str = "config",
 ) -> list[ExperimentConfig]:
     """Compose each list of overrides, as `hydra.main` would."""
+    with _hydra(choices):
+        words = [[*_extra(config_dir), *job] for job in jobs]
+        return [to_config(one) for one in compose_all(words, choices, config_name)]
+
+
+def _grid(
+    overrides: Iterable[Override], config_dir: str | None, config_name: str = "config"
+) -> dict[str, str]:
+    """Return the `hydra.sweeper.params` that Hydra's basic sweeper would read; Hydra is up."""
+    files = [one.input_line for one in overrides if one.input_line and not one.is_sweep_override()]
+    words = [*_extra(config_dir), *files]
+    sweeper = hydra.compose(config_name, words, return_hydra_config=True).hydra.sweeper
+    if not str(sweeper.get("_target_")).endswith(".BasicSweeper"):
+        return {}  # another sweeper has a grammar of its own
+    return {str(key): str(values) for key, values in (sweeper.params or {}).items()}
+
+
+@contextmanager
+def _hydra(choices: Choices) -> Iterator[None]:
+    """Have Hydra ready to compose, its complaints explained."""
     register()
-    extra = [f"hydra.searchpath=[{_file_url(config_dir)}]"] if config_dir else []
     with _explained(choices), hydra.initialize_config_dir(str(config_home()), **VERSION_BASE):
-        return [to_config(hydra.compose(config_name, [*extra, *job])) for job in jobs]
+        yield
+
+
+def _extra(config_dir: str | None) -> list[str]:
+    return [f"hydra.searchpath=[{_file_url(config_dir)}]"] if config_dir else []
 
 
 def _file_url(folder: str) -> str:
@@ -137,7 +225,6 @@ def _file_url(folder: str) -> str:
 
 def _run_main(argv: Sequence[str], task: Task, choices: Choices) -> list[int]:
     """Run `hydra.main` with these words; it hands no result on, so each is kept here."""
-    register()
     codes: list[int] = []
     failures: list[Exception] = []
 
@@ -148,15 +235,20 @@ def _run_main(argv: Sequence[str], task: Task, choices: Choices) -> list[int]:
             failures.append(error)
             raise
 
-    main = hydra.main(config_path=str(config_home()), config_name="config", **VERSION_BASE)
     try:
-        with _words_of_process(["nnexp train", *argv]):
-            main(job)()
+        _call_main(argv, job)
     except COMPLAINTS as error:
         if failures:  # the task's own, which is not Hydra's to complain about
             raise
         raise explain(error, choices) from error
     return codes
+
+
+def _call_main(argv: Sequence[str], function: Callable[[DictConfig], Any]) -> None:
+    register()
+    main = hydra.main(config_path=str(config_home()), config_name="config", **VERSION_BASE)
+    with _words_of_process(["nnexp train", *argv]):
+        main(function)()
 
 
 @contextmanager

@@ -149,6 +149,18 @@ class TraceConfig:
 
 
 @dataclass(kw_only=True, slots=True)
+class ProbeConfig:
+    """At which steps the network itself is looked at; never changes what is learned."""
+
+    points: int = 0  # moments, from the first step to the last, even in log; 0 for none
+    images: int = 128  # training images, neither cropped nor flipped, that are looked at
+
+    def __post_init__(self) -> None:
+        check_at_least("probe.points", self.points, 0)
+        check_at_least("probe.images", self.images, 2)
+
+
+@dataclass(kw_only=True, slots=True)
 class ExperimentConfig:
     """Everything that decides a run; equal settings give equal results."""
 
@@ -158,12 +170,14 @@ class ExperimentConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     trace: TraceConfig = field(default_factory=TraceConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
     batch_size: int = 128  # images a step
     epochs: int = 200  # passes over the training images
     seed: int = 0  # of the weights, of the order of the images and of their augmentation
     init: str = "he"  # he: normal with variance 2 / fan_out; torch: PyTorch's own
     precision: str = "fp32"  # fp32, or bf16: convolutions in bfloat16, every norm in fp32
     scale: str = "full"  # the named size that set images and epochs
+    study: str | None = None  # the named grid that the run was first made for
     device: str = "auto"  # auto: CUDA where there is one, else the CPU
     threads: int | None = None  # CPU threads; unset: PyTorch's choice
     runs_dir: str = "runs"  # where the run's folder goes
@@ -181,8 +195,9 @@ class ExperimentConfig:
 
 # Settings that change how a run executes, or what is written of it, but not what it learns.
 NOT_IDENTITY = frozenset(
-    {"data.root", "data.cache_dir", "scale", "device", "threads", "runs_dir", "tags"}
+    {"data.root", "data.cache_dir", "scale", "study", "device", "threads", "runs_dir", "tags"}
     | {f"trace.{setting.name}" for setting in fields(TraceConfig)}
+    | {f"probe.{setting.name}" for setting in fields(ProbeConfig)}
 )
 
 

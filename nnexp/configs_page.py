@@ -9,7 +9,7 @@ import typer
 import yaml
 
 from nnexp.checks import ConfigError, names_in, no_such_option
-from nnexp.choices import Choices, Setting, explain_option, read_choices
+from nnexp.choices import Choices, Setting, explain_option, read_choices, remarks
 from nnexp.config import flatten
 from nnexp.nearest import nearest
 
@@ -57,8 +57,8 @@ def _group_rows(group: str, choices: Choices) -> Iterator[Row]:
 
 
 def _option_rows(wanted: str, choices: Choices, config_dir: str | None) -> Iterator[Row]:
-    """Yield the settings of the option's group, all that its file sets, and all that it moves."""
-    from nnexp.compose import compose_config
+    """Yield what the option's file says, sweeps and sets, and all that it moves."""
+    from nnexp.compose import compose_each, read_grid
 
     group, _, option = wanted.partition("=")
     if group not in choices.groups:
@@ -67,10 +67,13 @@ def _option_rows(wanted: str, choices: Choices, config_dir: str | None) -> Itera
     if option not in choices.groups[group]:
         raise no_such_option(group, option, group, choices.groups[group])
     word = wanted if names_in(group) else f"+{wanted}"
-    usual = flatten(compose_config([], config_dir))
-    chosen = flatten(compose_config([word], config_dir))
+    usual, chosen = map(flatten, compose_each([[], [word]], config_dir))
     set_there = _keys_in_file(group, option, choices)
-    yield word, explain_option(choices.groups[group][option])
+    first, *more = remarks(choices.groups[group][option]) or [""]
+    yield word, first
+    yield from (("", line) for line in more)
+    for key, values in read_grid([word], config_dir).items():
+        yield f"{key.lstrip('+')}={values}", _explained(key.lstrip("+"), choices)
     for key, value in chosen.items():
         if key.startswith(f"{group}.") or key in set_there or value != usual.get(key):
             yield _setting_row(choices.settings[key], value)
@@ -80,8 +83,15 @@ def _keys_in_file(group: str, option: str, choices: Choices) -> set[str]:
     text = choices.groups[group][option].read_text("utf-8")
     prefix = "" if re.search(r"^# *@package +_global_", text, re.MULTILINE) else f"{group}."
     tree = yaml.safe_load(text) or {}
+    moved = re.findall(r"^ *- override /(\w+):", text, re.MULTILINE)
     tree.pop("defaults", None)
-    return set(flatten(tree, prefix))
+    return {*flatten(tree, prefix), *(f"{name}.name" for name in moved)}
+
+
+def _explained(key: str, choices: Choices) -> str:
+    """Return what a key of a grid decides, itself or by the name in its files."""
+    setting = choices.settings.get(key) or choices.settings.get(f"{key}.name")
+    return setting.explanation if setting else ""
 
 
 def _options(group: str, choices: Choices) -> Iterator[Row]:

@@ -1,5 +1,7 @@
 """Where results go: rich tables on a terminal, plain lines where another program reads them."""
 
+import os
+
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -24,3 +26,25 @@ def print_table(console: Console, table: Table) -> None:
 def say(text: str) -> None:
     """Print one message to standard error."""
     typer.echo(f"nnexp: {text}", err=True)
+
+
+class SteadyConsole(Console):
+    """A console whose reader may go away: a run is more than what it prints."""
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing more, instead of ending the process."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as `h:mm:ss`, or `m:ss` below an hour."""
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def percent(share: float | None) -> str:
+    """Return a share as a percentage, or a dash where there is none."""
+    return "–" if share is None else f"{100 * share:.2f} %"

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nnexp.compare.load import SETTINGS, Row, read_rows
-from nnexp.compare.selection import shown
+from nnexp.compare.columns import SETTINGS, Row, shown
+from nnexp.compare.load import read_rows
 from nnexp.config import NOT_IDENTITY
 from nnexp.console import open_console, print_table
 from nnexp.rundir import RunDir, read_json

@@ -16,12 +16,14 @@ from nnexp.data import Images, batch_sizes, load_images
 from nnexp.environment import choose_device, describe_environment, prepare_process
 from nnexp.interrupt import Interrupted, StopSignal
 from nnexp.journal import Journal
+from nnexp.lock import locked
 from nnexp.loop import Diverged, evaluate, fit
 from nnexp.models import build_model
 from nnexp.models.init import initialize
 from nnexp.norms import find_sites, keep_norms_in_fp32, make_norms
 from nnexp.optim import build_optimizer, peak_learning_rate
-from nnexp.probes.running_stats import Recorder
+from nnexp.probes.figures import probe_figures
+from nnexp.probes.instruments import make_instruments
 from nnexp.reporter import Facts, Reporter, Silent
 from nnexp.resume import check_config, check_images, open_folder, resume
 from nnexp.rundir import (
@@ -29,10 +31,10 @@ from nnexp.rundir import (
     DiskFullError,
     RunDir,
     RunError,
-    locked,
     naming_full_disk,
     read_json,
     read_status,
+    read_table,
     read_tables,
     write_json,
     write_results_view,
@@ -110,6 +112,7 @@ def _run_guarded(
         with suppress(OSError):
             Journal(run, reporter).write_log(traceback.format_exc())
             write_status(run, "failed", reason=f"{type(error).__name__}: {error}")
+            write_results_view(run.path.parent)
         reporter.failed(run.path, f"{type(error).__name__}: {error}")
         return Outcome(run, "failed", {})
 
@@ -127,19 +130,11 @@ def _run(
     check_images(run, images.fingerprint)
     open_folder(run, config, images.fingerprint, describe_environment(device, command))
     total_steps = len(batch_sizes(len(images.train), config.batch_size)) * config.epochs
-    recorder = Recorder(
-        state.model,
-        total_steps=total_steps,
-        epochs=config.epochs,
-        points=config.trace.points,
-        channels=config.trace.channels,
-    )
     resume(run, state, journal)
     facts = _facts(run, config, state, images, total_steps)
     reporter.started(facts)
     journal.begin(state, facts)
-    images = images.to(device)
-    return _train(run, config, state, images, recorder, journal)
+    return _train(run, config, state, images.to(device), journal)
 
 
 def start_state(config: ExperimentConfig, num_classes: int, device: torch.device) -> TrainState:
@@ -173,14 +168,14 @@ def _train(
     config: ExperimentConfig,
     state: TrainState,
     images: Images,
-    recorder: Recorder,
     journal: Journal,
 ) -> Outcome:
+    instruments = make_instruments(state, images, config)
     stop, saved = StopSignal(), (-1, -1)
 
     def save() -> None:
         nonlocal saved
-        journal.keep_rows(recorder)
+        journal.keep_rows(instruments)
         if saved != (state.epoch, state.step):  # else the state before would be lost for nothing
             save_state(state, run.checkpoint, journal.notes(), read_tables(run))
             saved = (state.epoch, state.step)
@@ -193,13 +188,15 @@ def _train(
 
     with stop.listening():
         try:
-            for row in fit(state, images, config, recorder, after_batch):
-                journal.keep_epoch(row, recorder, state.device)
+            for row in fit(state, images, config, instruments, after_batch):
+                journal.keep_epoch(row, instruments, state.device)
                 save()
                 stop.raise_if_set()
             figures = _look_at_test_images(state, images, config, stop)
+            if config.probe.points:
+                figures |= _look_back_at_training_images(state, images, config, stop)
         except Diverged as divergence:
-            journal.keep_rows(recorder)
+            journal.keep_rows(instruments)
             figures = {"diverged_at_step": divergence.step}
         except Interrupted:
             save()
@@ -218,6 +215,14 @@ def _look_at_test_images(
     return {"test_accuracy": accuracy, "test_loss": loss}
 
 
+def _look_back_at_training_images(
+    state: TrainState, images: Images, config: ExperimentConfig, stop: StopSignal
+) -> dict[str, Any]:
+    """Return the accuracy on the training images as they are, evaluated like the test images."""
+    _, accuracy = evaluate(state.model, images.train, images, config.precision, stop.raise_if_set)
+    return {"clean_train_accuracy": accuracy}
+
+
 def _finish(
     run: RunDir,
     config: ExperimentConfig,
@@ -232,6 +237,7 @@ def _finish(
         **dict.fromkeys(("test_accuracy", "test_loss", "diverged_at_step")),
         **figures,
         **journal.summary(),
+        **_probed(run, config, figures),
         "parameters": count_parameters(state.model),
         "steps": state.step,
     }
@@ -241,6 +247,18 @@ def _finish(
     _close(run, result)
     journal.finished(result)
     return result
+
+
+def _probed(run: RunDir, config: ExperimentConfig, figures: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns that only a probed run has."""
+    if not config.probe.points:
+        return {}
+    accuracy = figures.get("clean_train_accuracy")
+    return {
+        "clean_train_accuracy": accuracy,
+        "generalization_gap": None if accuracy is None else accuracy - figures["test_accuracy"],
+        **probe_figures(read_table(run.probes, words={"layer", "quantity"})),
+    }
 
 
 def _close(run: RunDir, result: dict[str, Any]) -> None:

@@ -4,16 +4,15 @@ import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import torch
 
 from nnexp.environment import differences, peak_memory_mb
 from nnexp.loop import EpochRow
-from nnexp.probes.running_stats import Recorder
+from nnexp.probes.instruments import Instruments
 from nnexp.reporter import Facts, Progress, Reporter
-from nnexp.rundir import RunDir, append_rows, read_json, read_table
+from nnexp.rundir import RunDir, append_log, append_rows, read_json, read_table
 from nnexp.state import TrainState
 
 SAVE_EVERY = 300.0  # seconds between two saves inside a long epoch
@@ -81,15 +80,14 @@ class Journal:
         """Whether the last save is so long ago that a kill would cost too much."""
         return time.perf_counter() - self._saved_at > SAVE_EVERY
 
-    def keep_rows(self, recorder: Recorder) -> None:
-        """Bring the traces of the steps so far to disk."""
-        traces, channels = recorder.drain()
-        append_rows(self.run.traces, traces)
-        append_rows(self.run.channels, channels)
+    def keep_rows(self, instruments: Instruments) -> None:
+        """Bring what was seen of the steps so far to disk."""
+        for table, rows in instruments.drain().items():
+            append_rows(self.run.tables[table], rows)
 
-    def keep_epoch(self, row: EpochRow, recorder: Recorder, device: torch.device) -> None:
+    def keep_epoch(self, row: EpochRow, instruments: Instruments, device: torch.device) -> None:
         """Bring a finished epoch to disk and tell of it."""
-        self.keep_rows(recorder)
+        self.keep_rows(instruments)
         append_rows(self.run.metrics, [row])
         spent = self._spend()
         assert self._facts is not None
@@ -147,6 +145,7 @@ class Journal:
             "epochs_finished": len(epochs),
             "val_accuracy": last.get("val_accuracy"),
             "val_accuracy_median5": statistics.median(accuracies[-5:]) if epochs else None,
+            "mean_val_accuracy": statistics.fmean(accuracies) if epochs else None,
             "val_loss": last.get("val_loss"),
             "train_accuracy": last.get("train_accuracy"),
             "train_loss": last.get("train_loss"),
@@ -155,9 +154,7 @@ class Journal:
 
     def write_log(self, text: str) -> None:
         """Add a line, with the time, to the run's log."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        with self.run.log.open("a", encoding="utf-8") as file:
-            file.write(f"{now} {text}\n")
+        append_log(self.run, text)
 
     def _spend(self) -> dict[str, float]:
         """Return the seconds of the unfinished epoch, earlier tries included."""

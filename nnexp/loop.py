@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +13,6 @@ from torch import nn
 from nnexp.config import ExperimentConfig
 from nnexp.data import Images, Split, batch_sizes, epoch_plan, normalized, train_batches
 from nnexp.optim import learning_rate_at, peak_learning_rate
-from nnexp.probes.running_stats import Recorder
 from nnexp.state import EpochTotals, TrainState
 from nnexp.step import StepSettings, precision, train_step
 
@@ -42,11 +43,23 @@ class EpochRow:
     gradient_norm: float  # mean over the steps, before clipping
 
 
+class Observer(Protocol):
+    """Someone who looks on and changes nothing."""
+
+    def note_start(self, state: TrainState) -> None:
+        """Steps of an epoch are about to be taken."""
+        ...
+
+    def watching(self, state: TrainState) -> AbstractContextManager[None]:
+        """One step is taken inside the block."""
+        ...
+
+
 def fit(
     state: TrainState,
     images: Images,
     config: ExperimentConfig,
-    recorder: Recorder,
+    observer: Observer,
     after_batch: Callable[[], None],
 ) -> Iterator[EpochRow]:
     """Train from where `state` stands to the last epoch, yielding one row after each.
@@ -58,7 +71,7 @@ def fit(
         Diverged: The loss of a step, or on the validation split, was not finite.
     """
     while state.epoch < config.epochs:
-        rate = train_epoch(state, images, config, recorder, after_batch)
+        rate = train_epoch(state, images, config, observer, after_batch)
         yield _close_epoch(state, images, config, rate, after_batch)
 
 
@@ -66,7 +79,7 @@ def train_epoch(
     state: TrainState,
     images: Images,
     config: ExperimentConfig,
-    recorder: Recorder,
+    observer: Observer,
     after_batch: Callable[[], None],
 ) -> float:
     """Take the steps that are left of the epoch, and return the last learning rate."""
@@ -78,7 +91,7 @@ def train_epoch(
     )
     look = 1 if state.device.type == "cpu" else DIVERGENCE_CHECK
     state.model.train()
-    recorder.note_start(state)
+    observer.note_start(state)
     for batch, labels in train_batches(
         images.train,
         epoch_plan(config.seed, state.epoch, len(images.train)),
@@ -89,7 +102,7 @@ def train_epoch(
         start=state.step - state.epoch * len(sizes),
     ):
         rate = learning_rate_at(state.step, total_steps, peak, config.schedule)
-        with recorder.watching(state):
+        with observer.watching(state):
             train_step(state, batch, labels, rate, settings)
         if state.step % look == 0:
             raise_if_diverged(state)

@@ -1,6 +1,6 @@
 """The words after a command: Hydra's flags apart, and every override known before Hydra sees it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -9,6 +9,7 @@ from hydra.errors import HydraException
 
 from nnexp.checks import ConfigError, no_such_option
 from nnexp.choices import Choices, read_choices
+from nnexp.extras import check_extra
 from nnexp.messages import no_such_setting
 from nnexp.nearest import nearest_keys
 
@@ -112,18 +113,55 @@ def check_overrides(words: Sequence[str], choices: Choices, *, sweep: bool) -> l
         _check_form(word, words[index + 1 :])
         override = _parse(_as_added(word, choices))
         _check_known(override, word, choices)
+        if override.key_or_group == "study" and override.is_sweep_override():
+            raise ConfigError("study names several grids", "sweep one at a time")
         if not sweep and override.is_sweep_override():
             raise _several_values(override, word, choices)
         overrides.append(override)
     return overrides
 
 
+def check_grid(grid: Mapping[str, str], choices: Choices) -> list[Override]:
+    """Return what a file's `hydra.sweeper.params` sweep, parsed as Hydra's basic sweeper does.
+
+    Raises:
+        ConfigError: A key is nowhere, or an option is none of its group.
+    """
+    overrides = []
+    for key, values in grid.items():
+        word = f"{key}={values}"
+        try:
+            if _as_added(word, choices) != word:
+                raise ConfigError(f"{key!r} adds to the settings", f"write it ++{key}")
+            overrides += check_overrides([word], choices, sweep=True)
+        except ConfigError as error:
+            raise ConfigError(f"hydra.sweeper.params: {error.problem}", error.remedy) from error
+    return overrides
+
+
+def refuse_grid(overrides: Sequence[Override], grid: Mapping[str, str]) -> None:
+    """Refuse a grid where one run is wanted, unless every key of it is typed.
+
+    Raises:
+        ConfigError: The words leave several runs.
+    """
+    typed = {one.key_or_group for one in overrides}
+    if any(key.lstrip("+") not in typed for key in grid):
+        study = next((one.input_line for one in overrides if one.key_or_group == "study"), "")
+        raise ConfigError(
+            f"{study or 'hydra.sweeper.params'} is a grid", f"use nnexp sweep {study}".rstrip()
+        )
+
+
 def every_combination(overrides: Sequence[Override], choices: Choices) -> list[list[str]]:
-    """Return one override list a job, in the order in which Hydra's basic sweeper runs them."""
+    """Return one override list a job, in the order in which Hydra's basic sweeper runs them.
+
+    An interval, which only a sweeper that searches can take values from, is in none of them.
+    """
     jobs: list[list[str]] = [[]]
     texts_of = {one.get_key_element(): list(_texts(one, choices)) for one in overrides}
     for texts in texts_of.values():
-        jobs = [[*job, text] for job in jobs for text in texts]
+        jobs = [[*job, text] for job in jobs for text in texts] if texts else jobs
     return jobs
 
 
@@ -190,6 +228,7 @@ def _check_known(override: Override, word: str, choices: Choices) -> None:
     """Refuse a key that is nowhere, at any level, and an option that its group has not."""
     key = override.key_or_group
     value = None if override.is_delete() else override.value()
+    check_extra(key, value)
     for one in (key, *_keys_inside(key, value)):
         if "_target_" in one.split("."):
             raise ConfigError(f"no setting {one!r}", "names stand for code in nnexp, not for paths")

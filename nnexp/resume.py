@@ -1,6 +1,6 @@
 """Where an earlier try at a run stopped: its folder checked, its newest whole state taken up."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from nnexp.config import ConfigError, ExperimentConfig, from_yaml, run_id, to_yaml
@@ -18,7 +18,7 @@ from nnexp.state import NEWEST, PREVIOUS, StateError, TrainState, read_state, re
 
 
 def check_config(run: RunDir, config: ExperimentConfig, journal: Journal) -> ExperimentConfig:
-    """Return the settings to run with: those asked for, traced and tagged as the run began.
+    """Return the settings to run with: those asked for, traced, probed and tagged as it began.
 
     A folder that was made with other settings under the same name is refused.
 
@@ -36,13 +36,14 @@ def check_config(run: RunDir, config: ExperimentConfig, journal: Journal) -> Exp
             f"{run.config} is not the config of {run.path.name}: it was edited or is damaged; "
             "move the folder away and give the same command again"
         )
-    if before.trace != config.trace:
-        points, channels = before.trace.points, before.trace.channels
-        journal.note(
-            f"this run began with trace.points={points} trace.channels={channels} and keeps them; "
-            "another runs_dir traces it anew"
-        )
-    return replace(config, trace=before.trace, tags=before.tags)
+    for part in ("trace", "probe"):
+        began = getattr(before, part)
+        if began != getattr(config, part):
+            words = " ".join(f"{part}.{key}={value}" for key, value in asdict(began).items())
+            journal.note(
+                f"this run began with {words} and keeps them; another runs_dir {part}s it anew"
+            )
+    return replace(config, trace=before.trace, probe=before.probe, tags=before.tags)
 
 
 def check_images(run: RunDir, fingerprint: str) -> None:

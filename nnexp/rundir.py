@@ -7,13 +7,16 @@ import io
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from nnexp.config import ConfigError, from_yaml, result_head
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -66,6 +69,11 @@ class RunDir:
         return self.path / "channels.csv"
 
     @property
+    def probes(self) -> Path:
+        """One row per layer and quantity at each probed step."""
+        return self.path / "probes.csv"
+
+    @property
     def result(self) -> Path:
         """The run's one row."""
         return self.path / "result.json"
@@ -88,7 +96,8 @@ class RunDir:
     @property
     def tables(self) -> dict[str, Path]:
         """The CSV files that grow while the run goes on, by the name a checkpoint knows."""
-        return {path.stem: path for path in (self.metrics, self.timing, self.traces, self.channels)}
+        grown = (self.metrics, self.timing, self.traces, self.channels, self.probes)
+        return {path.stem: path for path in grown}
 
 
 def append_rows(path: Path, rows: Sequence["DataclassInstance"]) -> None:
@@ -108,12 +117,15 @@ def append_rows(path: Path, rows: Sequence["DataclassInstance"]) -> None:
         os.fsync(file.fileno())
 
 
-def read_table(path: Path) -> list[dict[str, float]]:
-    """Return the rows of a table whose cells are all numbers; none where there is no table."""
+def read_table(path: Path, words: Container[str] = ()) -> list[dict[str, Any]]:
+    """Return the rows of a table of numbers, text in the columns `words`; none without a table."""
     if not path.exists():
         return []
     with path.open(encoding="utf-8", newline="") as file:
-        return [{key: float(cell) for key, cell in row.items()} for row in csv.DictReader(file)]
+        return [
+            {key: cell if key in words else float(cell) for key, cell in row.items()}
+            for row in csv.DictReader(file)
+        ]
 
 
 def _written(value: object) -> object:
@@ -196,6 +208,13 @@ def write_status(run: RunDir, state: str, **more: object) -> None:
     write_json(run.status, {"status": state, **more})
 
 
+def append_log(run: RunDir, text: str) -> None:
+    """Add a line, with the time, to what the run said."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    with run.log.open("a", encoding="utf-8") as file:
+        file.write(f"{now} {text}\n")
+
+
 def read_status(run: RunDir) -> dict[str, Any]:
     """Return the run's status; `running` by a process that is gone reads `interrupted`."""
     status = read_json(run.status)
@@ -207,41 +226,6 @@ def read_status(run: RunDir) -> dict[str, Any]:
         except PermissionError:
             pass
     return status
-
-
-@contextmanager
-def locked(run: RunDir) -> Iterator[None]:
-    """Make the run folder and hold it for this process alone, as long as the process lives.
-
-    A folder that is empty at the end is removed again.
-
-    Raises:
-        RunError: Another process holds it.
-    """
-    handle = _lock(run)
-    try:
-        yield
-    finally:
-        _remove_if_empty(run)
-        os.close(handle)
-
-
-def _lock(run: RunDir) -> int:
-    path = run.path / ".lock"
-    while True:
-        run.path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(handle, 200).decode(errors="replace") or "another process"
-            os.close(handle)
-            raise RunError(f"{run.path} is being trained by {holder}") from None
-        if path.exists() and path.stat().st_ino == os.fstat(handle).st_ino:
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-            return handle
-        os.close(handle)  # the process before us removed the folder that we have locked
 
 
 @contextmanager
@@ -259,7 +243,7 @@ def naming_full_disk(run: RunDir) -> Iterator[None]:
 
 
 def write_results_view(runs_dir: Path) -> Path:
-    """Rebuild `results.csv`, one row per run that has a result, and return its path.
+    """Rebuild `results.csv`, one row per run that has ended or failed, and return its path.
 
     The file is a view: it is replaced whole, under a lock, and nobody appends to it.
     """
@@ -267,7 +251,11 @@ def write_results_view(runs_dir: Path) -> Path:
     handle = os.open(runs_dir / ".results.lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        rows = [row for path in sorted(runs_dir.glob("*/result.json")) if (row := read_json(path))]
+        folders = sorted(
+            {path.parent for path in runs_dir.glob("*/status.json")}
+            | {path.parent for path in runs_dir.glob("*/result.json")}
+        )
+        rows = [row for folder in folders if (row := _row_of(RunDir(folder)))]
         columns = list(dict.fromkeys(column for row in rows for column in row))
         with replacing(view) as scratch, scratch.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, columns, lineterminator="\n")
@@ -278,12 +266,19 @@ def write_results_view(runs_dir: Path) -> Path:
     return view
 
 
+def _row_of(run: RunDir) -> dict[str, Any]:
+    """Return the row of a run: its result, or where it failed its settings and the reason."""
+    if result := read_json(run.result):
+        return result
+    status = read_json(run.status)
+    if status.get("status") != "failed":
+        return {}
+    try:
+        head = result_head(from_yaml(run.config.read_text("utf-8")), "failed")
+    except (OSError, UnicodeDecodeError, ConfigError):  # settings that nobody can read
+        head = {"run_id": run.path.name, "status": "failed"}
+    return {**head, "reason": status.get("reason")}
+
+
 def _cell(value: object) -> object:
     return json.dumps(value) if isinstance(value, (list, dict)) else value
-
-
-def _remove_if_empty(run: RunDir) -> None:
-    with suppress(OSError):
-        if {path.name for path in run.path.iterdir()} <= {".lock"}:
-            (run.path / ".lock").unlink(missing_ok=True)
-            run.path.rmdir()

@@ -1,19 +1,27 @@
 """What `nnexp runs` prints: every run, its state, how far it is and its newest figure."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import typer
+from rich.console import Group
+from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
 from nnexp.compare.load import Row, read_rows
+from nnexp.config import ConfigError
 from nnexp.console import open_console, print_table, say
 from nnexp.rundir import RunDir, read_status
 
 COLOURS = {"done": "green", "running": "cyan", "interrupted": "yellow"}  # any other: red
 NOTHING = "–"
+LOOK_AGAIN = 1.5  # seconds between two looks of --watch and --follow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,20 +52,54 @@ def list_runs(rows: Sequence[Row]) -> Iterator[RunState]:
         )
 
 
-def runs_page(folder: str) -> None:
-    """Print every run of a folder.
+def runs_page(folder: str, *, watch: bool = False) -> None:
+    """Print every run of a folder; with `watch`, anew every few seconds until Ctrl-C.
 
     Raises:
         ConfigError: There is none.
     """
     console = open_console()
+    if not (watch and console.is_terminal):
+        print_table(console, _table(list(list_runs(read_rows([folder], say)))))
+        return
+    with (
+        Live(console=console, auto_refresh=False, screen=True) as live,
+        suppress(KeyboardInterrupt),
+    ):
+        while True:
+            states = list(list_runs(read_rows([folder], lambda _: None)))
+            room = max(1, console.height - 3)
+            live.update(Group(_table(_newest(states, room)), _counted(states)), refresh=True)
+            time.sleep(LOOK_AGAIN)
+
+
+def logs_page(run: RunDir, *, follow: bool = False) -> None:
+    """Print what a run has said; with `follow`, also what it goes on to say until it ends.
+
+    Raises:
+        ConfigError: It has said nothing.
+    """
+    if not run.log.is_file():
+        raise ConfigError(
+            f"{run.path} has no log.txt", "the run has not begun; nnexp runs lists all"
+        )
+    with run.log.open(encoding="utf-8", errors="replace") as log, suppress(KeyboardInterrupt):
+        while True:
+            running = follow and read_status(run).get("status") == "running"  # before the last read
+            typer.echo(log.read(), nl=False)
+            if not running:
+                return
+            time.sleep(LOOK_AGAIN)
+
+
+def _table(states: Iterable[RunState]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("run", overflow="fold")
     table.add_column("state")
     for heading in ("epochs", "val_accuracy %"):
         table.add_column(heading, justify="right")
     table.add_column("")
-    for state in list_runs(read_rows([folder], say)):
+    for state in states:
         accuracy = NOTHING if state.val_accuracy is None else f"{100 * state.val_accuracy:.2f}"
         colour = COLOURS.get(state.status, "red")
         table.add_row(
@@ -67,7 +109,19 @@ def runs_page(folder: str) -> None:
             accuracy,
             escape(state.remark),
         )
-    print_table(console, table)
+    return table
+
+
+def _newest(states: Sequence[RunState], room: int) -> list[RunState]:
+    """Return as many runs as there is room for: those that run first, then those that failed."""
+    ranks = {"running": 0, "failed": 1, "interrupted": 2, "diverged": 3}
+    return sorted(states, key=lambda state: ranks.get(state.status, 4))[:room]
+
+
+def _counted(states: Sequence[RunState]) -> str:
+    counts = Counter(state.status for state in states)
+    words = ", ".join(f"{n} {status}" for status, n in counts.most_common())
+    return f"\n[dim]{len(states)} runs: {escape(words)} · Ctrl-C ends[/]"
 
 
 def _newest_epoch(run: RunDir) -> tuple[int, float | None]:

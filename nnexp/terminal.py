@@ -1,13 +1,11 @@
 """A run as its user sees it: what runs, how far it is, what came of it, what to type next."""
 
-import os
 import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -20,6 +18,7 @@ from rich.progress import (
 from rich.table import Table
 
 from nnexp.config import ConfigError, ExperimentConfig
+from nnexp.console import SteadyConsole, duration
 from nnexp.reporter import Facts
 from nnexp.reporter import Progress as RunProgress
 
@@ -50,16 +49,6 @@ def train_command(config: ExperimentConfig, argv: Sequence[str]) -> int:
     if outcome.signum is not None:
         return SIGNAL_EXIT + outcome.signum
     return 1 if outcome.status == "failed" else 0
-
-
-class SteadyConsole(Console):
-    """A console whose reader may go away: a run is more than what it prints."""
-
-    def on_broken_pipe(self) -> None:
-        """Say nothing more, instead of ending the process."""
-        self.quiet = True
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.file.fileno())
 
 
 class TerminalReporter:
@@ -131,7 +120,7 @@ class TerminalReporter:
         self._looked_at = time.monotonic()
         loss, accuracy = progress.totals()
         speed = f"{progress.images_per_second:,.0f} images/s" if progress.images_per_second else ""
-        left = f"{_duration(progress.seconds_left)} left" if progress.seconds_left else ""
+        left = f"{duration(progress.seconds_left)} left" if progress.seconds_left else ""
         assert self._task is not None
         assert self._facts is not None
         self._live.update(
@@ -258,9 +247,3 @@ def _figure(value: Any) -> str:
         if value < 10
         else f"{value:,.1f}"
     )
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -161,4 +161,13 @@ def save_figure(figure: "Figure", path: Path) -> None:
         )
     if not path.parent.is_dir():
         raise ConfigError(f"no folder {path.parent}", "make it, or write the figure elsewhere")
-    figure.savefig(path, dpi=150)
+    write_figure(figure, path, path.suffix.lower().removeprefix("."))
+
+
+def write_figure(figure: "Figure", file: Path | IO[bytes], form: str) -> None:
+    """Write a figure as png, svg or pdf: the same figure gives the same bytes on every day."""
+    import matplotlib as mpl
+
+    undated = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with mpl.rc_context({"svg.hashsalt": "nnexp", "pdf.fonttype": 42}):
+        figure.savefig(file, format=form, dpi=150, metadata=undated[form])

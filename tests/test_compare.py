@@ -11,7 +11,9 @@ from results import BATCH, GROUP, LAYER, cells, compared, settings, write_run, w
 
 from nnexp.compare import read_rows
 from nnexp.compare.answer import Question, find_answer
+from nnexp.compare.columns import blocks
 from nnexp.compare.grid import lay_out, make_grids
+from nnexp.compare.selection import filter_rows
 from nnexp.compare.tables import escape_latex
 from nnexp.config import ConfigError, NormConfig, OptimizerConfig
 from nnexp.rundir import read_json
@@ -145,12 +147,49 @@ def test_where_keeps_the_runs_that_have_one_of_the_values(capsys):
 
 
 @pytest.mark.parametrize(
+    ("condition", "kept"),
+    [
+        ("norm!=none", ["batch", "batch a", "batch ab", "layer"]),
+        ("norm!=none,layer", ["batch", "batch a", "batch ab"]),
+        ("norm.at.a=layer", ["batch a", "batch ab"]),
+        ("norm.at.b=none", ["batch ab"]),
+        ("norm.at.a!=layer", ["batch", "layer", "none"]),
+        ("norm.at={}", ["batch", "layer", "none"]),
+        ("norm.at!={}", ["batch a", "batch ab"]),
+        ("norm.at={a:layer}", ["batch a"]),
+        ("norm.at={b: none, a: layer}", ["batch ab"]),
+        ("norm.at={},{a: layer, b: none}", ["batch", "batch ab", "layer", "none"]),
+    ],
+)
+def test_where_excludes_and_looks_into_blocks(condition, kept):
+    for norm in ("batch", "layer", "none"):
+        write_run(Path("runs"), settings(norm), 0.5)
+    for at in ({"a": "layer"}, {"a": "layer", "b": "none"}):
+        norm = NormConfig(name="batch", at=at)
+        write_run(Path("runs"), replace(settings(), norm=norm), 0.5)
+    rows = filter_rows(read_rows(), [condition])
+    names = sorted(f"{row['norm']} {''.join(sorted(blocks(row['norm.at'])))}" for row in rows)
+    assert [name.strip() for name in names] == kept
+
+
+def test_blocks_in_another_order_are_one_cell_and_none_goes_first(capsys):
+    for seed, at in enumerate(({"a": "layer", "b": "none"}, {"b": "none", "a": "layer"}, {})):
+        norm = NormConfig(name="batch", at=at)
+        write_run(Path("runs"), replace(settings(seed=seed), norm=norm), 0.5)
+    found = [(one["norm.at"], one["n"]) for one in cells(capsys)]
+    assert found == [("{}", "1"), ("{a: layer, b: none}", "2")]
+
+
+@pytest.mark.parametrize(
     ("words", "problem", "remedy"),
     [
+        (["--where", "norm!=btach"], "no run has norm=btach", "did you mean norm=batch"),
+        (["--where", "norm.at.a=layer"], "no run has norm.at.a=layer", "norm.at.a: in no run"),
+        (["--where", "norm!=batch,layer"], "no run meets every --where", "leave one out"),
         (["--where", "nrm=batch"], "no setting 'nrm'", "did you mean norm"),
         (["--where", "lr=1"], "no setting 'lr'", "did you mean optimizer.learning_rate"),
         (["--where", "norm=btach"], "no run has norm=btach", "did you mean norm=batch"),
-        (["--where", "norm"], "--where cannot be 'norm'", "it is written norm=batch,none"),
+        (["--where", "norm"], "--where cannot be 'norm'", "it is written norm="),
         (["--rows", "modle"], "no setting 'modle'", "did you mean model"),
         (["--rows", "norm", "--cols", "norm"], "norm is named twice", "name it once"),
         (["--metric", "test_acuracy"], "no metric 'test_acuracy'", "did you mean test_accuracy"),

@@ -83,6 +83,8 @@ NORMS = ["batch", "group", "instance", "layer", "layer_chw", "none"]
         ("nnexp train xyzzy", []),
         ("nnexp train --config-dir nowhere no", []),
         ("nnexp sweep norm=ba", ["batch"]),
+        ("nnexp sweep study=dis", ["disable_bn"]),
+        ("nnexp configs study=r", ["running_stats"]),
         ("nnexp configs no", ["norm"]),
         ("nnexp configs norm=g", ["group"]),
     ],

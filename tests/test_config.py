@@ -12,12 +12,15 @@ from nnexp.compose import compose_config, compose_jobs
 from nnexp.config import NOT_IDENTITY, ExperimentConfig, from_yaml, run_id, to_yaml
 
 OPTIONS = [
-    f"{group}={option}" for group, files in read_choices().groups.items() for option in files
+    f"{group}={option}"
+    for group, files in read_choices().groups.items()
+    for option in files
+    if group != "study"  # grids: tests/test_studies.py
 ]
 SETTINGS = list_settings()
 DECIDES_NOTHING = {
-    *("data.root", "data.cache_dir", "scale", "device", "threads", "runs_dir", "tags"),
-    *("trace.points", "trace.channels"),
+    *("data.root", "data.cache_dir", "scale", "study", "device", "threads", "runs_dir", "tags"),
+    *("trace.points", "trace.channels", "probe.points", "probe.images"),
 }
 OTHER_VALUE = {  # where "a bit more" or "another of the words" is not a value
     "norm.at": "{conv1: none}",
@@ -27,6 +30,7 @@ OTHER_VALUE = {  # where "a bit more" or "another of the words" is not a value
     "runs_dir": "elsewhere",
     "device": "cpu",
     "scale": "smoke",
+    "study": "mine",
     "tags": "[mine]",
 }
 

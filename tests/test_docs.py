@@ -48,7 +48,7 @@ def test_command_on_a_page_names_a_command_and_settings_that_exist(page, line):
 @pytest.mark.parametrize("page", PAGES)
 def test_setting_named_on_a_page_exists(page):
     known = set(flatten(ExperimentConfig())) | {"norm.at"}
-    groups = "model|norm|data|optimizer|schedule|trace"
+    groups = "model|norm|data|optimizer|schedule|trace|probe"
     for key in re.findall(rf"`((?:{groups})\.[a-z_0-9]+)", PAGES[page]):
         assert key in known, f"{page}: {key}"
 

@@ -12,6 +12,7 @@ MODELS = (
     "resnet18, simple_cnn, simple_mlp, vgg16"
 )
 NORMS = "norm: batch, group, instance, layer, layer_chw, none"
+STUDIES = "study: batch_size, claims, disable_bn, running_stats, swap_block"
 WHOLE = "it needs a whole number of at least 1"
 
 ANSWERS = [  # what is typed after `nnexp train`, what is wrong, what would do
@@ -125,6 +126,20 @@ ANSWERS = [  # what is typed after `nnexp train`, what is wrong, what would do
         "norm.num_groups and norm.channels_per_group are both set",
         "each decides the other: leave one out",
     ),
+    # studies
+    ("study=disable_bn", "study=disable_bn is a grid", "use nnexp sweep study=disable_bn"),
+    (
+        "study=disable_bn norm=batch seed=0",
+        "study=disable_bn is a grid",
+        "use nnexp sweep study=disable_bn",
+    ),
+    ("study=disable_nb", "no study 'disable_nb'", f"did you mean study=disable_bn ({STUDIES})"),
+    (
+        "+study=disable_bn",
+        "study is there already",
+        "write study=disable_bn, without +",
+    ),
+    ("-m study=disable_bn,claims", "study names several grids", "sweep one at a time"),
     # flags
     ("--epoch=3", "no option --epoch", "settings are written epochs=3"),
     ("--batch-size 8", "no option --batch-size", "settings are written batch_size=8"),
@@ -215,11 +230,11 @@ def test_a_wrong_config_file_is_answered_in_two_lines(
 def test_a_value_that_only_hydras_sweeper_knows_is_checked_too(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    (tmp_path / "mine/study").mkdir(parents=True)
-    (tmp_path / "mine/study/sizes.yaml").write_text(
+    (tmp_path / "mine/paper").mkdir(parents=True)
+    (tmp_path / "mine/paper/sizes.yaml").write_text(
         "# @package _global_\nhydra: {sweeper: {params: {batch_size: '0,8'}}}\n"
     )
-    lines = said(capsys, "train", "-m", "--config-dir", "mine", "+study=sizes")
+    lines = said(capsys, "train", "-m", "--config-dir", "mine", "+paper=sizes")
     assert lines == ["nnexp: batch_size cannot be 0", f"       {WHOLE}"]
 
 

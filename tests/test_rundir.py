@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from nnexp.lock import locked
 from nnexp.rundir import (
     RunDir,
     RunError,
     append_rows,
-    locked,
     read_status,
     read_table,
     read_tables,

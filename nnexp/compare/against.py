@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from nnexp.compare.grid import Group, grouped
-from nnexp.compare.load import Row
+from nnexp.compare.columns import Row
+from nnexp.compare.grid import Chosen
 from nnexp.compare.selection import (
+    Group,
     filter_rows,
     find_setting,
     goes_with,
+    grouped,
     values_of,
     varying,
 )
@@ -32,6 +34,8 @@ class Comparison:
     high: float | None = None
     p: float | None = None
     p_holm: float | None = None
+    chosen: Chosen | None = None  # what the treatment's runs were chosen by
+    baseline_chosen: Chosen | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -107,8 +111,14 @@ def _compared(
         low=test.low,
         high=test.high,
         p=test.p,
+        chosen=_chosen(rows),
+        baseline_chosen=_chosen(base),
         notes=notes,
     )
+
+
+def _chosen(rows: Sequence[Row]) -> Chosen | None:
+    return rows[0].get("chosen") if rows else None
 
 
 def _by_seed(rows: Sequence[Row], metric: str) -> Pairing:
@@ -125,8 +135,16 @@ def _notes(
     """Say which seeds have no partner, and why."""
     if not base:
         return ("no run of the baseline is equal in all else",)
+    sides = ((rows, left, "here"), (base, right, "in the baseline"))
+    unchosen = tuple(
+        f"no {chosen.key} could be chosen {whose}"
+        for members, _, whose in sides
+        if (chosen := _chosen(members)) and chosen.value is None
+    )
+    if unchosen:
+        return unchosen
     notes = []
-    for members, figures, whose in ((rows, left, "here"), (base, right, "in the baseline")):
+    for members, figures, whose in sides:
         for row in members:
             if row["seed"] not in figures:
                 notes.append(f"seed {row['seed']} {_state(row)} {whose}")

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from nnexp.compare.against import Comparison, compare_against
+from nnexp.compare.best import Choice, choose, uneven
+from nnexp.compare.columns import SETTINGS, Row, shown
 from nnexp.compare.fairness import find_unfair
 from nnexp.compare.grid import Grid, Layout, lay_out, make_grids, sort_grid
-from nnexp.compare.load import SETTINGS, Row
 from nnexp.compare.selection import (
     filter_rows,
     find_metric,
     find_setting,
     in_order,
-    shown,
     values_of,
     varying,
 )
@@ -29,6 +29,7 @@ class Question:
     where: Sequence[str] = ()
     sort: str | None = None
     against: str | None = None
+    best: str | None = None  # the setting of which every cell is shown at its best value
     everything: bool = False  # also the settings that are the same in every run
 
 
@@ -43,6 +44,7 @@ class Answer:
     against: str  # `key=value`, or nothing
     runs: int
     warnings: list[str]
+    choices: list[Choice] = field(default_factory=list)  # how each cell chose its best value
     along: dict[str, list[str]] = field(default_factory=dict)  # settings told by the others
     same: dict[str, str] = field(default_factory=dict)  # settings that are equal in every run
 
@@ -54,10 +56,12 @@ def find_answer(rows: Sequence[Row], question: Question) -> Answer:
         ConfigError: The question names what the runs do not have.
     """
     rows = filter_rows(rows, question.where)
+    runs = len(rows)
     metric = find_metric(question.metric, rows)
     row_keys = [find_setting(key) for key in question.rows]
     column_keys = [find_setting(key) for key in question.columns]
     axes = [*row_keys, *column_keys]
+    rows, choices = _at_best(rows, question.best, axes)
     if twice := next((key for key in axes if axes.count(key) > 1), None):
         raise ConfigError(f"{twice} is named twice in --rows and --cols", "name it once")
     layout = lay_out(rows, row_keys, column_keys)
@@ -70,11 +74,23 @@ def find_answer(rows: Sequence[Row], question: Question) -> Answer:
         grids=_sorted(make_grids(rows, layout, metric), layout, metric, question.sort),
         comparisons=comparisons,
         against=_label(question.against, comparisons),
-        runs=len(rows),
-        warnings=find_unfair(rows, layout, axes),
+        runs=runs,
+        warnings=[*find_unfair(rows, layout, axes), *uneven(choices)],
+        choices=choices,
         along={key: _values(rows, key) for key in layout.along},
         same=_same(rows) if question.everything else {},
     )
+
+
+def _at_best(
+    rows: list[Row], word: str | None, axes: Sequence[str]
+) -> tuple[list[Row], list[Choice]]:
+    if word is None:
+        return rows, []
+    key = find_setting(word)
+    if key in axes:
+        raise ConfigError(f"{key} is chosen by --best", "leave it out of --rows and --cols")
+    return choose(rows, key)
 
 
 def _sorted(grids: list[Grid], layout: Layout, metric: str, word: str | None) -> list[Grid]:

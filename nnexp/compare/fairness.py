@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from nnexp.compare.grid import Layout, grouped
-from nnexp.compare.load import ENVIRONMENT, Row
-from nnexp.compare.selection import shown
+from nnexp.compare.columns import ENVIRONMENT, Row, shown
+from nnexp.compare.grid import Layout
+from nnexp.compare.selection import grouped
 
 # What a fair comparison holds equal, unless the table is about it.
 HELD_EQUAL = (

@@ -5,13 +5,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from nnexp.compare.load import Row
-from nnexp.compare.selection import goes_with, in_order, values_of, varying
+from nnexp.compare.columns import Row
+from nnexp.compare.selection import Group, goes_with, grouped, in_order, values_of, varying
 from nnexp.compare.statistics import deviation_of, mean_of, within_noise
 from nnexp.config import ConfigError
 
-Group = tuple[str, ...]  # values of settings, as typed
 BEST, NEAR = "best", "within noise of the best"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """The value of a setting at which a cell is shown, and what has to be known of it."""
+
+    key: str
+    value: str | None  # None: there was none to choose
+    ties: tuple[str, ...] = ()  # values that did as well
+    edge: str = ""  # smallest or largest of the values tried, or the only one
+    largest: str = ""  # value at which the cell still trains
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +31,7 @@ class Cell:
     values: dict[int, float] = field(default_factory=dict)  # seed → metric, of runs that are done
     states: Counter[str] = field(default_factory=Counter)  # status → runs
     mark: str = ""  # BEST, NEAR or nothing
+    chosen: Chosen | None = None
 
     @property
     def mean(self) -> float | None:
@@ -110,7 +121,7 @@ def make_grids(rows: Sequence[Row], layout: Layout, metric: str) -> list[Grid]:
         cells: dict[tuple[Group, Group], Cell] = {}
         for row in members:
             place = values_of(row, layout.rows), values_of(row, layout.columns)
-            _put(cells.setdefault(place, Cell()), row, metric)
+            _put(cells.setdefault(place, Cell(chosen=row.get("chosen"))), row, metric)
         grid = Grid(
             metric=metric,
             row_keys=layout.rows,
@@ -124,12 +135,12 @@ def make_grids(rows: Sequence[Row], layout: Layout, metric: str) -> list[Grid]:
     return grids
 
 
-def grouped(rows: Iterable[Row], keys: Sequence[str]) -> list[tuple[Group, list[Row]]]:
-    """Return the rows of each combination of values, in a reader's order."""
-    groups: dict[Group, list[Row]] = {}
+def make_cell(rows: Iterable[Row], metric: str) -> Cell:
+    """Return the cell of rows that differ in nothing but the seed."""
+    cell = Cell()
     for row in rows:
-        groups.setdefault(values_of(row, keys), []).append(row)
-    return [(group, groups[group]) for group in in_order(groups)]
+        _put(cell, row, metric)
+    return cell
 
 
 def direction(metric: str) -> int:

@@ -7,19 +7,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnexp.compare.columns import ENVIRONMENT, HEAD, Row, as_typed
+from nnexp.compare.study import WORD, keep_studies
 from nnexp.config import ConfigError, ExperimentConfig, flatten, from_yaml, result_head
 from nnexp.rundir import FINAL, RunDir, read_json, read_status
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Row = dict[str, Any]
 Say = Callable[[str], None]
 
 DEFAULT = ("runs",)  # where nnexp train puts runs
-HEAD = result_head(ExperimentConfig(), "")  # every column that leads a result, at its default
-SETTINGS = {key: value for key, value in HEAD.items() if key not in ("run_id", "status")}
-ENVIRONMENT = ("nnexp", "torch", "device", "images_sha256")  # columns environment.<name>
 WORDS = {"run_id", "status", "reason", "folder", "model", "norm", "data.root", "data.cache_dir"} | {
     key for key, value in flatten(ExperimentConfig()).items() if isinstance(value, str)
 }  # columns that are text even where they look like a number
@@ -60,18 +58,26 @@ def read_rows(sources: Sequence[str | Path] = DEFAULT, say: Say = lambda _: None
     """Return one row per run: id, status, every setting, figures, reason, folder, environment.
 
     Sources are folders of runs, run folders, names of runs under `runs/`, `results.csv` files, and
-    globs of these. A run that is not finished has its settings and its status, and no figures. A
-    run in several sources is taken once, the finished one first; `say` hears of those that
-    disagree, and of folders that cannot be read. Lists and mappings are text, as
-    typed.
+    globs of these; `study=NAME` keeps of them, or of `runs/`, what belongs to the study. A run that
+    is not finished has its settings and its status, and no figures. A run in several sources is
+    taken once, the finished one first; `say` hears of those that disagree, and of folders that
+    cannot be read. Lists and mappings are text, as typed.
 
     Raises:
-        ConfigError: A source holds no run.
+        ConfigError: A source holds no run, or there is no such study.
     """
+    words = [str(source) for source in sources]
+    studies = [word.removeprefix(WORD) for word in words if word.startswith(WORD)]
+    folders = [word for word in words if not word.startswith(WORD)]
+    rows = _read_sources(folders or DEFAULT, say)
+    return keep_studies(rows, studies, say) if studies else rows
+
+
+def _read_sources(sources: Sequence[str], say: Say) -> list[Row]:
     kept: dict[str, Row] = {}
     disagreeing: list[str] = []
     for source in sources:
-        for row in _read_source(str(source), say):
+        for row in _read_source(source, say):
             name = row["run_id"]
             if name in kept and _disagree(kept[name], row):
                 disagreeing.append(f"{name} ({_places(kept[name], row)})")
@@ -198,15 +204,8 @@ def _value(key: str, cell: str) -> Any:
 def _complete(row: Row, environment: Mapping[str, Any]) -> Row:
     """Return the row with every column; a setting it was made without is at its default."""
     row = {**HEAD, "run_id": Path(row["folder"]).name, "reason": None, **row}
-    row = {key: _as_typed(value) for key, value in row.items()}
+    row = {key: as_typed(value) for key, value in row.items()}
     return {**row, **{f"environment.{name}": environment.get(name) for name in ENVIRONMENT}}
-
-
-def _as_typed(value: Any) -> Any:
-    """Return a list or mapping as it is typed on the command line, any other value as it is."""
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{key}: {one}' for key, one in value.items())}}}"
-    return json.dumps(value) if isinstance(value, list) else value
 
 
 def _merged(first: Row, second: Row) -> Row:

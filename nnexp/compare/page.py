@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from nnexp.compare.answer import Answer, Question, find_answer
+from nnexp.compare.chosen import choice_records, choices_legend, choices_table, chosen_columns
 from nnexp.compare.grid import Cell
 from nnexp.compare.load import DEFAULT, read_rows
 from nnexp.compare.tables import (
@@ -30,7 +31,7 @@ from nnexp.config import ConfigError
 from nnexp.console import open_console, print_table, say
 
 Record = dict[str, Any]
-NESTED = ("treatment", "settings", "notes")
+NESTED = ("treatment", "settings", "chosen", "baseline_chosen", "notes")
 STATES = ("done", "diverged", "failed", "interrupted", "running")
 
 
@@ -110,6 +111,7 @@ def _print_json(answer: Answer) -> None:
         "runs": answer.runs,
         "warnings": answer.warnings,
         "cells": _cell_records(answer, seeds=True),
+        **({"choices": choice_records(answer)} if answer.choices else {}),
         **({"comparisons": _comparison_records(answer)} if answer.comparisons else {}),
     }
     typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
@@ -130,6 +132,8 @@ def _parts(answer: Answer) -> list[tuple[TextTable, list[str]]]:
     notes: list[list[str]] = [[] for _ in tables]
     notes[-1] = legend(answer.grids, answer.metric)
     parts = list(zip(tables, notes, strict=True))
+    if answer.choices:
+        parts.append((choices_table(answer), choices_legend(answer)))
     if answer.comparisons:
         table = differences_table(answer.comparisons, answer.metric, answer.against)
         parts.append((table, differences_legend(answer.comparisons)))
@@ -158,6 +162,7 @@ def _cell_records(answer: Answer, *, seeds: bool = False) -> list[Record]:
             **dict(zip(grid.row_keys, row, strict=True)),
             **dict(zip(grid.column_keys, column, strict=True)),
             **_figures(grid.cell(row, column), grid.metric, states),
+            **chosen_columns(answer, grid.cell(row, column).chosen),
             **({"seeds": grid.cell(row, column).values} if seeds else {}),
         }
         for grid in answer.grids
@@ -186,6 +191,8 @@ def _comparison_records(answer: Answer) -> list[Record]:
             "metric": answer.metric,
             "against": answer.against,
             **{key: value for key, value in asdict(one).items() if key not in NESTED},
+            **chosen_columns(answer, one.chosen),
+            **chosen_columns(answer, one.baseline_chosen, before="baseline_"),
             "notes": "; ".join(one.notes),
         }
         for one in answer.comparisons

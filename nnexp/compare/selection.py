@@ -1,23 +1,19 @@
 """Rows → the rows and columns that a table is about, found by the words a user types."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from nnexp.compare.load import SETTINGS, Row, figures
+from nnexp.compare.columns import SETTINGS, Row, blocks, shown
+from nnexp.compare.load import figures
 from nnexp.config import NOT_IDENTITY, ConfigError
 from nnexp.nearest import nearest, nearest_keys
 
+Group = tuple[str, ...]  # values of settings, as typed
+
 OTHER_COLUMNS = ("status", "run_id")  # what --where knows beside the settings
-
-
-def shown(value: Any) -> str:
-    """Return a setting's value as it is typed after its `=`."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return repr(value) if isinstance(value, float) else str(value)
+CONDITION = re.compile(r"([^=!]+)(!?)=(.+)")
+VALUE = re.compile(r"\{[^}]*\}|[^,]+")  # a comma inside {conv1: layer, conv2: none} divides nothing
 
 
 def find_setting(word: str, more: Sequence[str] = ()) -> str:
@@ -54,21 +50,28 @@ def find_metric(word: str, rows: Sequence[Row]) -> str:
 
 
 def filter_rows(rows: Sequence[Row], conditions: Iterable[str]) -> list[Row]:
-    """Return the rows that meet every `key=value[,value]`; `tags=word` finds it among the tags.
+    """Return the rows that meet every `key=value[,value]`, and none of `key!=value[,value]`.
+
+    `tags=word` finds it among the tags, `norm.at.conv1=layer` what a block has of its own.
 
     Raises:
         ConfigError: There is no such setting, or no run with such a value.
     """
     kept = list(rows)
     for condition in conditions:
-        word, equals, values = condition.partition("=")
-        if not equals or not values:
-            raise ConfigError(f"--where cannot be {condition!r}", "it is written norm=batch,none")
-        key = find_setting(word, OTHER_COLUMNS)
-        chosen = values.split(",")
+        read = CONDITION.fullmatch(condition)
+        if read is None:
+            raise ConfigError(
+                f"--where cannot be {condition!r}", "it is written norm=batch,none or norm!=none"
+            )
+        key, chosen = _find_column(read[1]), VALUE.findall(read[3])
         for value in chosen:
             _check_value(rows, key, value)
-        kept = [row for row in kept if any(matches(row, key, value) for value in chosen)]
+        kept = [
+            row
+            for row in kept
+            if any(matches(row, key, value) for value in chosen) != bool(read[2])
+        ]
     if not kept:
         raise ConfigError("no run meets every --where", "leave one out, or see nnexp runs")
     return kept
@@ -76,7 +79,12 @@ def filter_rows(rows: Sequence[Row], conditions: Iterable[str]) -> list[Row]:
 
 def matches(row: Row, key: str, word: str) -> bool:
     """Return whether a row's setting is what `word` says; numbers by their value."""
+    parent, _, block = key.rpartition(".")
+    if _is_mapping(parent):
+        return blocks(row[parent]).get(block) == word
     value = row[key]
+    if _is_mapping(key):
+        return blocks(value) == blocks(word)
     if key == "tags":
         return word in json.loads(value or "[]")
     if isinstance(value, float):
@@ -85,6 +93,15 @@ def matches(row: Row, key: str, word: str) -> bool:
         except ValueError:
             return False
     return shown(value) == word
+
+
+def _find_column(word: str) -> str:
+    """Return the column that a condition is on; `norm.at.conv1` is inside one."""
+    return word if _is_mapping(word.rpartition(".")[0]) else find_setting(word, OTHER_COLUMNS)
+
+
+def _is_mapping(key: str) -> bool:
+    return isinstance(SETTINGS.get(key), dict)
 
 
 def varying(rows: Sequence[Row]) -> list[str]:
@@ -98,18 +115,26 @@ def varying(rows: Sequence[Row]) -> list[str]:
 
 def goes_with(rows: Sequence[Row], key: str, axes: Sequence[str]) -> bool:
     """Return whether `key` has one value for each value of `axes`, so that they tell it."""
-    seen: dict[tuple[str, ...], str] = {}
+    seen: dict[Group, str] = {}
     return all(
         seen.setdefault(values_of(row, axes), shown(row[key])) == shown(row[key]) for row in rows
     )
 
 
-def values_of(row: Row, keys: Sequence[str]) -> tuple[str, ...]:
+def values_of(row: Row, keys: Sequence[str]) -> Group:
     """Return a row's settings as they are typed, to group by."""
     return tuple(shown(row[key]) for key in keys)
 
 
-def in_order(values: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
+def grouped(rows: Iterable[Row], keys: Sequence[str]) -> list[tuple[Group, list[Row]]]:
+    """Return the rows of each combination of values, in a reader's order."""
+    groups: dict[Group, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(values_of(row, keys), []).append(row)
+    return [(group, groups[group]) for group in in_order(groups)]
+
+
+def in_order(values: Iterable[Group]) -> list[Group]:
     """Return groups in the order a reader expects: numbers by size, then words."""
     return sorted(set(values), key=lambda group: [_rank(value) for value in group])
 
@@ -118,17 +143,24 @@ def _rank(value: str) -> tuple[int, float, str]:
     try:
         return (0, float(value), "")
     except ValueError:
-        return (1, 0.0, value)
+        return (1, 0.0, value.rstrip("}"))  # {} before {conv1: layer}
 
 
 def _check_value(rows: Sequence[Row], key: str, value: str) -> None:
     if any(matches(row, key, value) for row in rows):
         return
-    if key == "tags":
-        there = sorted({tag for row in rows for tag in json.loads(row[key] or "[]")})
-    else:
-        there = [group[0] for group in in_order(values_of(row, [key]) for row in rows)]
-    listed = f"{key}: {', '.join(there[:12])}{', …' if len(there) > 12 else ''}"
+    there = _there(rows, key)
+    listed = f"{key}: {', '.join(there[:12]) or 'in no run'}{', …' if len(there) > 12 else ''}"
     near = nearest(value, there)
     remedy = f"did you mean {key}={near} ({listed})" if near else listed
     raise ConfigError(f"no run has {key}={value}", remedy)
+
+
+def _there(rows: Sequence[Row], key: str) -> list[str]:
+    """Return the values that a condition on `key` can find."""
+    parent, _, block = key.rpartition(".")
+    if _is_mapping(parent):
+        return sorted({own[block] for row in rows if block in (own := blocks(row[parent]))})
+    if key == "tags":
+        return sorted({tag for row in rows for tag in json.loads(row[key] or "[]")})
+    return [group[0] for group in in_order(values_of(row, [key]) for row in rows)]

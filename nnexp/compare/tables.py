@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nnexp.compare.against import Comparison
-from nnexp.compare.grid import BEST, NEAR, Cell, Grid, direction
+from nnexp.compare.grid import BEST, NEAR, Cell, Chosen, Grid, direction
 
 NOTHING = "–"
 BEST_SIGN, NEAR_SIGN = "*", "≈"
+EDGE_SIGNS = {"smallest": "↓", "largest": "↑", "only": "↕"}
 LATEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -25,6 +26,10 @@ LATEX = {
     ">": r"\textgreater{}",
     "±": r"$\pm$",
     "≈": r"$\approx$",
+    "≥": r"$\geq$",
+    "↓": r"$\downarrow$",
+    "↑": r"$\uparrow$",
+    "↕": r"$\updownarrow$",
     "–": "--",
     "−": "$-$",
     "×": r"$\times$",
@@ -66,7 +71,7 @@ def grid_table(grid: Grid) -> TextTable:
         rows=[
             [
                 *(TextCell(text=value) for value in row),
-                *(_cell(grid.cell(row, column), grid.metric) for column in grid.columns),
+                *(cell_text(grid.cell(row, column), grid.metric) for column in grid.columns),
             ]
             for row in grid.rows
         ],
@@ -85,6 +90,26 @@ def differences_table(comparisons: Sequence[Comparison], metric: str, against: s
         labels=len(labels),
         rows=[_difference_row(one, metric)[: len(labels + heads + notes)] for one in comparisons],
     )
+
+
+def cell_text(cell: Cell, metric: str) -> TextCell:
+    """Return what a cell says: mean ± deviation (n), where it was chosen, what became of others."""
+    words = []
+    if cell.values:
+        spread = "" if cell.deviation is None else f" ± {figure(cell.deviation, metric)}"
+        sign = {BEST: f"{BEST_SIGN} ", NEAR: f"{NEAR_SIGN} "}.get(cell.mark, "")
+        at = chosen_text(cell.chosen, before=" at ")
+        words.append(f"{sign}{figure(cell.mean, metric)}{spread} ({len(cell.values)}){at}")
+    elif cell.chosen and cell.chosen.value is None:
+        return TextCell(text="no choice")
+    return TextCell(text=", ".join([*words, *cell.absent]) or NOTHING, bold=cell.mark == BEST)
+
+
+def chosen_text(chosen: Chosen | None, before: str = "") -> str:
+    """Return the value at which a cell is shown, signed where it is at an end of those tried."""
+    if chosen is None or chosen.value is None:
+        return ""
+    return f"{before}{chosen.value}{EDGE_SIGNS.get(chosen.edge, '')}"
 
 
 def figure(value: float | None, metric: str, *, signed: bool = False) -> str:
@@ -188,15 +213,6 @@ def _settings(settings: dict[str, str]) -> str:
     return ", ".join(f"{key}={value}" for key, value in settings.items())
 
 
-def _cell(cell: Cell, metric: str) -> TextCell:
-    words = []
-    if cell.values:
-        spread = "" if cell.deviation is None else f" ± {figure(cell.deviation, metric)}"
-        sign = {BEST: f"{BEST_SIGN} ", NEAR: f"{NEAR_SIGN} "}.get(cell.mark, "")
-        words.append(f"{sign}{figure(cell.mean, metric)}{spread} ({len(cell.values)})")
-    return TextCell(text=", ".join([*words, *cell.absent]) or NOTHING, bold=cell.mark == BEST)
-
-
 def _difference_row(one: Comparison, metric: str) -> list[TextCell]:
     interval = NOTHING
     if one.low is not None:
@@ -206,8 +222,8 @@ def _difference_row(one: Comparison, metric: str) -> list[TextCell]:
         *one.treatment.values(),
         *one.settings.values(),
         str(one.pairs),
-        figure(one.mean, metric),
-        figure(one.baseline, metric),
+        figure(one.mean, metric) + chosen_text(one.chosen, before=" at "),
+        figure(one.baseline, metric) + chosen_text(one.baseline_chosen, before=" at "),
         figure(one.difference, metric, signed=True),
         interval,
         _probability(one.p),

@@ -1,0 +1,79 @@
+"""The name of a study → the rows that belong to it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from nnexp.compare.columns import SETTINGS, Row, as_typed, shown
+from nnexp.config import NOT_IDENTITY, ConfigError, ExperimentConfig, result_head
+
+WORD = "study="  # what a source begins with that names a study
+SEED = "seed="
+OPEN = ("seed", "epochs", "precision")  # what a study leaves open, beside the images
+ARM = [
+    key
+    for key in SETTINGS
+    if key not in NOT_IDENTITY and key not in OPEN and not key.startswith("data.")
+]
+Arm = tuple[str, ...]  # a job's values of the settings in ARM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """The jobs of a study: each arm with each seed."""
+
+    name: str
+    arms: frozenset[Arm]
+    seeds: frozenset[int]
+
+    def has(self, row: Row) -> bool:
+        """Return whether a row agrees with a job in all that the study decides, the seed aside."""
+        return _arm(row) in self.arms
+
+
+def read_study(name: str) -> Study:
+    """Return the study of that name, as `nnexp sweep study=NAME` would run it.
+
+    Raises:
+        ConfigError: There is none, or it cannot be composed.
+    """
+    from nnexp.compose import compose_each, expand_jobs  # Hydra takes a third of a second
+
+    jobs = expand_jobs([f"{WORD}{name}"])
+    arms = {tuple(word for word in job if not word.startswith(SEED)) for job in jobs}
+    seeds = {int(word.removeprefix(SEED)) for job in jobs for word in job if word.startswith(SEED)}
+    configs = compose_each([list(words) for words in arms])
+    return Study(
+        name=name,
+        arms=frozenset(_arm(_row(config)) for config in configs),
+        seeds=frozenset(seeds or {configs[0].seed}),
+    )
+
+
+def keep_studies(
+    rows: Sequence[Row], names: Sequence[str], say: Callable[[str], None]
+) -> list[Row]:
+    """Return the rows that belong to one of the studies; `say` hears of what is not there.
+
+    Raises:
+        ConfigError: A study has no row.
+    """
+    kept: dict[str, Row] = {}
+    for name in names:
+        study = read_study(name)
+        members = [row for row in rows if study.has(row)]
+        if not members:
+            raise ConfigError(f"no run of {WORD}{name}", f"nnexp sweep {WORD}{name} trains them")
+        here = {(_arm(row), row["seed"]) for row in members if row["seed"] in study.seeds}
+        total = len(study.arms) * len(study.seeds)
+        if len(here) < total:
+            say(f"{len(here)} of the {total} runs of {WORD}{name} are here")
+        kept |= {row["run_id"]: row for row in members}
+    return list(kept.values())
+
+
+def _row(config: ExperimentConfig) -> Row:
+    return {key: as_typed(value) for key, value in result_head(config, "").items()}
+
+
+def _arm(row: Row) -> Arm:
+    return tuple(shown(row[key]) for key in ARM)

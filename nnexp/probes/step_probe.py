@@ -1,0 +1,221 @@
+"""What single optimizer steps do to the network: shift, drift, gradients through the depth."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from nnexp.probes.passes import (
+    ProbeBatch,
+    Weights,
+    evaluating,
+    keeping_random_numbers,
+    loss_at,
+    modules_seen,
+    weights_of,
+)
+from nnexp.probes.running_stats import batch_statistics, trace_steps
+from nnexp.state import TrainState
+from nnexp.step import seed_random_layers
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRow:
+    """One quantity of one layer at one step; docs/probes.md has the formulas."""
+
+    epoch: int  # epochs finished
+    step: int  # optimizer steps finished before the step that is looked at
+    layer: str  # empty for the network as a whole
+    quantity: str
+    value: float
+
+
+@dataclass(slots=True)
+class _Moment:
+    """What was seen around one step: still on the device, so that nothing waits for it."""
+
+    epoch: int
+    step: int
+    names: list[tuple[str, str]] = field(default_factory=list)  # layer, quantity
+    values: list[Tensor] = field(default_factory=list)  # each a scalar
+
+    def note(self, layer: str, quantity: str, value: Tensor) -> None:
+        self.names.append((layer, quantity))
+        self.values.append(value.detach().float())
+
+
+@dataclass(slots=True)
+class _View:
+    """The network in one training-mode pass over the probe batch."""
+
+    finished: list[str] = field(default_factory=list)  # modules, in the order they were done
+    # Of each weight layer:
+    inputs: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)  # channel mean, std
+    deviations: dict[str, Tensor] = field(default_factory=dict)  # of all of its output
+    gradients: dict[str, Tensor] = field(default_factory=dict)  # of its weights
+
+    def look(self, path: str, module: nn.Module, given: Tensor, output: Tensor) -> None:
+        """Take in a module that is done."""
+        self.finished.append(path)
+        if _is_weight_layer(module):
+            mean, variance = batch_statistics(given)
+            self.inputs[path] = (mean, variance.sqrt())
+            self.deviations[path] = output.std()
+
+
+def probe_steps(total_steps: int, points: int) -> frozenset[int]:
+    """Return at most `points` steps from 0 to the last but one, even in log of the step's number.
+
+    Each stands for the step that follows it, so the last one is `total_steps - 1`.
+    """
+    if points == 0:
+        return frozenset()
+    return frozenset(step - 1 for step in trace_steps(total_steps, points + 1) if step > 0)
+
+
+class StepProbe:
+    """Looks at the network on one fixed batch, before and after chosen optimizer steps.
+
+    All passes are in training mode (but for `loss`), in float32, with the dropout of that step,
+    and leave weights, gradients, buffers and generators exactly as they were. Formulas, sources
+    and deviations: docs/probes.md.
+    """
+
+    def __init__(
+        self, batch: ProbeBatch, *, steps: frozenset[int], steps_per_epoch: int, seed: int
+    ) -> None:
+        self.batch = batch
+        self.steps = steps
+        self.steps_per_epoch = steps_per_epoch
+        self.seed = seed
+        self._moments: list[_Moment] = []
+
+    @contextmanager
+    def watching(self, state: TrainState) -> Iterator[None]:
+        """Look before and after the step taken inside the block, if it is due."""
+        if state.step not in self.steps:
+            yield
+            return
+        model, moment = state.model, _Moment(state.step // self.steps_per_epoch, state.step)
+        old = {name: weight.clone() for name, weight in weights_of(model).items()}
+        with keeping_random_numbers(state.device):
+            view = self._look_before(state, old, moment)
+        yield
+        with keeping_random_numbers(state.device):
+            seed_random_layers(self.seed, moment.step, state.device)
+            _note_drift(moment, view, self._after(model))
+            _note_updates(moment, list(view.gradients), old, weights_of(model))
+            for layer in shift_layers(list(view.gradients)):
+                seed_random_layers(self.seed, moment.step, state.device)
+                shifted = self._gradient_after_the_earlier_moved(model, layer, old, view)
+                _note_shift(moment, layer, view.gradients[layer], shifted)
+        self._moments.append(moment)
+
+    def drain(self) -> list[ProbeRow]:
+        """Return the rows since the last call and forget them."""
+        moments, self._moments = self._moments, []
+        return [
+            ProbeRow(moment.epoch, moment.step, layer, quantity, value)
+            for moment in moments
+            for (layer, quantity), value in zip(
+                moment.names, torch.stack(moment.values).tolist(), strict=True
+            )
+        ]
+
+    def _look_before(self, state: TrainState, old: Weights, moment: _Moment) -> _View:
+        """Note what the weights before the step are like, and return what they will need."""
+        with evaluating(state.model), torch.no_grad():
+            moment.note("", "loss", loss_at(state.model, old, self.batch))
+        seed_random_layers(self.seed, moment.step, state.device)
+        view = self._before(state.model, old)
+        for layer, gradient in view.gradients.items():
+            norm = _length(gradient)
+            moment.note(layer, "activation_std", view.deviations[layer])
+            moment.note(layer, "gradient_norm", norm)
+            moment.note(layer, "relative_gradient", norm / _length(old[f"{layer}.weight"]))
+        return view
+
+    def _before(self, model: nn.Module, old: Weights) -> _View:
+        """Return the pass at the old weights, with every weight layer's gradient."""
+        paths = [path for path, module in model.named_modules() if _is_weight_layer(module)]
+        leaves = {f"{path}.weight": _leaf(old[f"{path}.weight"]) for path in paths}
+        view = _View()
+        with modules_seen(model, view.look):
+            loss = loss_at(model, {**old, **leaves}, self.batch)
+        gradients = torch.autograd.grad(loss, list(leaves.values()))
+        by_path = dict(zip(paths, gradients, strict=True))
+        view.gradients = {path: by_path[path] for path in view.finished if path in by_path}
+        return view
+
+    @torch.no_grad()
+    def _after(self, model: nn.Module) -> _View:
+        """Return the pass at the weights as they are now."""
+        view = _View()
+        with modules_seen(model, view.look):
+            loss_at(model, weights_of(model), self.batch)
+        return view
+
+    def _gradient_after_the_earlier_moved(
+        self, model: nn.Module, layer: str, old: Weights, view: _View
+    ) -> Tensor:
+        """Return the layer's gradient where all layers before it are new, it and the rest old."""
+        earlier = set(view.finished[: view.finished.index(layer)])
+        new = weights_of(model)
+        mixed = {name: (new if _owner(name) in earlier else old)[name] for name in old}
+        mixed[f"{layer}.weight"] = _leaf(old[f"{layer}.weight"])
+        loss = loss_at(model, mixed, self.batch)
+        (gradient,) = torch.autograd.grad(loss, [mixed[f"{layer}.weight"]])
+        return gradient
+
+
+def shift_layers(layers: Sequence[str]) -> list[str]:
+    """Return the first, the middle and the last of the layers that a shift can be measured at.
+
+    The very first layer has none before it, so its shift is 0; the last one is the classifier.
+    Both are left out, the classifier only where others are left.
+    """
+    hidden = layers[1:-1] or layers[1:]
+    places = sorted({0, len(hidden) // 2, len(hidden) - 1}) if hidden else []
+    return [hidden[place] for place in places]
+
+
+def _note_drift(moment: _Moment, before: _View, after: _View) -> None:
+    for layer, (mean, deviation) in list(before.inputs.items())[1:]:  # the first one sees images
+        alive = deviation > 0  # a channel that is 0 everywhere has no unit to measure in
+        moved = (after.inputs[layer][0] - mean).abs() / deviation
+        drift = torch.where(alive, moved, 0).sum() / alive.sum()
+        moment.note(layer, "activation_drift", drift)
+
+
+def _note_updates(moment: _Moment, layers: Sequence[str], old: Weights, new: Weights) -> None:
+    for layer in layers:
+        name = f"{layer}.weight"
+        ratio = _length(new[name] - old[name]) / _length(old[name])
+        moment.note(layer, "update_ratio", ratio)
+
+
+def _note_shift(moment: _Moment, layer: str, gradient: Tensor, shifted: Tensor) -> None:
+    length = _length(gradient)
+    moment.note(layer, "covariate_shift", _length(shifted - gradient) / length)
+    dot = (gradient.double() * shifted.double()).sum()
+    moment.note(layer, "shift_cosine", dot / (length * _length(shifted)))
+
+
+def _length(values: Tensor) -> Tensor:
+    """Return the Euclidean norm, in float64: squares of a run that diverges leave float32."""
+    return torch.linalg.vector_norm(values, dtype=torch.float64)
+
+
+def _leaf(weight: Tensor) -> Tensor:
+    return weight.detach().requires_grad_()
+
+
+def _owner(name: str) -> str:
+    """Return the path of the module that a parameter belongs to."""
+    return name.rpartition(".")[0]
+
+
+def _is_weight_layer(module: nn.Module) -> bool:
+    return isinstance(module, (nn.Conv2d, nn.Linear))

@@ -1,0 +1,1 @@
+"""Rows and run folders → figures → one self-contained page."""

@@ -1,0 +1,57 @@
+"""A norm's name → how it is drawn, the same in every figure and on every page."""
+
+import hashlib
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Style:
+    """Colour, marker and dashes: each of the three tells the known norms apart."""
+
+    colour: str
+    marker: str  # of matplotlib
+    dashes: tuple[float, ...] = ()  # on, off, … in line widths; none: solid
+
+
+# Every colour has a contrast of 3 or more with white; the lightness of any two differs by 6 or
+# more (CIE L*), for grey print, and so do all pairs by 17 (CIE76) to every kind of colour vision.
+STYLES = {
+    "batch": Style(colour="#004584", marker="o"),
+    "group": Style(colour="#bf631e", marker="s", dashes=(5, 1.5)),
+    "layer": Style(colour="#29793e", marker="^", dashes=(2, 1)),
+    "layer_chw": Style(colour="#169fcb", marker="v", dashes=(6, 1.5, 1.5, 1.5)),
+    "instance": Style(colour="#9f1b5e", marker="D", dashes=(1, 1)),
+    "none": Style(colour="#262626", marker="X", dashes=(8, 2)),
+}
+SPARE_COLOURS = ("#7b61c9", "#7a6f00", "#c9607a", "#757575", "#6b4423")
+SPARE_MARKERS = ("P", "p", "*", "h", "<", ">", "d")
+SPARE_DASHES = ((4, 1), (3, 1, 1, 1), (1, 2), (7, 1, 1, 1))
+VARIANT_MARKERS = ("s", "^", "D", "v", "P")
+NEUTRAL = Style(colour="#4a5560", marker="o")
+
+
+def style_of(norm: str) -> Style:
+    """Return how a norm is drawn; one that is not known always gets the same spare style."""
+    if norm in STYLES:
+        return STYLES[norm]
+    number = int.from_bytes(hashlib.sha256(norm.encode()).digest()[:4])
+    return Style(
+        colour=SPARE_COLOURS[number % len(SPARE_COLOURS)],
+        marker=SPARE_MARKERS[number // 8 % len(SPARE_MARKERS)],
+        dashes=SPARE_DASHES[number // 64 % len(SPARE_DASHES)],
+    )
+
+
+def variant_of(style: Style, position: int) -> Style:
+    """Return the style of a norm's variant: lighter, with another marker and other dashes."""
+    if position == 0:
+        return style
+    share = 1 - 0.65**position
+    channels = [int(style.colour[at : at + 2], 16) for at in (1, 3, 5)]
+    mixed = [round(channel + share * (215 - channel)) for channel in channels]
+    markers = [marker for marker in VARIANT_MARKERS if marker != style.marker]
+    return Style(
+        colour="#" + "".join(f"{channel:02x}" for channel in mixed),
+        marker=markers[(position - 1) % len(markers)],
+        dashes=SPARE_DASHES[(position - 1) % len(SPARE_DASHES)],
+    )

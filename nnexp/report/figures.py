@@ -1,0 +1,106 @@
+"""The kinds of figures by name: what `nnexp figure` draws."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nnexp.compare.answer import Question, find_answer
+from nnexp.compare.best import choose
+from nnexp.compare.columns import Row
+from nnexp.compare.selection import filter_rows, find_metric, find_setting
+from nnexp.config import ConfigError
+from nnexp.nearest import nearest
+from nnexp.report.asked import complete
+from nnexp.report.curves import draw_curves
+from nnexp.report.dots import draw_dots
+from nnexp.report.heatmap import draw_heatmap
+from nnexp.report.lines import draw_error, draw_rates
+from nnexp.rundir import RunDir
+from nnexp.traces import draw_traces
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_TRACES = 12  # runs in one figure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is to be drawn beside the kind of the figure."""
+
+    question: Question
+    layer: str | None = None
+
+
+def draw(kind: str, rows: Sequence[Row], request: Request) -> "Figure":
+    """Return the figure of that kind.
+
+    Raises:
+        ConfigError: There is no such kind, or the rows lack what it draws.
+    """
+    if kind not in KINDS:
+        near = nearest(kind, KINDS)
+        listed = f"figures: {', '.join(KINDS)}"
+        raise ConfigError(
+            f"no figure {kind!r}", f"did you mean {near} ({listed})" if near else listed
+        )
+    return KINDS[kind](filter_rows(rows, request.question.where), request)
+
+
+def at_best(rows: Sequence[Row], best: str | None) -> list[Row]:
+    """Return the rows at each cell's best value of a setting; all of them where none is named."""
+    return list(rows) if best is None else choose(rows, find_setting(best))[0]
+
+
+def _error(rows: Sequence[Row], request: Request) -> "Figure":
+    metric = find_metric(request.question.metric, rows)
+    return draw_error(at_best(rows, request.question.best), metric)
+
+
+def _rates(rows: Sequence[Row], request: Request) -> "Figure":
+    if request.question.best:
+        raise ConfigError("rates shows every learning rate", "leave out --best")
+    return draw_rates(rows, find_metric(request.question.metric, rows))
+
+
+def _dots(rows: Sequence[Row], request: Request) -> "Figure":
+    question = complete(request.question, rows, choose_best=False)
+    return draw_dots(find_answer(rows, question).grids, question.metric)
+
+
+def _curves(rows: Sequence[Row], request: Request) -> "Figure":
+    return draw_curves(at_best(rows, request.question.best))
+
+
+def _heatmap(rows: Sequence[Row], request: Request) -> "Figure":
+    runs = _folders(rows)
+    if len(runs) > 1:
+        raise ConfigError(f"heatmap draws one run, these are {len(runs)}", "name one run's folder")
+    return draw_heatmap(runs[0], request.layer)
+
+
+def _traces(rows: Sequence[Row], request: Request) -> "Figure":
+    runs = _folders(rows)
+    if len(runs) > MOST_TRACES:
+        raise ConfigError(
+            f"traces of {len(runs)} runs do not fit into one figure", "choose some: --where seed=0"
+        )
+    return draw_traces(runs, request.layer)
+
+
+def _folders(rows: Sequence[Row]) -> list[RunDir]:
+    runs = [RunDir(Path(row["folder"])) for row in rows if Path(row["folder"]).is_dir()]
+    if not runs:
+        raise ConfigError("no folder of a run is here", "a results.csv holds no traces")
+    return runs
+
+
+KINDS: dict[str, Callable[[Sequence[Row], Request], "Figure"]] = {
+    "error": _error,
+    "rates": _rates,
+    "dots": _dots,
+    "curves": _curves,
+    "traces": _traces,
+    "heatmap": _heatmap,
+}

@@ -1,0 +1,298 @@
+import io
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.text import Text
+from report_runs import write_curves, write_full, write_study, write_traces
+from results import settings, write_run
+
+from nnexp.cli import main
+from nnexp.compare import read_rows
+from nnexp.compare.answer import Question, find_answer
+from nnexp.config import ConfigError, NormConfig
+from nnexp.norms import NORMS
+from nnexp.report.colours import STYLES, style_of, variant_of
+from nnexp.report.curves import draw_curves, mean_curve
+from nnexp.report.dots import draw_dots
+from nnexp.report.figures import KINDS, Request, draw
+from nnexp.report.heatmap import draw_heatmap
+from nnexp.report.lines import draw_error, draw_rates
+from nnexp.report.series import make_panels
+from nnexp.traces import write_figure
+
+# Machado, Oliveira and Fernandes (2009), IEEE TVCG 15:1291, severity 1; in linear RGB.
+VISIONS = {
+    "trichromat": np.eye(3),
+    "protanope": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranope": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanope": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+TO_XYZ = np.array(
+    [
+        [0.4124564, 0.3575761, 0.1804375],
+        [0.2126729, 0.7151522, 0.072175],
+        [0.0193339, 0.119192, 0.9503041],
+    ]
+)
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def linear(colour: str) -> np.ndarray:
+    channels = np.array([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+    return np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb: np.ndarray) -> np.ndarray:
+    xyz = TO_XYZ @ rgb / np.array([0.95047, 1, 1.08883])
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("vision", VISIONS)
+def test_colours_of_any_two_norms_differ_to_every_kind_of_colour_vision(vision):
+    seen = {
+        norm: lab(np.clip(np.array(VISIONS[vision]) @ linear(style.colour), 0, 1))
+        for norm, style in STYLES.items()
+    }
+    for first, second in itertools.combinations(seen, 2):
+        assert np.linalg.norm(seen[first] - seen[second]) > 17, (first, second)
+
+
+def test_colours_differ_in_grey_print_and_stand_out_from_white():
+    lightness = sorted(lab(linear(style.colour))[0] for style in STYLES.values())
+    assert np.diff(lightness).min() > 6
+    luminance = [(TO_XYZ @ linear(style.colour))[1] for style in STYLES.values()]
+    assert all(1.05 / (one + 0.05) > 3 for one in luminance)
+
+
+def test_every_norm_has_a_colour_a_marker_and_dashes_of_its_own():
+    assert set(NORMS) <= set(STYLES)
+    for part in ("colour", "marker", "dashes"):
+        assert len({getattr(style, part) for style in STYLES.values()}) == len(STYLES)
+
+
+def test_norm_that_is_not_known_always_gets_the_same_style():
+    assert style_of("ghost").colour == "#7b61c9"
+    assert style_of("ghost") == style_of("ghost") != style_of("evonorm_s0")
+
+
+def test_variants_of_a_norm_are_shades_of_its_colour():
+    base = STYLES["group"]
+    assert variant_of(base, 0) == base
+    lightness = [lab(linear(variant_of(base, n).colour))[0] for n in range(4)]
+    assert lightness == sorted(lightness)
+    assert len({variant_of(base, n).marker for n in range(4)}) == 4
+
+
+def test_error_figure_draws_mean_and_sample_deviation_of_each_cell():
+    write_study(Path("runs"))
+    rows = read_rows()
+    figure = draw_error(rows, "test_accuracy")
+    (axes,) = figure.axes
+    (line,) = [line for line in axes.get_lines() if line.get_label() == "group"]
+    errors = [
+        [100 - 100 * row["test_accuracy"] for row in rows if is_cell(row, "group", size)]
+        for size in (2, 32)
+    ]
+    means, spreads = np.mean(errors, axis=1), np.std(errors, axis=1, ddof=1)
+    assert list(line.get_xdata()) == [2, 32]
+    assert np.allclose(line.get_ydata(), means)
+    (band,) = [
+        one for one in axes.collections if to_hex(one.get_facecolor()[0]) == line.get_color()
+    ]
+    corners = {tuple(np.round(corner, 9)) for corner in band.get_paths()[0].vertices}
+    for x, mean, spread in zip((2, 32), means, spreads, strict=True):
+        assert {(x, round(mean - spread, 9)), (x, round(mean + spread, 9))} <= corners
+    assert axes.get_ylabel() == "test error %"
+    assert axes.get_xscale() == "log"
+
+
+def is_cell(row, norm: str, batch_size: int) -> bool:
+    return (row["norm"], row["batch_size"]) == (norm, batch_size)
+
+
+def test_each_other_setting_that_varies_makes_a_panel_and_norms_keep_their_colours():
+    write_study(Path("runs"), rates=(0.005, 0.02))
+    figure = draw_error(read_rows(), "test_accuracy")
+    assert [axes.get_title("left") for axes in figure.axes] == [
+        "learning\u00a0rate\u00a00.005",
+        "learning\u00a0rate\u00a00.02",
+    ]
+    for axes in figure.axes:
+        drawn = {line.get_label(): line.get_color() for line in axes.get_lines()}
+        assert all(drawn[norm] == STYLES[norm].colour for norm in ("batch", "group", "none"))
+
+
+def test_what_diverged_altogether_is_marked_at_the_bad_end_and_survivors_are_hollow():
+    write_study(Path("runs"), rates=(0.005, 0.02), batch_sizes=(32,))
+    for seed in (0, 1, 2):
+        write_full(Path("runs"), "none", None, rate=0.5, seed=seed, status="diverged")
+        end = (
+            {"accuracy": 0.4, "status": "done"}
+            if seed
+            else {"accuracy": None, "status": "diverged"}
+        )
+        write_full(Path("runs"), "batch", rate=0.5, seed=seed, **end)
+    (axes,) = draw_rates(read_rows(), "test_accuracy").axes
+    (cross,) = [line for line in axes.get_lines() if line.get_marker() == "x"]
+    assert (cross.get_color(), cross.get_xdata()) == (STYLES["none"].colour, [0.5])
+    assert cross.get_ydata()[0] < 0.1  # of the panel's height
+    hollow = [line for line in axes.get_lines() if line.get_markerfacecolor() == "white"]
+    assert [line.get_xdata() for line in hollow] == [[0.5]]
+    assert hollow[0].get_color() == STYLES["batch"].colour
+
+
+def test_norms_own_settings_make_lines_and_are_named():
+    for seed, groups, size in itertools.product((0, 1), (None, 4, 8), (2, 8)):
+        norm = NormConfig(name="group", num_groups=groups)
+        config = replace(settings(seed=seed, batch_size=size), norm=norm)
+        write_run(Path("runs"), config, 0.5)
+    (panel,) = make_panels(read_rows(), "test_accuracy", "batch_size")
+    assert [line.label for line in panel.lines] == ["num groups 4", "num groups 8", "group"]
+
+
+def test_curve_is_mean_and_deviation_and_ends_with_the_first_seed_that_is_lost():
+    tables = [
+        [{"epoch": float(epoch), "val_loss": loss} for epoch, loss in enumerate(losses, 1)]
+        for losses in ([2.0, 1.0, 1.0], [4.0, 2.0, float("nan")])
+    ]
+    curve = mean_curve(tables, "val_loss")
+    assert curve.epochs == [1, 2]
+    assert curve.means == [3, 1.5]
+    assert np.allclose(curve.deviations, [np.std([2, 4], ddof=1), np.std([1, 2], ddof=1)])
+
+
+def test_curves_share_one_scale_between_training_and_validation():
+    write_study(Path("runs"), batch_sizes=(32,))
+    figure = draw_curves(read_rows())
+    train_loss, val_loss, train_accuracy, val_accuracy = figure.axes
+    assert train_loss.get_ylim() == val_loss.get_ylim()
+    assert train_accuracy.get_ylim() == val_accuracy.get_ylim()
+
+
+def test_curves_of_too_many_settings_are_refused():
+    for size in range(1, 27):
+        run = write_full(Path("runs"), "batch", 0.5, size)
+        write_curves(run, [1.0], 0.5)
+    with pytest.raises(ConfigError, match="26 combinations"):
+        draw_curves(read_rows())
+
+
+def test_dots_show_every_seed():
+    write_study(Path("runs"), batch_sizes=(32,))
+    rows = read_rows()
+    answer = find_answer(rows, Question(rows=["norm"], columns=["batch_size"]))
+    (axes,) = draw_dots(answer.grids, "test_accuracy").axes
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["batch", "group", "none"]
+    drawn = {y for line in axes.get_lines() if line.get_markersize() < 3 for y in line.get_xdata()}
+    assert drawn == {100 * row["test_accuracy"] for row in rows}
+
+
+def test_heat_map_is_the_table_of_the_channels():
+    run = write_full(Path("runs"), "batch", 0.5)
+    write_traces(run, "channels")
+    figure = draw_heatmap(run, "conv2.norm")
+    image = figure.axes[0].get_images()[0].get_array()
+    table = pd.read_csv(run.channels)
+    part = table[(table["layer"] == "conv2.norm") & (table["quantity"] == "running_mean")]
+    assert image is not None
+    assert image.shape == (4, 5)  # channels, steps
+    for row in part.itertuples():
+        assert image[row.channel, sorted(set(part["step"])).index(row.step)] == row.value
+
+
+def test_heat_map_of_a_run_without_channels_says_how_to_get_them():
+    run = write_full(Path("runs"), "batch", 0.5)
+    with pytest.raises(ConfigError) as caught:
+        draw_heatmap(run)
+    assert "trace.channels=16" in caught.value.remedy
+
+
+@pytest.fixture
+def everything() -> None:
+    """Write runs of which every kind of figure can be drawn."""
+    write_study(Path("runs"), rates=(0.005, 0.02), seeds=(0, 1))
+    run = write_full(Path("more"), "batch", 0.5, 64)
+    write_traces(run, "channels")
+
+
+SOURCES = {"heatmap": "more", "traces": "more"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.usefixtures("everything")
+def test_figure_of_each_kind_has_no_text_below_seven_points(kind):
+    figure = draw(kind, read_rows([SOURCES.get(kind, "runs")]), Request(question=Question()))
+    texts = [text for text in figure.findobj(Text) if text.get_text()]
+    assert texts
+    assert min(text.get_fontsize() for text in texts) >= 7
+
+
+@pytest.mark.parametrize("form", ["png", "svg", "pdf"])
+@pytest.mark.usefixtures("everything")
+def test_figure_has_the_same_bytes_on_every_day(form):
+    files = [io.BytesIO(), io.BytesIO()]
+    for file in files:
+        write_figure(draw("error", read_rows(), Request(question=Question())), file, form)
+    assert files[0].getvalue() == files[1].getvalue()
+    assert b"2026" not in files[0].getvalue()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.usefixtures("everything")
+def test_command_writes_the_figure_and_says_where(kind, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["figure", kind, SOURCES.get(kind, "runs"), "-o", f"{kind}.svg"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"figure: {kind}.svg\n"
+    assert Path(f"{kind}.svg").read_bytes().startswith(b"<?xml")
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["erorr"], "did you mean error"),
+        (["heatmap"], "name one run"),
+        (["error", "--where", "batch_size=2"], "all runs have batch_size=2"),
+        (["rates", "--best", "optimizer.learning_rate"], "leave out --best"),
+        (["error", "-o", "x.jpg"], ".png, .svg, .pdf"),
+    ],
+)
+@pytest.mark.usefixtures("everything")
+def test_what_cannot_be_drawn_is_said_in_two_lines(words, problem, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["figure", words[0], "runs", *words[1:]])
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert problem in error
+    assert len(error.splitlines()) == 2
+
+
+@pytest.mark.usefixtures("everything")
+def test_error_at_each_cells_best_rate_has_one_panel():
+    rows = read_rows()
+    best = Question(best="optimizer.learning_rate")
+    assert len(draw("error", rows, Request(question=best)).axes) == 1
+    assert len(draw("error", rows, Request(question=Question())).axes) == 2

@@ -1,0 +1,264 @@
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from report_runs import MADE_WITH, write_full, write_study, write_traces
+from results import BATCH, GROUP, LAYER, settings, write_run, write_seeds
+
+from nnexp.cli import main
+from nnexp.compare import read_rows
+from nnexp.compare.answer import Question, find_answer
+from nnexp.report.asked import complete
+from nnexp.report.commands import about_study
+from nnexp.report.markup import sort_value
+from nnexp.report.page import Topic, make_page
+from nnexp.report.runs import MOST_TRACED, runs_section
+from nnexp.report.words import short_answer
+from nnexp.rundir import write_results_view
+
+VOID = {"meta", "link", "img", "source", "path", "br", "input"}
+
+
+class Page(HTMLParser):
+    """What a page holds: tags in balance, attributes, text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.text: dict[str, list[str]] = {}
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.attributes += [(tag, key, value or "") for key, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.attributes += [(tag, key, value or "") for key, value in attrs]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open:
+            self.text.setdefault(self.open[-1], []).append(data)
+
+    def values(self, key: str) -> list[str]:
+        return [value for _, name, value in self.attributes if name == key]
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def page_of(*sources: str, topic: Topic | None = None, **question) -> str:
+    rows = read_rows(sources or ("runs",))
+    return make_page(rows, Question(**question), topic or Topic())
+
+
+def said(**question) -> dict[str, str]:
+    """Return what the short answer says, by what it says it of."""
+    rows = read_rows()
+    answer = find_answer(rows, complete(Question(**question), rows))
+    return {one.about: one.text for one in short_answer(answer)}
+
+
+def test_page_is_whole_and_needs_nothing_but_itself():
+    write_study(Path("runs"), rates=(0.005, 0.02), seeds=(0, 1))
+    run = write_full(Path("runs"), "none", None, rate=0.3, status="diverged")
+    write_traces(run, "channels")
+    html = page_of()
+    page = Page(html)
+    addresses = [*page.values("src"), *page.values("srcset"), *page.values("href")]
+    assert all(one.startswith(("data:", "#")) for one in addresses)
+    assert not re.search(r"url\(|@import|https?://|//[a-z]+\.", html)
+    (policy,) = [one for one in page.values("content") if "default-src" in one]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert not page.values("style")
+    assert not [key for _, key, _ in page.attributes if key.startswith("on")]
+    assert max(Counter(page.values("id")).values()) == 1
+    links = {one.removeprefix("#") for one in page.values("href") if one.startswith("#")}
+    assert links <= set(page.values("id"))
+    assert all(page.values("alt"))
+
+
+def test_same_runs_give_the_same_page():
+    write_study(Path("runs"), seeds=(0,))
+    assert page_of() == page_of()
+
+
+def test_what_others_wrote_is_text_and_never_markup():
+    write_study(Path("runs"), seeds=(0,))
+    evil = "<script>alert(1)</script>"
+    write_full(Path("runs"), "group", None, 8, status="failed", reason=f"Error: {evil}")
+    html = page_of(topic=Topic(title=f"A & B {evil}", question=evil))
+    assert evil not in html
+    assert html.count("<script>") == 1
+    page = Page(html)
+    assert page.text["h1"] == [f"A & B {evil}"]
+    assert f"Error: {evil}" in page.text["td"]
+
+
+def test_best_is_named_with_what_is_inside_its_noise_and_what_is_not():
+    write_seeds(Path("runs"), BATCH, "batch")
+    write_seeds(Path("runs"), LAYER, "layer")
+    write_seeds(Path("runs"), GROUP, "group")
+    text = said()["All runs"]
+    assert text.startswith(
+        "Highest: batch, 82.00 ± 2.16 % (4 seeds); inside the noise of it: group"
+    )
+    assert "outside the noise: layer (-3.00 points)" in text
+
+
+def test_only_differences_that_survive_the_correction_are_called_differences():
+    write_seeds(Path("runs"), BATCH, "batch")
+    write_seeds(Path("runs"), {seed: one - 0.1 for seed, one in GROUP.items()}, "group")
+    write_seeds(Path("runs"), {**LAYER, 1: 0.86}, "layer")
+    write_seeds(Path("runs"), {0: 0.5}, "instance")
+    rows = read_rows()
+    answer = find_answer(rows, complete(Question(), rows))
+    words = {one.about: one.text for one in short_answer(answer)}
+    tested = {one.treatment["norm"]: one.p_holm for one in answer.comparisons}
+    assert tested["group"] < 0.05 < tested["layer"]
+    assert words["Lower than batch"] == "group -10.25 points."
+    assert words["Not shown to differ from batch"].startswith("layer.")
+    assert words["Not tested against batch"].startswith("instance:")
+    assert "Higher than batch" not in words
+
+
+def test_one_seed_is_called_too_little_to_know_the_noise():
+    write_seeds(Path("runs"), {0: 0.5}, "batch")
+    write_seeds(Path("runs"), {0: 0.4}, "layer")
+    text = said()["All runs"]
+    assert "too few seeds to know the noise: layer" in text
+    assert "outside" not in text
+
+
+def test_one_norm_alone_is_not_called_best():
+    write_seeds(Path("runs"), BATCH, "batch")
+    assert said() == {
+        "All runs": "batch 82.00 ± 2.16 % (4 seeds); nothing else to compare it with."
+    }
+
+
+def test_several_columns_are_summed_up_first():
+    write_study(Path("runs"), batch_sizes=(2, 8, 32))
+    words = said()
+    first, text = next(iter(words.items()))
+    assert first == "Highest test accuracy"
+    assert text.startswith("batch at batch size 8, 32 (outside the noise of all others); group at")
+    assert {"batch size 2", "batch size 8", "batch size 32"} <= set(words)
+
+
+def test_lost_runs_are_named_with_their_reasons():
+    write_study(Path("runs"), seeds=(0, 1))
+    write_full(Path("runs"), "none", None, 8, status="diverged")
+    write_full(Path("runs"), "group", None, 8, status="failed", reason="disk full\nmore")
+    words = said()
+    assert words["Diverged"] == "none, batch size 8 (1 of 1)."
+    assert words["Failed"] == "group, batch size 8 (1 of 1)."
+    cells = Page(page_of()).text["td"]
+    assert "the loss was no longer finite at step 7" in cells
+    assert "disk full" in cells
+
+
+def test_where_learning_rates_vary_each_cell_is_at_its_best_and_the_shared_rates_are_there_too():
+    write_study(Path("runs"), rates=(0.005, 0.02), seeds=(0, 1))
+    html = page_of()
+    page = Page(html)
+    assert "val_accuracy %: how each cell chose its optimizer.learning_rate" in page.text["caption"]
+    assert "test_accuracy %, optimizer.learning_rate=0.005" in page.text["caption"]
+    assert "at learning rate 0.02" in said()["batch size 32"]
+    named = Page(page_of(rows=["norm"], columns=["optimizer.learning_rate"]))
+    assert not [one for one in named.text["caption"] if "how each cell chose" in one]
+
+
+def test_page_says_how_to_make_the_runs_again():
+    write_study(Path("runs"), batch_sizes=(32,), seeds=(0,))
+    dirty = {**MADE_WITH, "dirty": True, "commit": "beef" * 10}
+    write_run(Path("runs"), settings("layer", batch_size=32), 0.5, environment=dirty)
+    page = Page(page_of())
+    (first, second) = [one for one in page.text["pre"] if one.startswith("git checkout")]
+    assert first == (
+        f"git checkout {MADE_WITH['commit']}\npip install uv\n"
+        "uv run nnexp train norm=batch data.root='my photos'"
+    )
+    assert f"git checkout {dirty['commit']}" in second
+    assert {"clean", "with uncommitted changes", "3.12.1", "2.15.0"} <= set(page.text["dd"])
+
+
+def test_results_of_another_machine_make_a_page_without_curves():
+    write_study(Path("runs"), seeds=(0, 1))
+    view = write_results_view(Path("runs"))
+    page = Page(page_of(str(view)))
+    notes = " ".join(page.text["p"])
+    assert "no run here has a metrics.csv" in notes
+    assert "Of 12 runs the environment is not known here." in notes
+
+
+def test_of_many_runs_some_traces_are_left_out_and_the_page_says_so():
+    seeds = tuple(range(MOST_TRACED // 3 + 4))
+    write_study(Path("runs"), batch_sizes=(32,), seeds=seeds)
+    html = runs_section(read_rows(), "test_accuracy")
+    assert html.count('aria-label="running mean') == MOST_TRACED
+    assert html.count('aria-label="loss') == 3 * len(seeds)
+    assert f"Traces are drawn for {MOST_TRACED} runs" in html
+    assert "12 are left out" in html
+
+
+def test_every_setting_of_every_run_is_on_the_page():
+    write_full(Path("runs"), "group", 0.5)
+    (settings_text,) = [one for one in Page(page_of()).text["pre"] if "norm.eps=" in one]
+    assert "norm=group\nbatch_size=32\nseed=0" in settings_text
+    assert "schedule.milestones=[0.5, 0.75]" in settings_text
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("* 45.40 ± 1.42 (3)", "45.40"),
+        ("≈ 44.1 (3) at 0.02↓", "44.1"),
+        ("-12.5 to +3", "-12.5"),
+        ("1,234", "1234"),
+        ("< 0.0001", "0.0001"),
+        ("2 of 3 diverged", None),
+        ("–", None),
+    ],
+)
+def test_cells_are_sorted_by_the_number_they_begin_with(text, value):
+    assert sort_value(text) == value
+
+
+def test_study_heads_the_page_with_its_question():
+    topic = about_study(["study=disable_bn", "elsewhere"], Topic())
+    assert topic.title == "Study disable_bn"
+    assert topic.question.endswith("?")
+    assert about_study(["study=disable_bn"], Topic(question="Why?")).question == "Why?"
+    assert about_study(["runs"], Topic()) == Topic()
+
+
+def test_command_writes_the_page_and_says_how_large_it_is(capsys):
+    write_study(Path("runs"), seeds=(0,))
+    with pytest.raises(SystemExit) as end:
+        main(["report", "runs", "-o", "page.html", "--title", "Mine", "--metric", "val_accuracy"])
+    assert end.value.code == 0
+    assert re.fullmatch(r"report: page.html \(0\.\d MB, 6 runs\)\n", capsys.readouterr().out)
+    page = Page(Path("page.html").read_text("utf-8"))
+    assert page.text["h1"] == ["Mine"]
+    assert page.text["p"][0] == "How does val accuracy depend on norm and batch size?"
+
+
+@pytest.mark.parametrize("output", ["page.pdf", "nowhere/page.html"])
+def test_page_that_cannot_be_written_is_said_in_two_lines(output, capsys):
+    write_study(Path("runs"), seeds=(0,))
+    with pytest.raises(SystemExit) as end:
+        main(["report", "runs", "-o", output])
+    assert end.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2

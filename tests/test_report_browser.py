@@ -1,0 +1,146 @@
+"""The page as a browser shows it: headless Chromium, where there is one."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import unescape
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from report_runs import write_full, write_study
+
+from nnexp.compare import read_rows
+from nnexp.compare.answer import Question
+from nnexp.report.page import Topic, make_page
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--hide-scrollbars", "--enable-logging=stderr", "--v=0", "--virtual-time-budget=3000",
+)  # fmt: skip
+PROBE = """
+const table = document.querySelector("table.sortable");
+const column = [...table.tHead.rows[0].cells].at(-1);
+const order = () => [...table.tBodies[0].rows].map((row) => row.cells[0].textContent.trim());
+const button = column.querySelector("button");
+const found = { before: order(), states: [], orders: [] };
+button.focus();
+found.focused = document.activeElement === button;
+for (const click of [1, 2]) {
+  button.click();
+  found.orders.push(order());
+  found.states.push(column.getAttribute("aria-sort"));
+}
+found.images = [...document.images].map((one) => one.complete && one.naturalWidth > 0);
+found.requests = performance.getEntriesByType("resource")
+  .map((one) => one.name).filter((name) => !name.startsWith("data:"));
+found.overflow = document.documentElement.scrollWidth - innerWidth;
+location.hash = document.querySelector("details[id]").id;
+addEventListener("hashchange", () => {
+  found.opened = document.querySelector("details[id]").open;
+  document.body.dataset.found = JSON.stringify(found);
+});
+"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the report of a small grid with a diverged run."""
+    folder = tmp_path_factory.mktemp("browser")
+    write_study(folder / "runs")
+    write_full(folder / "runs", "none", None, rate=0.5, status="diverged")
+    html = make_page(read_rows([folder / "runs"]), Question(), Topic())
+    path = folder / "report.html"
+    path.write_text(html, "utf-8")
+    return path
+
+
+def look(address: str, profile: Path, width: int = 1280) -> tuple[str, list[str]]:
+    """Return the page's elements after its scripts have run, and what its console said."""
+    size = (f"--user-data-dir={profile}", f"--window-size={width},900")
+    done = subprocess.run(
+        [str(CHROMIUM), *FLAGS, *size, "--dump-dom", address],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+def with_script(page: Path, script: str) -> Path:
+    """Return a copy of a page with one more script, which its policy is made to allow."""
+    html = page.read_text("utf-8")
+    html = re.sub(r"script-src '[^']+'", "script-src 'unsafe-inline'", html)
+    copy = page.with_name(f"probed-{len(script)}.html")
+    copy.write_text(html.replace("</body>", f"<script>{script}</script></body>"), "utf-8")
+    return copy
+
+
+def test_page_says_nothing_on_the_console_and_its_own_script_is_allowed(page, tmp_path):
+    elements, console = look(page.as_uri(), tmp_path / "profile")
+    assert console == []
+    assert re.search(r"<th [^>]*><button type=\"button\">norm</button>", elements)
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_tables_sort_images_show_links_open_and_nothing_is_wider_than_the_screen(
+    page, tmp_path, width
+):
+    elements, console = look(with_script(page, PROBE).as_uri(), tmp_path / "profile", width)
+    assert console == []
+    (held,) = re.findall(r'data-found="([^"]*)"', elements)
+    found = json.loads(unescape(held))
+    assert found["before"] == ["batch", "group", "none"]
+    assert found["orders"] == [["none", "group", "batch"], ["batch", "group", "none"]]
+    assert found["states"] == ["ascending", "descending"]
+    assert found["focused"]
+    assert found["opened"]
+    assert len(found["images"]) > 2
+    assert all(found["images"])
+    assert found["requests"] == []
+    assert found["overflow"] <= 0
+
+
+@contextmanager
+def serving() -> Iterator[tuple[str, list[str]]]:
+    """Give the address of a server, and the list of what is asked of it."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *words: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_policy_keeps_even_a_page_that_was_tampered_with_from_the_network(page, tmp_path):
+    with serving() as (address, asked):
+        bare = page.with_name("bare.html")
+        bare.write_text(f'<img src="{address}/seen">', "utf-8")
+        look(bare.as_uri(), tmp_path / "first")
+        assert "/seen" in asked
+        asked.clear()
+        script = f'fetch("{address}/fetched"); new Image().src = "{address}/image";'
+        look(with_script(page, script).as_uri(), tmp_path / "second")
+        assert asked == []

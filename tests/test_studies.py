@@ -1,0 +1,274 @@
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+import hydra
+import pytest
+import yaml
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from results import compared, settings, write_run
+
+from nnexp.bench import differing_in_speed
+from nnexp.checks import ConfigError, config_home, names_in
+from nnexp.choices import read_choices, remarks
+from nnexp.cli import main
+from nnexp.compare import read_rows
+from nnexp.compose import (
+    VERSION_BASE,
+    compose_config,
+    compose_each,
+    compose_jobs,
+    expand_jobs,
+    register,
+    run_hydra,
+    to_config,
+)
+from nnexp.composer import compose_all
+from nnexp.config import ExperimentConfig, OptimizerConfig, run_id
+from nnexp.rundir import write_results_view
+
+STUDIES = names_in("study")
+MINE = """# @package _global_
+# Does it work?
+defaults:
+  - override /model: baseline
+study: mine
+epochs: 4
+hydra:
+  sweeper:
+    params:
+      ++norm.at: "{},{conv1:layer}"
+      norm: batch,group
+      seed: 0,1
+"""
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def own_study(tmp_path: Path) -> Path:
+    """A study in the marked `configs/` of the current folder."""
+    file = tmp_path / "configs/study/mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(MINE)
+    (tmp_path / "configs/nnexp.yaml").touch()
+    return file
+
+
+def printed(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    with pytest.raises(SystemExit) as end:
+        main(argv)
+    assert end.value.code == 0
+    return capsys.readouterr()[0]
+
+
+def grid_in_file(study: str) -> dict[str, str]:
+    text = (config_home() / "study" / f"{study}.yaml").read_text("utf-8")
+    return yaml.safe_load(text)["hydra"]["sweeper"]["params"]
+
+
+def as_hydra_splits(words: Iterable[str]) -> list[list[str]]:
+    parsed = OverridesParser.create().parse_overrides(list(words))
+    (jobs,) = BasicSweeper.split_arguments(parsed, None)
+    return jobs
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_study_is_headed_by_its_question_its_commands_its_cost_and_what_was_found(study):
+    question, *rest = remarks(config_home() / "study" / f"{study}.yaml")
+    assert question.endswith("?")
+    heads = [line.partition(":")[0] for line in rest if ": " in line]
+    assert heads[:4] == ["run", "read", "cost", "found"]
+    assert rest[0] == f"run: nnexp sweep study={study} scale=laptop"
+    assert f"nnexp compare study={study}" in rest[1]
+
+
+@pytest.mark.parametrize("study", STUDIES)
+@pytest.mark.parametrize("typed", [["scale=smoke"], ["seed=5", "scale=smoke"]])
+def test_jobs_of_a_study_are_those_of_hydras_own_sweeper_in_its_order(study, typed):
+    words = [f"study={study}", *typed]
+    in_file = [f"{key}={values}" for key, values in grid_in_file(study).items()]
+    assert expand_jobs(words) == as_hydra_splits([*in_file, *words])
+
+
+def test_hydra_really_runs_the_jobs_that_are_listed(own_study):
+    words = ["study=mine", "seed=3,4", "norm.momentum=0.5"]
+    ran: list[tuple[list[str], str]] = []
+
+    def task(config: ExperimentConfig, overrides: list[str]) -> int:
+        ran.append((overrides, run_id(config)))
+        return 0
+
+    run_hydra(["-m", "hydra/launcher=basic", *words], task)
+    listed = compose_jobs(words)
+    assert [name for _, name in ran] == [run_id(config) for _, config in listed]
+    assert [overrides for overrides, _ in ran] == [overrides for overrides, _ in listed]
+    assert len(ran) == 8
+    assert all(config.epochs == 4 for _, config in listed)
+
+
+def test_what_is_typed_beats_the_study():
+    jobs = compose_jobs(["study=disable_bn", "seed=7", "model=alexnet", "batch_size=16"])
+    assert {(one.model.name, one.batch_size, one.seed) for _, one in jobs} == {("alexnet", 16, 7)}
+    assert len(jobs) == 6
+
+
+def test_grid_of_a_mapping_meets_the_runs_of_single_blocks():
+    jobs = compose_jobs(["study=swap_block", "batch_size=8", "seed=1"])
+    common = ["model=baseline", "batch_size=8", "seed=1"]
+    expected = [[], ["norm.at.conv1=layer"], ["norm.at.conv3=layer"]]
+    assert [run_id(one) for _, one in jobs] == [
+        run_id(compose_config([*common, *words])) for words in expected
+    ]
+
+
+def test_one_job_of_a_study_can_be_trained_if_all_its_words_are_typed():
+    for words, config in compose_jobs(["study=swap_block", "batch_size=2"])[:4]:
+        assert compose_config(words) == config
+    with pytest.raises(ConfigError, match="study=swap_block is a grid"):
+        compose_config(["study=swap_block", "batch_size=2", "seed=0"])
+
+
+@pytest.mark.parametrize("command", ["show", "data", "train"])
+def test_command_on_one_run_refuses_a_study(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([command, "study=claims"])
+    assert end.value.code == 2
+    assert capsys.readouterr()[1].splitlines() == [
+        "nnexp: study=claims is a grid",
+        "       use nnexp sweep study=claims",
+    ]
+
+
+def test_settings_of_a_study_are_shown_without_a_sweep(capsys):
+    text = printed(capsys, "train", "study=running_stats", "--cfg", "job")
+    assert yaml.safe_load(text)["trace"] == {"points": 100, "channels": 16}
+
+
+def test_configs_shows_a_studys_remarks_its_grid_and_its_settings(capsys):
+    lines = printed(capsys, "configs", "study=disable_bn").splitlines()
+    words = [line.partition("\t")[0] for line in lines]
+    assert lines[0].endswith("?")
+    assert "\trun: nnexp sweep study=disable_bn scale=laptop" in lines
+    grid = ["norm=batch,none", "optimizer.learning_rate=0.005,0.02,0.08", "seed=0,1,2"]
+    assert [word for word in words if "," in word] == grid
+    assert {"model.name=vgg16", "batch_size=128"} <= set(words)
+
+
+def test_configs_lists_every_study_with_its_question(own_study, capsys):
+    lines = printed(capsys, "configs", "study").splitlines()
+    assert [line.partition("\t")[0] for line in lines] == [
+        f"study={name}" for name in ("mine", *STUDIES)
+    ]
+    assert "study=mine\tDoes it work?" in lines
+
+
+@pytest.mark.parametrize(
+    ("grid", "problem", "remedy"),
+    [
+        ("modle: a,b", "no setting 'modle'", "did you mean model=a,b"),
+        ("norm: batch,btach", "no norm 'btach'", "did you mean norm=batch"),
+        ("batch_size: 0,8", "batch_size cannot be 0", "it needs a whole number"),
+        ("norm.at: '{},{a:layer}'", "'norm.at' adds to the settings", "write it ++norm.at"),
+    ],
+)
+def test_wrong_grid_in_a_file_is_answered_in_two_lines(own_study, grid, problem, remedy):
+    head = MINE.partition("      ++")[0]
+    own_study.write_text(f"{head}      {grid}\n")
+    with pytest.raises(ConfigError) as error:
+        compose_jobs(["study=mine"])
+    assert error.value.problem.removeprefix("hydra.sweeper.params: ") == problem
+    assert error.value.remedy.startswith(remedy)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["model=convnext_tiny", "norm.eps=1e-3"],
+        ["norm.eps=1e-3", "norm=group", "scale=smoke", "epochs=9"],
+        ["++norm.at={conv1:layer}", "++norm.at.conv3=none", "tags=[a,b]"],
+        ["norm={name: group, num_groups: 2}", "data.root='a b'", "runs_dir=${data.root}/x"],
+        ["+norm.at.conv1=none", "schedule.milestones=[0.1]", "threads=2", "threads=null"],
+    ],
+)
+def test_many_jobs_are_composed_as_hydra_composes_each(words):
+    register()
+    other = ["seed=1", *words]
+    with hydra.initialize_config_dir(str(config_home()), **VERSION_BASE):
+        expected = [to_config(hydra.compose("config", job)) for job in (words, other)]
+        made = compose_all([words, other, words], read_choices())
+        assert [to_config(one) for one in made] == [*expected, expected[0]]
+
+
+def test_bench_measures_what_differs_in_seed_or_learning_rate_once():
+    rates = [OptimizerConfig(learning_rate=rate) for rate in (0.1, 0.2)]
+    configs = [
+        settings(n, seed=s, optimizer=o) for n in ("batch", "none") for s in (0, 1) for o in rates
+    ]
+    assert [one.norm.name for one in differing_in_speed(configs)] == ["batch", "none"]
+
+
+def write_study(folder: Path, *words: str, accuracy: float = 0.5) -> None:
+    for index, config in enumerate(compose_each(expand_jobs(words))):
+        write_run(folder, config, accuracy + index / 1000, val_accuracy=accuracy + index / 1000)
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_command_that_reads_a_study_works_on_its_runs(study, capsys):
+    write_study(Path("runs"), f"study={study}", "seed=0,1", "scale=smoke", "data=synthetic")
+    _, line, *_ = remarks(config_home() / "study" / f"{study}.yaml")[1:]
+    code, out, err = compared(capsys, *shlex.split(line.partition("nnexp compare ")[2]))
+    assert code == 0
+    assert err.startswith("nnexp: ")
+    assert f"runs of study={study} are here" in err
+    assert "difference" in out or "chosen" in out
+
+
+def test_study_as_a_source_keeps_its_runs_whatever_their_images_epochs_precision_and_seed():
+    write_study(Path("runs"), "study=disable_bn", "seed=9", "scale=smoke", "precision=bf16")
+    write_study(Path("other"), "study=disable_bn", "seed=0", "scale=laptop", "data=synthetic")
+    strange = [{"batch_size": 64}, {"init": "torch"}, {"optimizer": OptimizerConfig(momentum=0.8)}]
+    for changes in strange:
+        write_run(Path("runs"), settings("batch", **changes), 0.9)
+    write_run(Path("runs"), settings("group"), 0.9)
+    assert len(read_rows(["study=disable_bn"])) == 6
+    assert len(read_rows(["study=disable_bn", "runs", "other"])) == 12
+    assert len(read_rows(["runs", "other"])) == 16
+
+
+def test_runs_of_several_studies_are_taken_once():
+    write_study(Path("runs"), "study=running_stats", "seed=0")
+    write_study(Path("runs"), "study=claims", "seed=0")
+    assert len(read_rows(["study=running_stats", "study=claims", "study=batch_size"])) == 9
+
+
+def test_study_finds_its_runs_in_the_results_of_another_machine():
+    write_study(Path("there"), "study=swap_block", "seed=0")
+    write_results_view(Path("there")).rename("results.csv")
+    assert len(read_rows(["study=swap_block", "results.csv"])) == 18
+
+
+def test_runs_that_a_study_lacks_are_counted_and_none_at_all_is_refused(capsys):
+    write_study(Path("runs"), "study=disable_bn", "seed=0,7")
+    assert (
+        compared(capsys, "study=disable_bn")[2]
+        == "nnexp: 6 of the 18 runs of study=disable_bn are here\n"
+    )
+    code, out, err = compared(capsys, "study=claims")
+    assert (code, out) == (2, "")
+    assert err == "nnexp: no run of study=claims\n       nnexp sweep study=claims trains them\n"
+    assert "did you mean study=disable_bn" in compared(capsys, "study=disable_nb")[2]
+
+
+def test_own_study_is_a_source_too(own_study, capsys):
+    write_study(Path("runs"), "study=mine")
+    out, err = compared(capsys, "study=mine")[1:]
+    assert "runs: 8" in out
+    assert err.splitlines() == [
+        f"nnexp: {own_study.parents[1]} goes before the packaged configs (it has a nnexp.yaml)"
+    ]

@@ -1,0 +1,318 @@
+"""Sweeps by real processes: what becomes of runs that fail, meet, are stopped or killed."""
+
+import os
+import pty
+import re
+import signal
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sweeping import (
+    assert_row_is_the_result,
+    jobs_of,
+    log_of,
+    processes_with,
+    rows_of,
+    runs_of,
+    start_sweep,
+    states_of,
+    sweep_command,
+    swept,
+    wait_until,
+)
+
+from nnexp.experiment import run_experiment
+from nnexp.jobs import read_state_of
+from nnexp.launcher import count_cpus
+from nnexp.lock import is_locked, locked
+from nnexp.rundir import RunDir, read_json, read_status
+from nnexp.state import NEWEST
+from nnexp.worker import open_fork_server
+
+LONG = ("data.train_images=600", "epochs=4")  # long enough to be stopped in the middle
+ENDLESS = "epochs=100000"
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _warm_server() -> None:
+    open_fork_server()
+
+
+@pytest.fixture
+def kill_soon():
+    """Return a function that kills a run's process as soon as there is one."""
+    threads = []
+
+    def kill(run: RunDir) -> None:
+        wait_until(lambda: "pid" in read_status(run))
+        os.kill(read_status(run)["pid"], signal.SIGKILL)
+
+    def begin(run: RunDir) -> None:
+        threads.append(threading.Thread(target=kill, args=(run,)))
+        threads[-1].start()
+
+    yield begin
+    for thread in threads:
+        thread.join()
+
+
+def spoil(run: RunDir) -> Path:
+    """Put a file where the run's saved states should go, so that its first save raises."""
+    run.path.mkdir(parents=True)
+    run.checkpoint.write_text("in the way")
+    return run.checkpoint
+
+
+def assert_trained_once(run: RunDir) -> None:
+    assert log_of(run).count("started at epoch 0") == 1, log_of(run)
+    assert log_of(run).count("done after") == 1, log_of(run)
+
+
+def assert_first_is_as_trained_alone(words: tuple[str, ...], folder: Path) -> None:
+    """Compare the bytes of the first run with those of `nnexp train` that nobody stopped."""
+    job = jobs_of(*words)[0]
+    alone = run_experiment(replace(job.config, runs_dir=str(folder))).run
+    for name in ("metrics.csv", "traces.csv", "checkpoint/weights.safetensors"):
+        assert (job.run.path / name).read_bytes() == (alone.path / name).read_bytes()
+
+
+def test_whatever_befalls_a_run_is_one_row_and_the_others_go_on(capsys, kill_soon):
+    grid = ("norm=batch,none,group", "norm.num_groups=3", "optimizer.learning_rate=0.02,1e30")
+    words = (*grid, "seed=0,1")
+    done = runs_of("norm=batch,none", *grid[1:2], "optimizer.learning_rate=0.02", "seed=0,1")
+    diverged = runs_of("norm=batch,none", *grid[1:2], "optimizer.learning_rate=1e30", "seed=0,1")
+    cannot = runs_of("norm=group", *grid[1:], "seed=0,1")
+    raises, killed = done.pop(0), done.pop(0)
+    in_the_way = spoil(raises)
+    kill_soon(killed)
+    code, out, _ = swept(capsys, *words, "--jobs", "8")
+    assert code == 1
+    rows = rows_of("runs")
+    assert rows.keys() == {run.path.name for run in [*done, *diverged, *cannot, raises, killed]}
+    for run, status in [*((run, "done") for run in done), *((run, "diverged") for run in diverged)]:
+        assert read_json(run.result)["status"] == status
+        assert_row_is_the_result(run)
+    why = {raises.path.name: "FileExistsError", killed.path.name: "killed by SIGKILL"}
+    why |= {run.path.name: "norm.num_groups=3 does not divide the 8 channels" for run in cannot}
+    told = out.rpartition("\nrun ")[2]  # the table of what did not end well
+    for name, reason in why.items():
+        assert rows[name]["status"] == "failed"
+        assert reason in rows[name]["reason"]
+        assert rows[name]["norm"] in name
+        assert any(name in line and reason in line for line in told.splitlines())
+    assert "Traceback" in log_of(raises)
+    assert "12 runs: " in out
+    for words_of_count in ("2 done", "4 diverged", "6 failed"):
+        assert words_of_count in out
+
+    before = Path("runs/results.csv").read_bytes()
+    code, out, _ = swept(capsys, *words, "--jobs", "8")
+    assert code == 1
+    assert "0 to train" in out
+    assert "--retry-failed" in out
+    assert Path("runs/results.csv").read_bytes() == before
+
+    in_the_way.unlink()
+    code, out, _ = swept(capsys, *words, "--jobs", "8", "--retry-failed")
+    assert code == 1  # the four that cannot work
+    assert "6 to train" in out
+    assert [read_state_of(run)[0] for run in (raises, killed)] == ["done", "done"]
+    for run in (*done, raises, killed):
+        assert_row_is_the_result(run)
+        assert log_of(run).count("done after") == 1
+    assert {row["status"] for row in rows_of("runs").values()} == {"done", "diverged", "failed"}
+
+
+def test_eight_runs_that_end_together_all_have_their_row(capsys):
+    seeds = f"seed={','.join(str(seed) for seed in range(8))}"
+    words = (seeds, "epochs=1", "trace.points=0")
+    code, out, err = swept(capsys, *words, "--jobs", "8")
+    assert (code, [line for line in err.splitlines() if "drawing" not in line]) == (0, [])
+    assert rows_of("runs").keys() == {run.path.name for run in runs_of(*words)}
+    for run in runs_of(*words):
+        assert_row_is_the_result(run)
+    lines = out.splitlines()
+    assert lines[:2] == ["8 runs: 8 to train", "8 at a time, 1 thread each"]
+    assert sum(line.startswith("start ") for line in lines) == 8  # a line per event when piped
+    assert sum(line.startswith("done ") for line in lines) == 8
+    assert not any("\x1b" in line for line in lines)
+
+
+def test_divergence_is_a_result_and_no_failure(capsys):
+    code, out, _ = swept(capsys, "optimizer.learning_rate=1e30", "norm=none")
+    assert code == 0
+    assert "1 run: 1 diverged" in out
+    assert "at step " in out
+
+
+def test_sweeps_that_meet_train_each_run_once_though_one_is_killed(capsys, tmp_path):
+    words = (*LONG, "seed=0,1,2")
+    folders = runs_of(*words)
+    first = start_sweep(*words, "--jobs", "2")
+    wait_until(lambda: all(is_locked(run) for run in folders[:2]))
+
+    def kill_first() -> None:
+        wait_until(folders[2].status.exists)  # what is trained here meanwhile
+        first.kill()
+
+    killer = threading.Thread(target=kill_first)
+    killer.start()
+    code, out, _ = swept(capsys, *words, "--jobs", "2")
+    killer.join()
+    assert first.wait() == -signal.SIGKILL
+    assert code == 0, out
+    assert f"process {os.getpid()}" not in out
+    assert out.count("wait ") >= 1  # for what the first one was training
+    assert "3 runs: 3 done" in out
+    assert rows_of("runs").keys() == {run.path.name for run in runs_of(*words)}
+    for run in runs_of(*words):
+        assert_trained_once(run)
+        assert_row_is_the_result(run)
+    assert_first_is_as_trained_alone(words, tmp_path / "alone")
+
+
+def test_ctrl_c_on_a_terminal_saves_every_run_and_leaves_no_process(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("NNEXP_CACHE", str(tmp_path / "cache of this test"))
+    words = (*LONG, "seed=0,1,2")
+    pid, screen = pty.fork()
+    if pid == 0:
+        os.environ["COLUMNS"], os.environ["TERM"] = "60", "xterm-256color"
+        os.execv(sys.executable, [*sweep_command(*words), "--jobs", "2"])
+    seen, folders = b"", runs_of(*words)
+
+    def saved() -> bool:
+        nonlocal seen
+        seen += os.read(screen, 100_000)
+        return [run.checkpoint.exists() for run in folders].count(True) == 2
+
+    wait_until(saved)
+    os.write(screen, b"\x03")
+    try:
+        while more := os.read(screen, 100_000):
+            seen += more
+    except OSError:  # nobody has the terminal open any more
+        pass
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
+    wait_until(lambda: not processes_with("cache of this test"))
+    text = re.sub(r"\x1b\[[0-9;]*m", "", seen.decode())  # without its colours
+    assert "val acc" in text  # the live table
+    assert "Traceback" not in text
+    assert "stopping after SIGINT" in text
+    assert text.count("\x1b[?25h") == text.count("\x1b[?25l") == 1  # the cursor is back
+    assert states_of(*words) == ["interrupted", "interrupted", "new"]
+    assert swept(capsys, *words)[0] == 0
+    for run in runs_of(*words):
+        assert_trained_once(run)
+    assert_first_is_as_trained_alone(words, tmp_path / "alone")
+
+
+def test_fail_fast_stops_the_others_with_their_states_saved(capsys):
+    words = ("norm=batch,group,none", ENDLESS)
+    endless, raises, last = runs_of(*words)
+    in_the_way = spoil(raises)
+    code, out, _ = swept(capsys, *words, "--jobs", "2", "--fail-fast")
+    assert code == 1
+    assert states_of(*words) == ["interrupted", "failed", "new"]
+    assert f"stopping after {raises.path.name} failed" in out
+    assert "state saved" in log_of(endless)
+    assert not last.path.exists()
+    in_the_way.unlink()
+
+
+def test_run_that_takes_too_long_is_stopped_with_its_state_saved(capsys):
+    (run,) = runs_of(ENDLESS)
+    assert swept(capsys, ENDLESS, "--timeout", "2")[0] == 1
+    assert read_status(run) == {"status": "failed", "reason": "timed out after 2 s"}
+    assert rows_of("runs")[run.path.name]["reason"] == "timed out after 2 s"
+    assert "state saved" in log_of(run)
+    assert (run.checkpoint / NEWEST).exists()
+
+
+def test_rerun_trains_anew_what_is_finished(capsys):
+    (run,) = runs_of("epochs=1")
+    for again in ([], [], ["--rerun"]):
+        code, out, _ = swept(capsys, "epochs=1", *again)
+        assert code == 0
+        if not again and "already" not in out:
+            run.log.write_text("before\n" + log_of(run))
+    assert "before" not in log_of(run)
+    assert_trained_once(run)
+    assert_row_is_the_result(run)
+
+
+def test_rerun_deletes_nothing_while_one_of_the_runs_is_trained(capsys):
+    first, second = runs_of("epochs=1", "seed=0,1")
+    first.path.mkdir(parents=True)
+    first.log.write_text("dear")
+    with locked(second):
+        code, _, err = swept(capsys, "epochs=1", "seed=0,1", "--rerun")
+    assert code == 2
+    assert f"{second.path} is being trained by process {os.getpid()}" in err
+    assert log_of(first) == "dear"
+
+
+def test_threads_of_a_run_do_not_depend_on_what_else_is_left(capsys):
+    words = ("seed=0,1", "epochs=1", "threads=null")
+    first, second = jobs_of(*words)
+    run_experiment(replace(first.config, threads=1))
+    assert swept(capsys, *words, "--jobs", "2")[0] == 0
+    threads = read_json(second.run.environment)["threads"]
+    assert threads == max(1, count_cpus() // 2)
+
+
+def test_result_that_a_kill_kept_out_of_the_table_is_in_it_after_the_next_sweep(capsys):
+    assert swept(capsys, "epochs=1")[0] == 0
+    before = Path("runs/results.csv").read_bytes()
+    Path("runs/results.csv").unlink()
+    assert swept(capsys, "epochs=1")[0] == 0
+    assert Path("runs/results.csv").read_bytes() == before
+
+
+def test_dry_run_says_where_each_run_stands_and_what_the_whole_takes(capsys):
+    (done,) = runs_of("seed=0")
+    assert swept(capsys, "seed=0")[0] == 0
+    (diverged,) = runs_of("seed=1")
+    failed, new = runs_of("seed=2,3")
+    diverged.path.mkdir()
+    diverged.result.write_text('{"status": "diverged", "diverged_at_step": 7}')
+    failed.path.mkdir()
+    failed.status.write_text('{"status": "failed", "reason": "bad luck"}')
+    before = sorted(Path("runs").rglob("*"))
+    code, out, _ = swept(capsys, "seed=0,1,2,3", "--dry-run", "--jobs", "1")
+    assert code == 0
+    lines = [line.split() for line in out.splitlines()]
+    listed = {line[0]: line[1:] for line in lines[1:5]}
+    assert listed[done.path.name] == ["done", "seed=0"]
+    assert listed[diverged.path.name] == ["diverged", "seed=1"]
+    assert listed[failed.path.name] == ["failed", "seed=2"]
+    state, estimate, made_by = listed[new.path.name]
+    assert (state, made_by) == ("new", "seed=3")
+    minutes, seconds = estimate.split(":")
+    assert int(minutes) * 60 + int(seconds) <= read_json(done.result)["seconds"]
+    assert "4 runs: 1 done, 1 diverged, 1 failed, 1 new; 1 to train" in out
+    assert f"about {estimate} with 1 at a time" in out
+    assert sorted(Path("runs").rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("option", "problem"),
+    [
+        (["--jobs", "0"], "--jobs cannot be 0"),
+        (["--timeout", "0"], "--timeout cannot be 0"),
+        (["--jobs", "2", "hydra/launcher=basic"], "--jobs belongs to nnexp's own launcher"),
+    ],
+)
+def test_option_that_cannot_be_is_answered_in_two_lines(option, problem, capsys, tmp_path):
+    code, out, err = swept(capsys, *option)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"nnexp: {problem}")
+    assert len(err.splitlines()) == 2
+    assert not list(tmp_path.glob("runs/*-*"))
