@@ -71,7 +71,7 @@ ColumnKeys = Annotated[
     str | None,
     typer.Option("--cols", help="Settings that make the columns.", show_default=False),
 ]
-Metric = Annotated[str, typer.Option(help="The figure in the cells.")]
+Metric = Annotated[str, typer.Option(help="The figure in the cells; compare takes several: a,b.")]
 Where = Annotated[
     list[str] | None,
     typer.Option(
@@ -106,7 +106,7 @@ FigureKind = Annotated[
         metavar="KIND",
         help="[bold]error[/] (against batch size), [bold]rates[/] (against learning rate), "
         "[bold]dots[/] (the table, each seed), [bold]curves[/] (over the epochs), [bold]traces[/], "
-        "[bold]heatmap[/] (single channels).",
+        "[bold]heatmap[/] (single channels), [bold]probes[/] (inside the network).",
         show_default=False,
     ),
 ]

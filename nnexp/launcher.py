@@ -105,12 +105,11 @@ class ProcessLauncher(Launcher):
         return Crew(context, rules, view, _command).train(todo)
 
     def _check(self) -> None:
-        if self._limit is not None and self._limit < 1:
-            raise ConfigError(
-                f"--jobs cannot be {self._limit}", "it needs a whole number of at least 1"
-            )
-        if self._timeout is not None and self._timeout <= 0:
-            raise ConfigError(f"--timeout cannot be {self._timeout:g}", "it needs seconds above 0")
+        limit, timeout = self._limit, self._timeout
+        if limit is not None and not (isinstance(limit, int) and limit >= 1):
+            raise ConfigError(f"--jobs cannot be {limit}", "it needs a whole number of at least 1")
+        if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
+            raise ConfigError(f"--timeout cannot be {timeout}", "it needs seconds above 0")
 
 
 PLUGIN = "hydra_plugins.nnexp"  # the name by which Hydra looks the launcher's module up

@@ -3,12 +3,14 @@
 import math
 import multiprocessing
 import os
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from nnexp.checks import ConfigError
 from nnexp.compose import to_config
 from nnexp.console import say
 from nnexp.crew import Crew, Rules
@@ -21,24 +23,45 @@ def train_job(composed: DictConfig, ledger: str = "") -> float:
     """Train the run that Hydra composed, in a process of its own; return what a search goes by.
 
     What becomes of the run is in its folder and never an exception: that would end the sweep.
+
+    Args:
+        composed: The settings.
+        ledger: A folder in which to leave the run's name, for those who cannot know it beforehand.
+
+    Raises:
+        ConfigError: This node lacks the folder that the sweep was begun in.
     """
     hydra = HydraConfig.get()
-    os.chdir(hydra.runtime.cwd)  # a Ray worker begins elsewhere; `runs_dir` may be relative
+    _enter(Path(hydra.runtime.cwd))
     job = Job(words=list(hydra.overrides.task), config=to_config(composed))
     if ledger:
         Path(ledger).mkdir(parents=True, exist_ok=True)
         (Path(ledger) / job.name).touch()
     job.look()
     if job.is_wanted(retry_failed=True):
-        multiprocessing.set_start_method("forkserver", force=True)  # no child knows joblib's own
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOAD)
-        rules = Rules(slots=[None], threads=None)  # threads: what the launcher gave this process
-        command = ["nnexp", "train", *_own_folder(), *job.words]
-        signum = Crew(context, rules, Lines(), lambda _: command).train([job])
+        signum = _train(job)
         if signum is not None:
             os.kill(os.getpid(), signum)  # it was meant for the launcher's process
     return objective(job)
+
+
+def _enter(folder: Path) -> None:
+    """Work where the sweep was begun, which relative folders count from; Ray begins elsewhere."""
+    if not folder.is_dir():
+        raise ConfigError(
+            f"{folder} is not on {socket.gethostname()}",
+            "begin the sweep in a folder that every node has",
+        )
+    os.chdir(folder)
+
+
+def _train(job: Job) -> int | None:
+    multiprocessing.set_start_method("forkserver", force=True)  # joblib's own no child knows
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    rules = Rules(slots=[None], threads=None)  # threads: what the launcher gave this process
+    command = ["nnexp", "train", *_own_folder(), *job.words]
+    return Crew(context, rules, Lines(), lambda _: command).train([job])
 
 
 def objective(job: Job) -> float:

@@ -1,5 +1,6 @@
 """One run of a sweep in a process of its own: trained as ever, told of by a pipe."""
 
+import atexit
 import faulthandler
 import multiprocessing
 import os
@@ -116,6 +117,8 @@ def open_fork_server() -> ForkServerContext:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # its processes inherit this
     forkserver.ensure_running()
     signal.signal(signal.SIGINT, before)
+    atexit.unregister(_end_fork_server)
+    atexit.register(_end_fork_server)
     return context
 
 
@@ -130,6 +133,14 @@ def settings_of_slot(
         device=device if device and config.device == "auto" else config.device,
         threads=config.threads or threads,
     )
+
+
+def _end_fork_server() -> None:
+    """End the server at once; by itself it would first import torch, and then take it down."""
+    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    if pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
 
 
 def _stop_with_the_sweep() -> None:

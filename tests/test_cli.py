@@ -14,6 +14,7 @@ from nnexp.compose import run_hydra
 from nnexp.config import ExperimentConfig, from_yaml, run_id
 
 COMMANDS = [command.callback.__name__ for command in app.registered_commands if command.callback]
+BASIC = ["-m", "hydra/launcher=basic"]  # one run after another, in this process
 OWN_NORM = "# my norm\nname: batch\neps: 0.001\n"
 
 
@@ -163,7 +164,7 @@ def test_a_sweep_runs_every_combination_in_order() -> None:
         seen.append(f"{config.norm.name}{config.norm.at}{config.batch_size}")
         return len(seen)
 
-    words = ["-m", "norm=none,batch", "norm.at.a=layer,group", "batch_size=range(8,10)"]
+    words = [*BASIC, "norm=none,batch", "norm.at.a=layer,group", "batch_size=range(8,10)"]
     assert run_hydra(words, task) == list(range(1, 9))
     assert seen == [
         f"{norm}{{'a': '{other}'}}{size}"
@@ -176,13 +177,16 @@ def test_a_sweep_runs_every_combination_in_order() -> None:
 def test_a_dry_run_lists_the_runs_that_the_sweep_would_make(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    words = ["norm=none,batch", "seed=1", "norm.at.a=layer"]
+    words = ["norm=none,batch", "seed=1", "norm.at.a=layer,group", "data=folder"]
     made: list[str] = []
-    run_hydra(["-m", *words], lambda config, _: made.append(run_id(config)) or 0)
+    run_hydra([*BASIC, *words], lambda config, _: made.append(run_id(config)) or 0)
     code, out, _ = run(capsys, "sweep", "-n", *words)
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()] == made
-    assert out.splitlines()[0].split()[1:] == ["norm=none", "seed=1", "++norm.at.a=layer"]
+    lines = [line.split() for line in out.splitlines()]
+    assert [line[0] for line in lines[1:5]] == made
+    assert lines[1][1:] == ["new", "norm=none", "++norm.at.a=layer"]
+    assert "4 runs: 4 new; 4 to train" in out
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".yaml"]
 
 
 @pytest.mark.parametrize("full_error", [None, "0"])
@@ -195,7 +199,7 @@ def test_hydra_leaves_no_trace_of_its_own(
     handlers, words, environment = logging.root.handlers[:], sys.argv[:], dict(os.environ)
     folders: list[str] = []
     run_hydra(["seed=1"], lambda *_: folders.append(str(Path.cwd())) or 0)
-    run_hydra(["-m", "seed=2,3"], lambda *_: folders.append(str(Path.cwd())) or 0)
+    run_hydra([*BASIC, "seed=2,3"], lambda *_: folders.append(str(Path.cwd())) or 0)
     assert folders == [str(tmp_path)] * 3
     files = [path.name for path in tmp_path.rglob("*") if path.is_file()]
     assert files == ["multirun.yaml"]  # what its sweeper was asked
@@ -204,7 +208,7 @@ def test_hydra_leaves_no_trace_of_its_own(
     assert not GlobalHydra.instance().is_initialized()
 
 
-@pytest.mark.parametrize("words", [["seed=1"], ["-m", "seed=1,2"]])
+@pytest.mark.parametrize("words", [["seed=1"], [*BASIC, "seed=1,2"]])
 def test_an_error_of_the_task_is_not_hydras(words: list[str]) -> None:
     def task(config: ExperimentConfig, overrides: list[str]) -> int:
         raise ValueError(f"seed {config.seed} is unlucky")
@@ -221,7 +225,9 @@ def test_a_sweep_fails_with_one_and_a_run_with_its_own_code(codes: list[int], co
     assert exit_code(codes) == code
 
 
-def test_a_job_that_cannot_work_does_not_end_the_sweep(capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_that_no_run_can_have_are_said_once(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     words = [
         "data=folder",
         "data.root=nowhere",
@@ -230,9 +236,11 @@ def test_a_job_that_cannot_work_does_not_end_the_sweep(capsys: pytest.CaptureFix
         "norm=batch,none",
     ]
     code, _, err = run(capsys, "sweep", *words)
-    assert code == 1
-    assert err.count("nnexp: ") == 2
-    assert run(capsys, "train", *words[:4])[0] == 2
+    assert code == 2
+    assert err.startswith("nnexp: data.root=nowhere is not a folder\n")
+    assert len(err.splitlines()) == 2
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["multirun.yaml"]
+    assert run(capsys, "train", *words[:4]) == (2, "", err)
 
 
 def test_configs_lists_every_group_and_setting(capsys: pytest.CaptureFixture[str]) -> None:

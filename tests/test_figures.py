@@ -175,7 +175,7 @@ def test_norms_own_settings_make_lines_and_are_named():
 def test_curve_is_mean_and_deviation_and_ends_with_the_first_seed_that_is_lost():
     tables = [
         [{"epoch": float(epoch), "val_loss": loss} for epoch, loss in enumerate(losses, 1)]
-        for losses in ([2.0, 1.0, 1.0], [4.0, 2.0, float("nan")])
+        for losses in ([2.0, 1.0, 1.0, 1.0], [4.0, 2.0, float("nan"), 3.0])
     ]
     curve = mean_curve(tables, "val_loss")
     assert curve.epochs == [1, 2]

@@ -39,6 +39,7 @@ TINY = [
 ]
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
+    "RAY_worker_niceness": "0",  # else tests on a busy machine take long
     "RAY_AUTH_MODE": "token",  # the same on every node of a cluster
     "RAY_AUTH_TOKEN": uuid4().hex,
 }
@@ -72,7 +73,7 @@ def finish(sweep: subprocess.Popen[str]) -> tuple[int, str]:
 
 def first_pid(runs: Path) -> int:
     """Return the process that trains a run, once that has saved a state."""
-    for _ in range(1200):
+    for _ in range(3600):
         for path in runs.glob("*/status.json"):
             status = json.loads(path.read_text())
             if status["status"] == "running" and any(path.parent.glob("checkpoint/*")):
@@ -97,9 +98,9 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     nodes: list[subprocess.Popen[bytes]] = []
 
     def start_node(command: list[str]) -> None:
-        log = (home / f"node{len(nodes)}.txt").open("wb")
         own = {**os.environ, **ENVIRONMENT}
-        nodes.append(subprocess.Popen(command, cwd=home, stdout=log, stderr=log, env=own))
+        with (home / f"node{len(nodes)}.txt").open("wb") as log:
+            nodes.append(subprocess.Popen(command, cwd=home, stdout=log, stderr=log, env=own))
 
     try:
         start_node(head)

@@ -154,7 +154,7 @@ ANSWERS = [  # what is typed after `nnexp train`, what is wrong, what would do
         "no folder 'nowhere'",
         "--config-dir needs a folder with configs in it",
     ),
-    ("hydra/launcher=foo", "no hydra/launcher 'foo'", "hydra/launcher: basic"),
+    ("hydra/launcher=foo", "no hydra/launcher 'foo'", "hydra/launcher: basic, process"),
     # what falls through
     ("batch_size=${foo}", "batch_size: Interpolation key 'foo' not found", WHOLE),
     (

@@ -98,9 +98,15 @@ def test_what_others_wrote_is_text_and_never_markup():
     write_study(Path("runs"), seeds=(0,))
     evil = "<script>alert(1)</script>"
     write_full(Path("runs"), "group", None, 8, status="failed", reason=f"Error: {evil}")
-    html = page_of(topic=Topic(title=f"A & B {evil}", question=evil))
+    sheet = Path("results.csv")
+    head, row = write_results_view(Path("runs")).read_text("utf-8").splitlines()[:2]
+    others = row.replace("baseline-batch", evil).replace("done,", f"{evil},")
+    others = others.replace(",batch,", r",<b>$\frac$</b>,")
+    sheet.write_text(f"{head}\n{others}\n", "utf-8")
+    html = page_of("runs", str(sheet), topic=Topic(title=f"A & B {evil}", question=evil))
     assert evil not in html
     assert html.count("<script>") == 1
+    assert "<b>" not in html
     page = Page(html)
     assert page.text["h1"] == [f"A & B {evil}"]
     assert f"Error: {evil}" in page.text["td"]

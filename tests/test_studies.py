@@ -1,5 +1,6 @@
 import shlex
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import hydra
@@ -25,12 +26,13 @@ from nnexp.compose import (
     to_config,
 )
 from nnexp.composer import compose_all
-from nnexp.config import ExperimentConfig, OptimizerConfig, run_id
+from nnexp.config import ExperimentConfig, NormConfig, OptimizerConfig, run_id
 from nnexp.rundir import write_results_view
 
 STUDIES = names_in("study")
 MINE = """# @package _global_
 # Does it work?
+# cost: nothing
 defaults:
   - override /model: baseline
 study: mine
@@ -111,10 +113,16 @@ def test_hydra_really_runs_the_jobs_that_are_listed(own_study):
     assert all(config.epochs == 4 for _, config in listed)
 
 
-def test_what_is_typed_beats_the_study():
-    jobs = compose_jobs(["study=disable_bn", "seed=7", "model=alexnet", "batch_size=16"])
-    assert {(one.model.name, one.batch_size, one.seed) for _, one in jobs} == {("alexnet", 16, 7)}
-    assert len(jobs) == 6
+def test_what_is_typed_beats_the_study(own_study):
+    jobs = compose_jobs(["study=mine", "seed=7", "model=alexnet", "epochs=16"])
+    assert {(one.model.name, one.epochs, one.seed) for _, one in jobs} == {("alexnet", 16, 7)}
+    assert len(jobs) == 4
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_runs_of_a_study_say_so(study):
+    (config,) = compose_each(expand_jobs([f"study={study}"])[:1])
+    assert config.study == study
 
 
 def test_grid_of_a_mapping_meets_the_runs_of_single_blocks():
@@ -144,19 +152,17 @@ def test_command_on_one_run_refuses_a_study(command, capsys):
     ]
 
 
-def test_settings_of_a_study_are_shown_without_a_sweep(capsys):
-    text = printed(capsys, "train", "study=running_stats", "--cfg", "job")
-    assert yaml.safe_load(text)["trace"] == {"points": 100, "channels": 16}
+def test_settings_of_a_study_are_shown_without_a_sweep(own_study, capsys):
+    text = printed(capsys, "train", "study=mine", "--cfg", "job")
+    assert yaml.safe_load(text)["epochs"] == 4
 
 
-def test_configs_shows_a_studys_remarks_its_grid_and_its_settings(capsys):
-    lines = printed(capsys, "configs", "study=disable_bn").splitlines()
+def test_configs_shows_a_studys_remarks_its_grid_and_its_settings(own_study, capsys):
+    lines = printed(capsys, "configs", "study=mine").splitlines()
     words = [line.partition("\t")[0] for line in lines]
-    assert lines[0].endswith("?")
-    assert "\trun: nnexp sweep study=disable_bn scale=laptop" in lines
-    grid = ["norm=batch,none", "optimizer.learning_rate=0.005,0.02,0.08", "seed=0,1,2"]
-    assert [word for word in words if "," in word] == grid
-    assert {"model.name=vgg16", "batch_size=128"} <= set(words)
+    assert lines[:2] == ["study=mine\tDoes it work?", "\tcost: nothing"]
+    assert words[2:5] == ["norm.at={},{conv1:layer}", "norm=batch,group", "seed=0,1"]
+    assert {"model.name=baseline", "epochs=4"} <= set(words)
 
 
 def test_configs_lists_every_study_with_its_question(own_study, capsys):
@@ -220,7 +226,7 @@ def write_study(folder: Path, *words: str, accuracy: float = 0.5) -> None:
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_command_that_reads_a_study_works_on_its_runs(study, capsys):
-    write_study(Path("runs"), f"study={study}", "seed=0,1", "scale=smoke", "data=synthetic")
+    write_study(Path("runs"), f"study={study}", "seed=0", "scale=smoke", "data=synthetic")
     _, line, *_ = remarks(config_home() / "study" / f"{study}.yaml")[1:]
     code, out, err = compared(capsys, *shlex.split(line.partition("nnexp compare ")[2]))
     assert code == 0
@@ -229,43 +235,54 @@ def test_command_that_reads_a_study_works_on_its_runs(study, capsys):
     assert "difference" in out or "chosen" in out
 
 
-def test_study_as_a_source_keeps_its_runs_whatever_their_images_epochs_precision_and_seed():
-    write_study(Path("runs"), "study=disable_bn", "seed=9", "scale=smoke", "precision=bf16")
-    write_study(Path("other"), "study=disable_bn", "seed=0", "scale=laptop", "data=synthetic")
-    strange = [{"batch_size": 64}, {"init": "torch"}, {"optimizer": OptimizerConfig(momentum=0.8)}]
-    for changes in strange:
-        write_run(Path("runs"), settings("batch", **changes), 0.9)
-    write_run(Path("runs"), settings("group"), 0.9)
-    assert len(read_rows(["study=disable_bn"])) == 6
-    assert len(read_rows(["study=disable_bn", "runs", "other"])) == 12
-    assert len(read_rows(["runs", "other"])) == 16
+def test_study_as_a_source_keeps_its_runs_whatever_their_images_epochs_precision_and_seed(
+    own_study,
+):
+    write_study(Path("runs"), "study=mine", "seed=9", "scale=smoke", "precision=bf16")
+    write_study(Path("other"), "study=mine", "seed=0", "epochs=7", "data=synthetic")
+    (one, *_) = compose_each(expand_jobs(["study=mine"]))
+    for changes in (
+        {"batch_size": 64},
+        {"init": "torch"},
+        {"optimizer": OptimizerConfig(momentum=0.8)},
+        {"norm": NormConfig(name="batch", at={"conv3": "layer"})},
+    ):
+        write_run(Path("runs"), replace(one, **changes), 0.9)
+    assert len(read_rows(["study=mine"])) == 4
+    assert len(read_rows(["study=mine", "runs", "other"])) == 8
+    assert len(read_rows(["runs", "other"])) == 12
 
 
-def test_runs_of_several_studies_are_taken_once():
-    write_study(Path("runs"), "study=running_stats", "seed=0")
-    write_study(Path("runs"), "study=claims", "seed=0")
-    assert len(read_rows(["study=running_stats", "study=claims", "study=batch_size"])) == 9
+def test_runs_of_several_studies_are_taken_once(own_study):
+    own_study.with_name("other.yaml").write_text(MINE.replace("batch,group", "group,none"))
+    write_study(Path("runs"), "study=mine", "seed=0")
+    write_study(Path("more"), "study=other", "seed=0", "norm=none")
+    assert len(read_rows(["study=mine", "study=other", "runs", "more"])) == 6
 
 
-def test_study_finds_its_runs_in_the_results_of_another_machine():
-    write_study(Path("there"), "study=swap_block", "seed=0")
+def test_study_finds_its_runs_in_the_results_of_another_machine(own_study):
+    write_study(Path("there"), "study=mine", "seed=0")
     write_results_view(Path("there")).rename("results.csv")
-    assert len(read_rows(["study=swap_block", "results.csv"])) == 18
+    assert len(read_rows(["study=mine", "results.csv"])) == 4
 
 
-def test_runs_that_a_study_lacks_are_counted_and_none_at_all_is_refused(capsys):
-    write_study(Path("runs"), "study=disable_bn", "seed=0,7")
-    assert (
-        compared(capsys, "study=disable_bn")[2]
-        == "nnexp: 6 of the 18 runs of study=disable_bn are here\n"
-    )
-    code, out, err = compared(capsys, "study=claims")
+def test_runs_that_a_study_lacks_are_counted(own_study, capsys):
+    write_study(Path("runs"), "study=mine", "seed=0,7")
+    assert "nnexp: 4 of the 8 runs of study=mine are here\n" in compared(capsys, "study=mine")[2]
+
+
+def test_study_without_a_run_or_of_another_name_is_refused(capsys):
+    write_run(Path("runs"), settings("layer"), 0.5)
+    code, out, err = compared(capsys, "study=disable_bn")
     assert (code, out) == (2, "")
-    assert err == "nnexp: no run of study=claims\n       nnexp sweep study=claims trains them\n"
+    assert err.splitlines() == [
+        "nnexp: no run of study=disable_bn",
+        "       nnexp sweep study=disable_bn trains them",
+    ]
     assert "did you mean study=disable_bn" in compared(capsys, "study=disable_nb")[2]
 
 
-def test_own_study_is_a_source_too(own_study, capsys):
+def test_own_study_is_said_where_it_is_a_source(own_study, capsys):
     write_study(Path("runs"), "study=mine")
     out, err = compared(capsys, "study=mine")[1:]
     assert "runs: 8" in out

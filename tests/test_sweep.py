@@ -229,9 +229,9 @@ def test_fail_fast_stops_the_others_with_their_states_saved(capsys):
 
 def test_run_that_takes_too_long_is_stopped_with_its_state_saved(capsys):
     (run,) = runs_of(ENDLESS)
-    assert swept(capsys, ENDLESS, "--timeout", "2")[0] == 1
-    assert read_status(run) == {"status": "failed", "reason": "timed out after 2 s"}
-    assert rows_of("runs")[run.path.name]["reason"] == "timed out after 2 s"
+    assert swept(capsys, ENDLESS, "--timeout", "3")[0] == 1
+    assert read_status(run) == {"status": "failed", "reason": "timed out after 3 s"}
+    assert rows_of("runs")[run.path.name]["reason"] == "timed out after 3 s"
     assert "state saved" in log_of(run)
     assert (run.checkpoint / NEWEST).exists()
 
@@ -302,11 +302,24 @@ def test_dry_run_says_where_each_run_stands_and_what_the_whole_takes(capsys):
     assert sorted(Path("runs").rglob("*")) == before
 
 
+def test_images_that_one_run_cannot_have_fail_that_run_alone(capsys):
+    words = ("data=synthetic,folder", "data.root=nowhere", "epochs=1")
+    done, failed = runs_of(*words)
+    code, out, _ = swept(capsys, *words)
+    assert code == 1
+    assert states_of(*words) == ["done", "failed"]
+    assert_row_is_the_result(done)
+    assert rows_of("runs")[failed.path.name]["reason"].startswith("data.root=nowhere is not a")
+    assert f"nnexp logs {failed.path}" in out
+
+
 @pytest.mark.parametrize(
     ("option", "problem"),
     [
         (["--jobs", "0"], "--jobs cannot be 0"),
         (["--timeout", "0"], "--timeout cannot be 0"),
+        (["--timeout", "nan"], "--timeout cannot be"),
+        (["hydra.launcher.jobs=abc"], "--jobs cannot be abc"),
         (["--jobs", "2", "hydra/launcher=basic"], "--jobs belongs to nnexp's own launcher"),
     ],
 )

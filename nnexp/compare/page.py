@@ -4,7 +4,7 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import typer
@@ -26,6 +26,7 @@ from nnexp.compare.tables import (
     legend,
     markdown,
     markdown_text,
+    side_by_side,
 )
 from nnexp.config import ConfigError
 from nnexp.console import open_console, print_table, say
@@ -36,15 +37,16 @@ STATES = ("done", "diverged", "failed", "interrupted", "running")
 
 
 def compare_page(sources: Sequence[str], question: Question, form: str) -> None:
-    """Print the answer in one of FORMS; warnings go to standard error.
+    """Print the answer in one of FORMS, for each metric; warnings go to standard error.
 
     Raises:
         ConfigError: There are no runs, or the question names what they do not have.
     """
-    answer = find_answer(read_rows(sources or DEFAULT, say), question)
-    for warning in answer.warnings:
+    rows = read_rows(sources or DEFAULT, say)
+    answers = [find_answer(rows, replace(question, metric=m)) for m in question.metric.split(",")]
+    for warning in dict.fromkeys(warning for answer in answers for warning in answer.warnings):
         say(warning)
-    FORMS[form](answer)
+    FORMS[form](answers)
 
 
 def choose_form(**wanted: bool) -> str:
@@ -62,51 +64,62 @@ def choose_form(**wanted: bool) -> str:
     return forms[0] if forms else "page"
 
 
-def _print_page(answer: Answer) -> None:
+def _print_page(answers: Sequence[Answer]) -> None:
     console = open_console()
-    for table, notes in _parts(answer):
+    for table, notes in _all_parts(answers):
         console.print(f"[bold]{escape(table.title)}[/]")
         print_table(console, _rich_table(table))
         for note in notes:
             _print_dim(console, note)
         if notes:
             console.print()
-    for note in _about(answer):
+    for note in _about(answers[0]):
         _print_dim(console, note)
 
 
-def _print_markdown(answer: Answer) -> None:
-    for table, notes in _parts(answer):
+def _print_markdown(answers: Sequence[Answer]) -> None:
+    for table, notes in _all_parts(answers):
         typer.echo(f"**{table.title}**\n\n{markdown(table)}\n")
         for note in notes:
             typer.echo(f"- {markdown_text(note)}")
         if notes:
             typer.echo()
-    for note in _about(answer):
+    for note in _about(answers[0]):
         typer.echo(f"- {markdown_text(note)}")
 
 
-def _print_latex(answer: Answer) -> None:
+def _print_latex(answers: Sequence[Answer]) -> None:
     typer.echo("% needs \\usepackage{booktabs}")
-    for table, notes in _parts(answer):
+    for table, notes in _all_parts(answers):
         typer.echo(f"% {table.title}\n{latex(table)}")
         for note in notes:
             typer.echo(f"% {note}")
         typer.echo()
-    for note in _about(answer):
+    for note in _about(answers[0]):
         typer.echo(f"% {note}")
 
 
-def _print_csv(answer: Answer) -> None:
+def _print_csv(answers: Sequence[Answer]) -> None:
     """Print one row per comparison if there are any, else one per cell."""
-    records = _comparison_records(answer) or _cell_records(answer)
+    records = [
+        record
+        for answer in answers
+        for record in _comparison_records(answer) or _cell_records(answer)
+    ]
     writer = csv.DictWriter(sys.stdout, list(records[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(records)
 
 
-def _print_json(answer: Answer) -> None:
-    content = {
+def _print_json(answers: Sequence[Answer]) -> None:
+    """Print one object, or for several metrics a list of them."""
+    contents = [_content(answer) for answer in answers]
+    content = contents if len(contents) > 1 else contents[0]
+    typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def _content(answer: Answer) -> Record:
+    return {
         "metric": answer.metric,
         "runs": answer.runs,
         "warnings": answer.warnings,
@@ -114,16 +127,26 @@ def _print_json(answer: Answer) -> None:
         **({"choices": choice_records(answer)} if answer.choices else {}),
         **({"comparisons": _comparison_records(answer)} if answer.comparisons else {}),
     }
-    typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
 
 
-FORMS: dict[str, Callable[[Answer], None]] = {
+FORMS: dict[str, Callable[[Sequence[Answer]], None]] = {
     "page": _print_page,
     "csv": _print_csv,
     "md": _print_markdown,
     "tex": _print_latex,
     "json": _print_json,
 }
+
+
+def _all_parts(answers: Sequence[Answer]) -> list[tuple[TextTable, list[str]]]:
+    """Return the tables of every metric; metrics of one column each stand side by side."""
+    grids = [grid for answer in answers for grid in answer.grids]
+    together = len(answers) > 1 and len(grids) == len(answers) and not grids[0].column_keys
+    if not together:
+        return [part for answer in answers for part in _parts(answer)]
+    notes = dict.fromkeys(line for grid in grids for line in legend([grid], grid.metric))
+    rest = [part for answer in answers for part in _parts(answer)[1:]]
+    return [(side_by_side(grids), list(notes)), *rest]
 
 
 def _parts(answer: Answer) -> list[tuple[TextTable, list[str]]]:

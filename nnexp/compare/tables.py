@@ -9,6 +9,7 @@ from nnexp.compare.against import Comparison
 from nnexp.compare.grid import BEST, NEAR, Cell, Chosen, Grid, direction
 
 NOTHING = "–"
+SIGNIFICANT = 3  # digits of a figure below 0.1
 BEST_SIGN, NEAR_SIGN = "*", "≈"
 EDGE_SIGNS = {"smallest": "↓", "largest": "↑", "only": "↕"}
 LATEX = {
@@ -78,6 +79,23 @@ def grid_table(grid: Grid) -> TextTable:
     )
 
 
+def side_by_side(grids: Sequence[Grid]) -> TextTable:
+    """Return grids of several metrics as one table, a column for each; all have the same rows."""
+    first = grids[0]
+    return TextTable(
+        title=", ".join(heading(grid.metric) for grid in grids),
+        headings=[*first.row_keys, *(heading(grid.metric) for grid in grids)],
+        labels=len(first.row_keys),
+        rows=[
+            [
+                *(TextCell(text=value) for value in row),
+                *(cell_text(grid.cell(row, ()), grid.metric) for grid in grids),
+            ]
+            for row in first.rows
+        ],
+    )
+
+
 def differences_table(comparisons: Sequence[Comparison], metric: str, against: str) -> TextTable:
     """Return paired differences with their interval and p-values, a row per comparison."""
     labels = [*comparisons[0].treatment, *comparisons[0].settings]
@@ -96,13 +114,23 @@ def cell_text(cell: Cell, metric: str) -> TextCell:
     """Return what a cell says: mean ± deviation (n), where it was chosen, what became of others."""
     words = []
     if cell.values:
-        spread = "" if cell.deviation is None else f" ± {figure(cell.deviation, metric)}"
         sign = {BEST: f"{BEST_SIGN} ", NEAR: f"{NEAR_SIGN} "}.get(cell.mark, "")
         at = chosen_text(cell.chosen, before=" at ")
-        words.append(f"{sign}{figure(cell.mean, metric)}{spread} ({len(cell.values)}){at}")
+        words.append(f"{sign}{_mean_and_spread(cell, metric)} ({len(cell.values)}){at}")
     elif cell.chosen and cell.chosen.value is None:
         return TextCell(text="no choice")
     return TextCell(text=", ".join([*words, *cell.absent]) or NOTHING, bold=cell.mark == BEST)
+
+
+def _mean_and_spread(cell: Cell, metric: str) -> str:
+    """Return mean ± deviation, both with as many decimals as the larger one needs."""
+    mean, spread = cell.mean or 0.0, cell.deviation
+    size = max(abs(mean), spread or 0.0)
+    if in_percent(metric) or metric == "seconds" or not 0 < size < 0.1:
+        shown = figure(mean, metric)
+        return shown if spread is None else f"{shown} ± {figure(spread, metric)}"
+    decimals = SIGNIFICANT - 1 - math.floor(math.log10(size))
+    return f"{mean:.{decimals}f}" + ("" if spread is None else f" ± {spread:.{decimals}f}")
 
 
 def chosen_text(chosen: Chosen | None, before: str = "") -> str:

@@ -20,6 +20,7 @@ FADED = "#5b646d"
 SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
     "font.size": TEXT,
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "axes.titlesize": TEXT,
     "axes.labelsize": TEXT,
     "xtick.labelsize": 7,

@@ -13,6 +13,7 @@ from nnexp.config import ConfigError
 from nnexp.nearest import nearest
 from nnexp.report.asked import complete
 from nnexp.report.curves import draw_curves
+from nnexp.report.depth import draw_probes
 from nnexp.report.dots import draw_dots
 from nnexp.report.heatmap import draw_heatmap
 from nnexp.report.lines import draw_error, draw_rates
@@ -89,6 +90,10 @@ def _traces(rows: Sequence[Row], request: Request) -> "Figure":
     return draw_traces(runs, request.layer)
 
 
+def _probes(rows: Sequence[Row], request: Request) -> "Figure":
+    return draw_probes(at_best(rows, request.question.best))
+
+
 def _folders(rows: Sequence[Row]) -> list[RunDir]:
     runs = [RunDir(Path(row["folder"])) for row in rows if Path(row["folder"]).is_dir()]
     if not runs:
@@ -103,4 +108,5 @@ KINDS: dict[str, Callable[[Sequence[Row], Request], "Figure"]] = {
     "curves": _curves,
     "traces": _traces,
     "heatmap": _heatmap,
+    "probes": _probes,
 }

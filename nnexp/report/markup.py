@@ -105,7 +105,7 @@ def _cells(row: Sequence[TextCell], made: TextTable, link: str, *, words: bool) 
         if at < made.labels:
             cells.append(_label(cell, head, link if at == 0 else ""))
         else:
-            cells.append(tag("td", cell.text) if words else _figure(cell))
+            cells.append(tag("td", escape(cell.text)) if words else _figure(cell))
     return "".join(cells)
 
 

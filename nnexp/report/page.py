@@ -15,6 +15,7 @@ from nnexp.compare.selection import filter_rows, find_setting
 from nnexp.compare.tables import differences_legend, differences_table, grid_table, legend
 from nnexp.report.asked import complete
 from nnexp.report.figures import at_best
+from nnexp.report.inside import inside_section
 from nnexp.report.markup import details, escape, pairs, paragraphs, table, tag
 from nnexp.report.pictures import make_pictures
 from nnexp.report.reproduce import MOST_COMMANDS, Recipe, find_recipes, ways
@@ -50,9 +51,11 @@ def make_page(rows: Sequence[Row], question: Question, topic: Topic) -> str:
     question = complete(question, rows)
     answer = find_answer(rows, question)
     pictures, left_out = make_pictures(rows, at_best(rows, question.best), answer)
+    inside = inside_section(rows, question)
     sections = {
         "answer": ("The short answer", _answer(answer)),
         "tables": ("Tables", _tables(answer) + _shared(rows, question)),
+        **({"inside": ("Inside the network", inside)} if inside else {}),
         "figures": ("Figures", "".join([*pictures, paragraphs(left_out, "note")])),
         "lost": ("What failed", lost_section(rows) or paragraphs(["Nothing: every run is done."])),
         "runs": ("Runs", runs_section(rows, answer.metric)),

@@ -13,6 +13,7 @@ from nnexp.compare.tables import in_percent
 from nnexp.config import ConfigError
 from nnexp.report.asked import RATE
 from nnexp.report.curves import draw_curves
+from nnexp.report.depth import draw_probes
 from nnexp.report.dots import draw_dots
 from nnexp.report.heatmap import draw_heatmap
 from nnexp.report.lines import draw_error, draw_rates, quantity_label
@@ -91,11 +92,22 @@ def _wanted(rows: Sequence[Row], best: Sequence[Row], answer: Answer) -> list[Pi
         pictures.append(_rates(rows, answer.metric))
     if sum(len(grid.columns) for grid in answer.grids) <= MOST_PANELS:
         pictures.append(_dots(answer))
+    if any((Path(row["folder"]) / "probes.csv").is_file() for row in best):
+        pictures.append(_probes(best))
     return [*pictures, _curves(best), *_heatmaps(rows)]
 
 
 def _varies(rows: Sequence[Row], key: str) -> bool:
     return len({row[key] for row in rows}) > 1
+
+
+def _probes(rows: Sequence[Row]) -> Picture:
+    return Picture(
+        title="covariate shift and activation drift over the steps, outputs and gradients in depth",
+        alt="A line for each norm in four panels; the table Inside the network has the figures",
+        draw=lambda columns: draw_probes(rows, columns),
+        columns=(2, 1),
+    )
 
 
 def _error(rows: Sequence[Row], metric: str) -> Picture:

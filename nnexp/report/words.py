@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from nnexp.compare.against import Comparison
 from nnexp.compare.answer import Answer
-from nnexp.compare.grid import BEST, NEAR, Cell, Grid, direction
+from nnexp.compare.grid import BEST, NEAR, Cell, Chosen, Grid, direction
 from nnexp.compare.selection import Group
 from nnexp.compare.statistics import LEVEL, within_noise
-from nnexp.compare.tables import chosen_text, figure, in_percent
+from nnexp.compare.tables import figure, in_percent
 from nnexp.report.series import plain
 
 MOST_COLUMNS, MOST_NAMES = 12, 8
@@ -161,9 +161,10 @@ def reading_notes(answer: Answer) -> list[str]:
         )
     if tests := sum(one.p_holm is not None for one in answer.comparisons):
         base = answer.against.removeprefix("norm=")
+        stricter = f" after Holm's correction for {tests} tests, so stricter" if tests > 1 else ""
         notes.append(
-            f"Higher or lower than {base}: paired t test over equal seeds, p below {ALPHA:.2g} "
-            f"after Holm's correction for {tests} test{'s' if tests > 1 else ''}, so stricter."
+            f"Higher or lower than {base}: paired t test over equal seeds, p below {ALPHA:.2g}"
+            f"{stricter}."
         )
     return notes
 
@@ -205,8 +206,15 @@ def _figure(cell: Cell, metric: str) -> str:
     unit = " %" if in_percent(metric) else ""
     spread = "" if cell.deviation is None else f" ± {figure(cell.deviation, metric)}"
     seeds = "1 seed" if len(cell.values) == 1 else f"{len(cell.values)} seeds"
-    place = f" at {plain(cell.chosen.key)} {chosen_text(cell.chosen)}" if cell.chosen else ""
-    return f"{figure(cell.mean, metric)}{spread}{unit} ({seeds}){place}"
+    return f"{figure(cell.mean, metric)}{spread}{unit} ({seeds}){_place_chosen(cell.chosen)}"
+
+
+def _place_chosen(chosen: Chosen | None) -> str:
+    """Say at which value a cell is shown, and if the best may lie beyond those tried."""
+    if chosen is None or chosen.value is None:
+        return ""
+    edge = f", the {chosen.edge} tried" if chosen.edge else ""
+    return f" at {plain(chosen.key)} {chosen.value}{edge}"
 
 
 def _gap(cell: Cell, top: Cell, grid: Grid) -> str:

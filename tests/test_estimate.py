@@ -1,0 +1,70 @@
+"""How long runs will take: by like runs, else by a few steps."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from results import settings, write_run
+from sweeping import jobs_of
+
+from nnexp.config import DataConfig
+from nnexp.estimate import estimate_seconds, num_images
+from nnexp.jobs import Job
+
+IMAGES = DataConfig(name="synthetic", train_images=90, val_images=30, test_images=60)
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def job(norm: str = "batch", **changes) -> Job:
+    return Job(words=[], config=replace(settings(norm, data=IMAGES), **changes))
+
+
+def finished(seconds: float, norm: str = "batch", **changes) -> None:
+    config = job(norm, **changes).config
+    data = {
+        f"data.{split}_images": getattr(IMAGES, f"{split}_images")
+        for split in ("train", "val", "test")
+    }
+    figures = {**data, "epochs_finished": config.epochs, "batch_size": config.batch_size}
+    write_run(Path("runs"), config, 0.5, seconds=seconds, **figures)
+
+
+def test_images_that_are_only_evaluated_count_a_third():
+    assert num_images(job().config) == 3 * (90 + 30 / 3) + 60 / 3
+    assert num_images(job(epochs=1).config) == 90 + 30 / 3 + 60 / 3
+    assert (
+        num_images(replace(settings(), data=DataConfig(), epochs=1))
+        == 45_000 + 5_000 / 3 + 10_000 / 3
+    )
+    assert num_images(job(data=DataConfig(name="folder")).config) is None
+
+
+def test_run_takes_as_long_an_image_as_the_mean_of_finished_runs_of_its_kind():
+    finished(8.0, seed=0)
+    finished(12.0, seed=1)
+    finished(99.0, "layer")
+    new = job(seed=2, epochs=6)
+    per_image = 10.0 / num_images(job().config)
+    costs = estimate_seconds([new], threads=1)
+    assert costs == {new.name: pytest.approx(per_image * num_images(new.config))}
+
+
+def test_kind_that_no_finished_run_is_like_is_measured():
+    finished(1e9)
+    (other,) = jobs_of("norm=none")
+    costs = estimate_seconds([other], threads=1)
+    assert 0 < costs[other.name] < 60
+
+
+def test_run_whose_number_of_images_nobody_knows_has_no_estimate():
+    assert estimate_seconds([job(data=DataConfig(name="folder"))], threads=1) == {}
+
+
+def test_kind_that_cannot_work_leaves_the_others_their_estimate():
+    cannot, can = jobs_of("norm=group,none", "norm.num_groups=3")
+    costs = estimate_seconds([cannot, can], threads=1)
+    assert can.name in costs
