@@ -126,10 +126,11 @@ def _mean_and_spread(cell: Cell, metric: str) -> str:
     """Return mean ± deviation, both with as many decimals as the larger one needs."""
     mean, spread = cell.mean or 0.0, cell.deviation
     size = max(abs(mean), spread or 0.0)
-    if in_percent(metric) or metric == "seconds" or not 0 < size < 0.1:
+    whole = float(mean).is_integer() and not spread
+    if in_percent(metric) or metric == "seconds" or whole or size >= 1e6:
         shown = figure(mean, metric)
         return shown if spread is None else f"{shown} ± {figure(spread, metric)}"
-    decimals = SIGNIFICANT - 1 - math.floor(math.log10(size))
+    decimals = 4 if size >= 0.1 else SIGNIFICANT - 1 - math.floor(math.log10(size))
     return f"{mean:.{decimals}f}" + ("" if spread is None else f" ± {spread:.{decimals}f}")
 
 
