@@ -100,18 +100,24 @@ def _course(traces: pd.DataFrame, layer: str, quantity: str) -> Course:
     )
 
 
-def draw_traces(runs: Sequence[RunDir], layer: str | None = None) -> "Figure":
-    """Return a figure: a row of panels per run, mean left and variance right, a line per layer."""
+def draw_traces(
+    runs: Sequence[RunDir], layer: str | None = None, titles: Sequence[str] = ()
+) -> "Figure":
+    """Return a figure: a row of panels per run, mean left and variance right, a line per layer.
+
+    Without `titles` each row is headed by the run's name.
+    """
+    titles = titles or [run.path.name for run in runs]
     from matplotlib.figure import Figure
 
     height = 1.2 + 2.6 * len(runs)
     figure = Figure(figsize=(10, height), layout="constrained")
     panels = figure.subplots(len(runs), 2, squeeze=False, sharex=True, sharey="col")
-    for run, row in zip(runs, panels, strict=True):
+    for run, title, row in zip(runs, titles, panels, strict=True):
         lines = courses(load_traces(run), layer)
         for axes, kind in zip(row, ("mean", "var"), strict=True):
             _draw_panel(axes, [line for line in lines if line.quantity.endswith(kind)])
-        row[0].set_title(run.path.name, loc="left", fontsize=9)
+        row[0].set_title(title, loc="left", fontsize=9)
     for axes in panels[-1]:
         axes.set_xlabel("optimizer steps (0, then log)")
     handles, labels = panels[0][0].get_legend_handles_labels()

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 from nnexp.compare.answer import Question, find_answer
 from nnexp.compare.best import choose
 from nnexp.compare.columns import Row
-from nnexp.compare.selection import filter_rows, find_metric, find_setting
+from nnexp.compare.selection import (
+    filter_rows,
+    find_metric,
+    find_setting,
+    in_order,
+    values_of,
+    varying,
+)
 from nnexp.config import ConfigError
 from nnexp.nearest import nearest
 from nnexp.report.asked import complete
@@ -17,6 +24,7 @@ from nnexp.report.depth import draw_probes
 from nnexp.report.dots import draw_dots
 from nnexp.report.heatmap import draw_heatmap
 from nnexp.report.lines import draw_error, draw_rates
+from nnexp.report.series import title_of
 from nnexp.rundir import RunDir
 from nnexp.traces import draw_traces
 
@@ -82,12 +90,22 @@ def _heatmap(rows: Sequence[Row], request: Request) -> "Figure":
 
 
 def _traces(rows: Sequence[Row], request: Request) -> "Figure":
+    names = varying(rows)
+    order = in_order(values_of(row, names) for row in rows)
+    rows = sorted(rows, key=lambda row: order.index(values_of(row, names)))
     runs = _folders(rows)
     if len(runs) > MOST_TRACES:
         raise ConfigError(
             f"traces of {len(runs)} runs do not fit into one figure", "choose some: --where seed=0"
         )
-    return draw_traces(runs, request.layer)
+    titles = {Path(row["folder"]): _trace_title(row, names) for row in rows}
+    return draw_traces(runs, request.layer, [titles[run.path] for run in runs])
+
+
+def _trace_title(row: Row, names: Sequence[str]) -> str:
+    """Return what tells the run from the others, then its name."""
+    told = title_of(dict(zip(names, values_of(row, names), strict=True)))
+    return f"{told} · {row['run_id']}" if told else row["run_id"]
 
 
 def _probes(rows: Sequence[Row], request: Request) -> "Figure":
