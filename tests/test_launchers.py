@@ -39,7 +39,8 @@ TINY = [
 ]
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
-    "RAY_worker_niceness": "0",  # else tests on a busy machine take long
+    "RAY_raylet_start_wait_time_s": "300",  # on a busy machine the usual 30 are too few
+    "RAY_worker_niceness": "0",  # else its workers wait for everybody else there
     "RAY_AUTH_MODE": "token",  # the same on every node of a cluster
     "RAY_AUTH_TOKEN": uuid4().hex,
 }
@@ -67,7 +68,7 @@ def start(tmp_path: Path, *words: str) -> subprocess.Popen[str]:
 
 def finish(sweep: subprocess.Popen[str]) -> tuple[int, str]:
     """Return a sweep's exit code and all that it said."""
-    said, _ = sweep.communicate(timeout=300)
+    said, _ = sweep.communicate(timeout=900)
     return sweep.returncode, said
 
 
@@ -116,7 +117,7 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def wait_for(log: Path, pattern: str) -> str:
     """Return what a process has printed that fits the pattern."""
-    for _ in range(600):
+    for _ in range(3000):
         if found := re.search(pattern, log.read_text()):
             return found[found.lastindex or 0]
         time.sleep(0.1)
@@ -190,8 +191,9 @@ def test_search_finds_the_best_rate_by_validation_accuracy_and_repeats_itself(
     runs = tmp_path / "runs"
     results = [json.loads(path.read_text()) for path in runs.glob("*/result.json")]
     assert len(results) == 3
-    best = max(results, key=lambda result: result["val_accuracy"])
-    assert f"optimizer.learning_rate={best['optimizer.learning_rate']}" in said
+    best = max(result["val_accuracy"] for result in results)
+    rates = [one["optimizer.learning_rate"] for one in results if one["val_accuracy"] == best]
+    assert any(f"optimizer.learning_rate={rate} " in said for rate in rates), said
     assert not list(runs.glob(".sweep-*"))
 
     written = files(runs)
