@@ -2,11 +2,12 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 from results import settings
-from sweeping import jobs_of, log_of, rows_of, wait_until
+from sweeping import PATIENCE, jobs_of, log_of, rows_of, wait_until
 
 from nnexp.crew import Crew, Rules
 from nnexp.jobs import Job, read_state_of
@@ -43,7 +44,7 @@ class Record:
 
 
 def train(jobs: list[Job], record: Record, slots: int = 2) -> int | None:
-    rules = Rules(slots=[None] * slots, threads=1)
+    rules = Rules(slots=[None] * slots, threads=1, timeout=PATIENCE)
     return Crew(open_fork_server(), rules, record, lambda job: ["nnexp"]).train(jobs)
 
 
@@ -106,8 +107,10 @@ def test_run_that_another_sweep_has_seen_fail_is_not_tried_again(tmp_path):
 def stuck(*signums: int):
     """Return what freezes a run after its first steps, then sends this process signals."""
     todo, frozen = list(signums), []
+    until = time.monotonic() + PATIENCE
 
     def tick(running: list[Job]) -> None:
+        assert time.monotonic() < until, "it still runs"
         if not frozen and running and running[0].news.step:
             frozen.append(os.kill(read_status(running[0].run)["pid"], signal.SIGSTOP))
         elif frozen and todo:

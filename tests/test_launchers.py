@@ -39,7 +39,6 @@ TINY = [
 ]
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
-    "RAY_raylet_start_wait_time_s": "300",  # on a busy machine the usual 30 are too few
     "RAY_worker_niceness": "0",  # else its workers wait for everybody else there
     "RAY_AUTH_MODE": "token",  # the same on every node of a cluster
     "RAY_AUTH_TOKEN": uuid4().hex,
@@ -98,30 +97,26 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     head = [*ray, "--head", host, "--port=0", "--include-dashboard=false", f"--temp-dir={home}"]
     nodes: list[subprocess.Popen[bytes]] = []
 
-    def start_node(command: list[str]) -> None:
-        own = {**os.environ, **ENVIRONMENT}
-        with (home / f"node{len(nodes)}.txt").open("wb") as log:
-            nodes.append(subprocess.Popen(command, cwd=home, stdout=log, stderr=log, env=own))
+    def start_node(command: list[str], pattern: str) -> str:
+        log = home / f"node{len(nodes)}.txt"
+        with log.open("wb") as file:
+            own = {**os.environ, **ENVIRONMENT}
+            nodes.append(subprocess.Popen(command, cwd=home, stdout=file, stderr=file, env=own))
+        while nodes[-1].poll() is None:
+            if found := re.search(pattern, log.read_text()):
+                return found[found.lastindex or 0]
+            time.sleep(0.1)
+        assert len(nodes) < 5, log.read_text()  # on a busy machine 30 seconds are too few for Ray
+        return start_node(command, pattern)
 
     try:
-        start_node(head)
-        address = wait_for(home / "node0.txt", r"--address='([^']+)'")
-        start_node([*ray, host, f"--address={address}"])
-        wait_for(home / "node1.txt", r"Ray runtime started")
+        address = start_node(head, r"--address='([^']+)'")
+        start_node([*ray, host, f"--address={address}"], "Ray runtime started")
         yield address
     finally:
         for node in reversed(nodes):
             node.terminate()
             node.wait(timeout=60)
-
-
-def wait_for(log: Path, pattern: str) -> str:
-    """Return what a process has printed that fits the pattern."""
-    for _ in range(3000):
-        if found := re.search(pattern, log.read_text()):
-            return found[found.lastindex or 0]
-        time.sleep(0.1)
-    raise AssertionError(log.read_text())
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)

@@ -179,6 +179,19 @@ def test_sweeps_that_meet_train_each_run_once_though_one_is_killed(capsys, tmp_p
     assert_first_is_as_trained_alone(words, tmp_path / "alone")
 
 
+def test_runs_notice_that_their_sweep_was_killed_and_save_their_states(tmp_path, monkeypatch):
+    monkeypatch.setenv("NNEXP_CACHE", str(tmp_path / "cache of this test"))
+    (run,) = runs_of(ENDLESS)
+    sweep = start_sweep(ENDLESS)
+    wait_until(run.checkpoint.exists)
+    sweep.kill()
+    sweep.wait()
+    wait_until(lambda: not is_locked(run))
+    assert read_state_of(run) == ("interrupted", "SIGTERM")
+    assert "state saved" in log_of(run)
+    wait_until(lambda: not processes_with("cache of this test"))
+
+
 def test_ctrl_c_on_a_terminal_saves_every_run_and_leaves_no_process(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("NNEXP_CACHE", str(tmp_path / "cache of this test"))
     words = (*LONG, "seed=0,1,2")
@@ -218,7 +231,7 @@ def test_fail_fast_stops_the_others_with_their_states_saved(capsys):
     words = ("norm=batch,group,none", ENDLESS)
     endless, raises, last = runs_of(*words)
     in_the_way = spoil(raises)
-    code, out, _ = swept(capsys, *words, "--jobs", "2", "--fail-fast")
+    code, out, _ = swept(capsys, *words, "--jobs", "2", "--fail-fast", "--timeout", "60")
     assert code == 1
     assert states_of(*words) == ["interrupted", "failed", "new"]
     assert f"stopping after {raises.path.name} failed" in out
