@@ -1,5 +1,6 @@
 """Overrides → the runs of a sweep → Hydra's launcher → what failed, and the exit code."""
 
+import shlex
 import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -220,7 +221,7 @@ def _conclude(jobs: Sequence[Job]) -> int:
     odd = [job for job in jobs if job.state != "done"]
     if odd:
         print_table(console, _odd_table(odd))
-    _say_next(console, counts, odd)
+    _say_next(console, counts, jobs)
     return int(any(job.state not in FINAL for job in jobs))
 
 
@@ -233,15 +234,17 @@ def _odd_table(jobs: Sequence[Job]) -> Table:
     return table
 
 
-def _say_next(console: Console, counts: Counter[str], odd: Sequence[Job]) -> None:
-    failed = next((job for job in odd if job.state == FAILED), None)
+def _say_next(console: Console, counts: Counter[str], jobs: Sequence[Job]) -> None:
+    failed = next((job for job in jobs if job.state == FAILED), None)
     if failed is not None:
         console.print(f"[dim]why:[/]   nnexp logs {escape(str(failed.run.path))}")
         console.print("[dim]again:[/] the same command with --retry-failed")
     elif any(state not in FINAL for state in counts):
         console.print("[dim]go on:[/] the same command; every run goes on where it stopped")
     if counts["done"]:
-        console.print("[dim]next:[/]  nnexp compare")
+        folder = str(jobs[0].run.path.parent)
+        where = "" if folder == "runs" else f" {escape(shlex.quote(folder))}"
+        console.print(f"[dim]next:[/]  nnexp compare{where}")
 
 
 def _say_cost(
