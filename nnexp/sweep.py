@@ -79,7 +79,7 @@ def run_sweep(overrides: Sequence[str], flags: Sequence[str], options: SweepOpti
     with _ledger(planned, searching) as ledger:
         signum = _launch(words, launcher, ledger)
         jobs = JOBS or (_jobs_of(ledger, planned) if searching else planned)
-    code = _conclude(jobs)
+    code = _conclude(jobs, own=launcher == "process")
     if searching:
         _say_best(planned[0].run.path.parent)
     if signum is not None:
@@ -206,8 +206,8 @@ def _empty(jobs: Sequence[Job]) -> None:
         write_results_view(folder)
 
 
-def _conclude(jobs: Sequence[Job]) -> int:
-    """Say how the sweep ended, and return its exit code."""
+def _conclude(jobs: Sequence[Job], *, own: bool) -> int:
+    """Say how the sweep ended, and return its exit code; `own` is nnexp's launcher."""
     for job in jobs:
         job.look()
     for folder in {job.run.path.parent for job in jobs}:
@@ -221,7 +221,7 @@ def _conclude(jobs: Sequence[Job]) -> int:
     odd = [job for job in jobs if job.state != "done"]
     if odd:
         print_table(console, _odd_table(odd))
-    _say_next(console, counts, jobs)
+    _say_next(console, counts, jobs, own)
     return int(any(job.state not in FINAL for job in jobs))
 
 
@@ -234,11 +234,12 @@ def _odd_table(jobs: Sequence[Job]) -> Table:
     return table
 
 
-def _say_next(console: Console, counts: Counter[str], jobs: Sequence[Job]) -> None:
+def _say_next(console: Console, counts: Counter[str], jobs: Sequence[Job], own: bool) -> None:
     failed = next((job for job in jobs if job.state == FAILED), None)
     if failed is not None:
         console.print(f"[dim]why:[/]   nnexp logs {escape(str(failed.run.path))}")
-        console.print("[dim]again:[/] the same command with --retry-failed")
+        how = " with --retry-failed" if own else ""  # other launchers try again by themselves
+        console.print(f"[dim]again:[/] the same command{how}")
     elif any(state not in FINAL for state in counts):
         console.print("[dim]go on:[/] the same command; every run goes on where it stopped")
     if counts["done"]:

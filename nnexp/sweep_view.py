@@ -143,7 +143,7 @@ def _running_table(running: Sequence[Job]) -> Table:
         ("val acc", "right"),
         ("left", "right"),
     ):
-        table.add_column(heading, justify=justify)  # pyright: ignore[reportArgumentType]
+        table.add_column(heading, justify=justify, overflow="fold")  # pyright: ignore[reportArgumentType]
     for job in running:
         news = job.news
         table.add_row(

@@ -318,3 +318,34 @@ def test_a_thousand_runs_are_read_and_compared_in_two_seconds():
     start = time.process_time()
     assert find_answer(read_rows(), Question()).runs == 1001
     assert time.process_time() - start < 2
+
+
+def test_several_metrics_stand_side_by_side_and_each_has_its_own_correction(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for norm, shift in (("batch", 0.5), ("none", 0.1)):
+        for seed in (0, 1, 2):
+            figures = {"covariate_shift": shift + seed / 50, "test_loss": 1.0 + seed * shift}
+            write_run(Path("runs"), settings(norm, seed=seed), 0.8 - shift / 9, **figures)
+    words = ("--rows", "norm", "--metric", "test_accuracy,covariate_shift")
+    _, out, _ = compared(capsys, *words, "--md")
+    assert "| norm | test\\_accuracy % | covariate\\_shift |" in out
+    assert "| none | 78.89 ± 0.00 (3) | 0.1200 ± 0.0200 (3) |" in out.replace("**", "")
+    both = json.loads(compared(capsys, *words, "--json")[1])
+    assert [one["metric"] for one in both] == ["test_accuracy", "covariate_shift"]
+    rows = cells(capsys, "--rows", "norm", "--metric", "test_loss,covariate_shift")
+    assert [(row["norm"], row["metric"]) for row in rows] == [
+        (norm, metric) for metric in ("test_loss", "covariate_shift") for norm in ("batch", "none")
+    ]
+    assert float(rows[2]["mean"]) == pytest.approx(0.52)
+    wide = compared(capsys, *words, "--cols", "seed")
+    assert wide[0] == 0
+
+
+def test_small_figures_have_as_many_decimals_as_their_spread_needs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for seed, drift in enumerate((0.00138, 0.00162, 0.00114)):
+        write_run(Path("runs"), settings("batch", seed=seed), 0.8, activation_drift=drift)
+    _, out, _ = compared(capsys, "--rows", "norm", "--metric", "activation_drift", "--md")
+    assert "| batch | 0.00138 ± 0.00024 (3) |" in out

@@ -120,14 +120,14 @@ def stuck(*signums: int):
 
 
 def test_second_signal_ends_what_does_not_stop():
-    jobs = jobs_of("epochs=100000")
+    jobs = jobs_of("epochs=1000")
     assert train(jobs, Record(stuck(signal.SIGINT, signal.SIGINT))) == signal.SIGINT
     assert [read_state_of(job.run) for job in jobs] == [("interrupted", "")]
 
 
 def test_run_that_takes_too_long_and_does_not_stop_is_killed(monkeypatch):
     monkeypatch.setattr("nnexp.crew.GRACE", 0.2)
-    (job,) = jobs_of("epochs=100000")
+    (job,) = jobs_of("epochs=1000")
     rules = Rules(slots=[None], threads=1, timeout=2)
     Crew(open_fork_server(), rules, Record(stuck()), lambda job: ["nnexp"]).train([job])
     assert read_state_of(job.run) == ("failed", "timed out after 2 s")

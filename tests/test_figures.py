@@ -18,11 +18,13 @@ from nnexp.config import ConfigError, NormConfig
 from nnexp.norms import NORMS
 from nnexp.report.colours import STYLES, style_of, variant_of
 from nnexp.report.curves import draw_curves, mean_curve
+from nnexp.report.depth import over_steps, through_depth
 from nnexp.report.dots import draw_dots
 from nnexp.report.figures import KINDS, Request, draw
 from nnexp.report.heatmap import draw_heatmap
 from nnexp.report.lines import draw_error, draw_rates
 from nnexp.report.series import make_panels
+from nnexp.rundir import read_table
 from nnexp.traces import write_figure
 
 # Machado, Oliveira and Fernandes (2009), IEEE TVCG 15:1291, severity 1; in linear RGB.
@@ -236,9 +238,38 @@ def everything() -> None:
     write_study(Path("runs"), rates=(0.005, 0.02), seeds=(0, 1))
     run = write_full(Path("more"), "batch", 0.5, 64)
     write_traces(run, "channels")
+    run.probes.write_text(PROBES, "utf-8")
 
 
-SOURCES = {"heatmap": "more", "traces": "more"}
+SOURCES = {"heatmap": "more", "traces": "more", "probes": "more"}
+PROBES = """epoch,step,layer,quantity,value
+0,0,a,covariate_shift,0.2
+0,0,b,covariate_shift,0.4
+0,0,c,covariate_shift,inf
+0,3,a,covariate_shift,0.1
+0,0,a,activation_drift,0.01
+0,3,a,activation_drift,0.02
+0,0,a,activation_std,1.0
+0,0,b,activation_std,0.5
+0,0,a,gradient_norm,0.3
+0,0,b,gradient_norm,0.0
+"""
+
+
+@pytest.mark.usefixtures("everything")
+def test_probes_are_medians_over_layers_and_go_through_the_depth():
+    (folder,) = Path("more").iterdir()
+    table = read_table(folder / "probes.csv", words=("layer", "quantity"))
+    places, values = over_steps(table, "covariate_shift")
+    assert places == [0, 3]
+    assert values == pytest.approx([0.3, 0.1])  # what is not finite takes no part
+    assert through_depth(table, "activation_std") == ([1, 2], [1.0, 0.5])
+
+
+@pytest.mark.usefixtures("everything")
+def test_probes_of_runs_without_any_say_how_to_get_them():
+    with pytest.raises(ConfigError, match=r"probe\.points=20"):
+        draw("probes", read_rows(["runs"]), Request(question=Question()))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -98,7 +98,7 @@ def test_failure_is_recorded_as_a_row_with_its_settings():
 def test_failure_never_hides_a_result_nor_a_run_that_another_process_has_taken_up(tmp_path):
     run = write_run(tmp_path / "runs", settings(), 0.5)
     record_failure(job_of(run), "too late")
-    assert read_state_of(run) == ("done", "")
+    assert json.loads(run.status.read_text()) == {"status": "done"}
     (other,) = jobs_of("seed=4")
     with locked(other.run):
         record_failure(other, "too late")

@@ -268,3 +268,14 @@ def test_page_that_cannot_be_written_is_said_in_two_lines(output, capsys):
         main(["report", "runs", "-o", output])
     assert end.value.code == 2
     assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_probed_runs_have_a_table_of_what_happens_inside():
+    for norm, shift in (("batch", 0.5), ("none", 0.1)):
+        for seed in (0, 1):
+            write_run(Path("runs"), settings(norm, seed=seed), 0.8, covariate_shift=shift)
+    page = make_page(read_rows(), Question(), Topic())
+    assert "Inside the network" in page
+    assert "0.5000 ± 0.0000 (2)" in page
+    write_run(Path("more"), settings("batch", seed=0), 0.8)
+    assert "Inside the network" not in make_page(read_rows(["more"]), Question(), Topic())

@@ -221,7 +221,8 @@ def test_bench_measures_what_differs_in_seed_or_learning_rate_once():
 
 def write_study(folder: Path, *words: str, accuracy: float = 0.5) -> None:
     for index, config in enumerate(compose_each(expand_jobs(words))):
-        write_run(folder, config, accuracy + index / 1000, val_accuracy=accuracy + index / 1000)
+        figures = {"val_accuracy": accuracy + index / 1000, "covariate_shift": 0.1 + index / 1000}
+        write_run(folder, config, accuracy + index / 1000, **figures)
 
 
 @pytest.mark.parametrize("study", STUDIES)
