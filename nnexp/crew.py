@@ -201,8 +201,10 @@ class Crew:
         if job.state == INTERRUPTED and not member.ended_by and code != -signal.SIGKILL:
             return  # somebody has stopped this run alone; it says so itself
         reason = member.ended_by or job.news.reason or _of_exit(code)
+        known = (job.state, job.reason) == (FAILED, reason)  # the run itself has written it
         job.state, job.reason = FAILED, reason
-        record_failure(job, reason)
+        if not known:
+            record_failure(job, reason)
 
     def _end_overdue(self) -> None:
         """End what has taken too long: asked first, so that its state is saved, then by force."""

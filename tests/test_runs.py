@@ -3,6 +3,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,37 @@ def test_terminal_shows_the_whole_name_of_a_run(capsys, monkeypatch):
         main(["runs"])
     lines = capsys.readouterr().out.splitlines()[2:]
     assert "".join(line.split()[0] for line in lines if line.strip()) == run.path.name
+
+
+def test_watching_prints_once_where_nobody_looks(capsys):
+    write_run(Path("runs"), settings("batch"), 0.5, val_accuracy=0.4321)
+    assert listed(capsys, "--watch") == {"batch": ["done", "3/3", "43.21"]}
+
+
+def test_logs_follow_a_run_until_it_ends(capsys):
+    host = socket.gethostname()
+    run = write_run(Path("runs"), settings("batch"), status="running")
+    run.status.write_text(json.dumps({"status": "running", "pid": os.getpid(), "host": host}))
+    run.log.write_text("started\n")
+
+    def go_on() -> None:
+        with run.log.open("a") as log:
+            log.write("epoch 1\n")
+        run.status.write_text('{"status": "done"}')
+
+    timer = threading.Timer(0.2, go_on)
+    timer.start()
+    with pytest.raises(SystemExit) as end:
+        main(["logs", run.path.name, "--follow"])
+    timer.join()
+    assert (end.value.code, capsys.readouterr().out) == (0, "started\nepoch 1\n")
+
+
+def test_log_of_a_run_that_has_said_nothing_is_answered_with_what_would_do(capsys):
+    run = write_run(Path("runs"), settings("batch"), status="interrupted")
+    with pytest.raises(SystemExit) as end:
+        main(["logs", run.path.name])
+    assert end.value.code == 2
+    assert capsys.readouterr().err == (
+        f"nnexp: {run.path} has no log.txt\n       the run has not begun; nnexp runs lists all\n"
+    )
