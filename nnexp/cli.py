@@ -156,8 +156,7 @@ def data(overrides: arguments.Overrides = None, config_dir: arguments.ConfigDir 
     """Fetch, verify and describe the images."""
     from nnexp.pages import data_page
 
-    if not data_page(composed(overrides, config_dir)):
-        raise typer.Exit(1)
+    data_page(composed(overrides, config_dir))
 
 
 @app.command(epilog="Example: nnexp traces runs/vgg16-batch-* -o traces.svg")

@@ -81,7 +81,7 @@ def _already_done(
     check_config(run, config, Journal(run, reporter))
     if config.data.name == "folder":  # the one source whose images may be others by now
         with suppress(ConfigError):  # gone altogether: the result stands
-            check_images(run, load_images(config.data).fingerprint)
+            check_images(run, load_images(config.data, reporter.loading).fingerprint)
     if read_status(run).get("status") != result["status"]:
         _close(run, result)
     reporter.already_done(run.path, result)

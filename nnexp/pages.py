@@ -35,8 +35,8 @@ def show_page(config: ExperimentConfig) -> None:
         console.print(escape(line))
 
 
-def data_page(config: ExperimentConfig) -> bool:
-    """Fetch, verify and describe the images; return whether they are as when decoded."""
+def data_page(config: ExperimentConfig) -> None:
+    """Fetch, verify and describe the images."""
     from nnexp.data import describe
     from nnexp.terminal import TerminalReporter
 
@@ -55,10 +55,8 @@ def data_page(config: ExperimentConfig) -> bool:
     print_table(console, table)
     for name in ("mean", "std"):
         console.print(f"{name:<12} " + " ".join(f"{value:.4f}" for value in facts[name]))
-    state = "as when decoded" if facts["intact"] else "[bold red]changed since decoded[/]"
-    console.print(f"{'sha256':<12} {facts['fingerprint'][:16]}… · {state}")
+    console.print(f"{'sha256':<12} {facts['fingerprint'][:16]}…")
     console.print(f"{'place':<12} {escape(str(facts['place']))}")
-    return bool(facts["intact"])
 
 
 def traces_page(

@@ -7,13 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from photos import CLASSES, draw, folder_config, make_photos, refusal
 
-from nnexp.config import DataConfig
+from nnexp.config import ConfigError, DataConfig
 from nnexp.data import describe, load_images
 from nnexp.data.cache import Pile, Source, cache_home, cached, fingerprint, silent
 
@@ -28,17 +29,18 @@ def config(photos: Path, tmp_path: Path) -> DataConfig:
     return folder_config(photos, tmp_path / "cache")
 
 
-def overwrite_unseen(path: Path) -> None:
-    """Put nonsense of the same size and time in a file's place."""
+def change_unseen(path: Path, content: bytes) -> None:
+    """Put other content of the same size and time in a file's place."""
     status = path.stat()
-    path.write_bytes(b"x" * status.st_size)
+    assert len(content) == status.st_size
+    path.write_bytes(content)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def test_a_second_run_maps_what_the_first_decoded(config: DataConfig, photos: Path) -> None:
     first = load_images(config)
     for path in photos.rglob("*.png"):
-        overwrite_unseen(path)  # whoever decoded again would meet nonsense
+        change_unseen(path, b"x" * path.stat().st_size)  # whoever decoded again would meet nonsense
     said: list[str] = []
     second = load_images(config, lambda what, done, total: said.append(what))
     assert said == []
@@ -108,6 +110,32 @@ def grow_old(path: Path) -> None:
     path.write_text(path.read_text().replace('"version": 1', '"version": 0'))
 
 
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    change_unseen(path, content)
+
+
+def spoil_the_header(path: Path) -> None:
+    change_unseen(path, path.read_bytes().replace(b"}", b"|", 1))
+
+
+def zero_the_labels(path: Path) -> None:
+    labels = np.load(path)
+    assert labels.any()
+    content = path.read_bytes()
+    change_unseen(path, content[: -labels.nbytes] + bytes(labels.nbytes))
+
+
+def rename_a_class(path: Path) -> None:
+    change_unseen(path, path.read_bytes().replace(b'"bee"', b'"cow"'))
+
+
+def change_the_fingerprint(path: Path) -> None:
+    meta = json.loads(path.read_text())
+    path.write_text(json.dumps({**meta, "fingerprint": "0" * 64}))
+
+
 @pytest.mark.parametrize(
     ("file", "damage"),
     [
@@ -122,6 +150,13 @@ def grow_old(path: Path) -> None:
         ("meta.json", lambda path: path.write_text("[]")),
         ("meta.json", forget_a_class),
         ("meta.json", grow_old),
+        ("train_images.npy", flip_a_bit),
+        ("test_images.npy", flip_a_bit),
+        ("test_images.npy", spoil_the_header),
+        ("train_labels.npy", zero_the_labels),
+        ("test_labels.npy", zero_the_labels),
+        ("meta.json", rename_a_class),
+        ("meta.json", change_the_fingerprint),
     ],
 )
 def test_a_damaged_cache_is_named_and_made_again(
@@ -133,7 +168,75 @@ def test_a_damaged_cache_is_named_and_made_again(
     second = load_images(config, lambda what, done, total: said.append(what))
     assert said[0].startswith(f"{first.place} is damaged (")
     assert second.train.images.equal(first.train.images)
+    assert second.train.labels.equal(first.train.labels)
+    assert second.test.images.equal(first.test.images)
+    assert second.test.labels.equal(first.test.labels)
+    assert (second.classes, second.fingerprint) == (first.classes, first.fingerprint)
     load_images(config, lambda *progress: pytest.fail("the new cache was not used"))
+
+
+def tiny_source(fill: int) -> Source:
+    images = np.full((4, 3, 32, 32), fill, np.uint8)
+    pile = Pile(images, np.arange(4, dtype=np.int64) % 2)
+    return Source(
+        classes=("a", "b"), train=pile, test=pile, fingerprint=fingerprint("ab", pile, pile)
+    )
+
+
+def partly_covered() -> Source:
+    """Return a source whose fingerprint covers one image of each half, as the shapes' does."""
+    source = tiny_source(5)
+    part = fingerprint("ab", source.train, source.test, 1)
+    return replace(source, fingerprint=part, fingerprinted=1)
+
+
+def test_a_bit_that_the_fingerprint_does_not_cover_is_noticed(tmp_path: Path) -> None:
+    cached(tmp_path / "key", partly_covered, silent)
+    flip_a_bit(tmp_path / "key" / "train_images.npy")
+    said: list[str] = []
+    source = cached(tmp_path / "key", partly_covered, lambda what, done, total: said.append(what))
+    assert "is damaged" in said[0]
+    assert source.train.images[:].min() == 5
+
+
+def forget_the_digest(folder: Path) -> None:
+    """Leave what was written before caches had a digest of all images."""
+    meta = json.loads((folder / "meta.json").read_text())
+    del meta["digest"]
+    (folder / "meta.json").write_text(json.dumps(meta))
+
+
+def test_an_old_cache_is_checked_by_the_fingerprint_of_all_its_images(config: DataConfig) -> None:
+    first = load_images(config)
+    forget_the_digest(Path(first.place))
+    second = load_images(config, lambda *progress: pytest.fail("the old cache was not used"))
+    assert second.fingerprint == first.fingerprint
+    flip_a_bit(Path(first.place) / "train_images.npy")
+    third = load_images(config)
+    assert third.train.images.equal(first.train.images)
+
+
+def test_an_old_cache_that_cannot_be_checked_is_made_again(tmp_path: Path) -> None:
+    cached(tmp_path / "key", partly_covered, silent)
+    forget_the_digest(tmp_path / "key")
+    flip_a_bit(tmp_path / "key" / "train_images.npy")
+    source = cached(tmp_path / "key", partly_covered, silent)
+    assert source.train.images[:].min() == 5
+    cached(tmp_path / "key", pytest.fail, silent)
+
+
+def test_a_damaged_cache_whose_source_is_gone_is_refused_each_time(tmp_path: Path) -> None:
+    def fail() -> Source:
+        raise ConfigError("the archive is gone", "fetch it")
+
+    cached(tmp_path / "key", lambda: tiny_source(5), silent)
+    flip_a_bit(tmp_path / "key" / "train_images.npy")
+    for _ in range(2):
+        with pytest.raises(ConfigError) as caught:
+            cached(tmp_path / "key", fail, silent)
+        assert caught.value.problem.startswith(f"{tmp_path / 'key'} is damaged (")
+        assert caught.value.problem.endswith("cannot be decoded again: the archive is gone")
+        assert caught.value.remedy == "fetch it"
 
 
 def test_a_build_that_was_killed_leaves_nothing_that_is_used(config: DataConfig) -> None:
@@ -152,20 +255,16 @@ def test_a_build_that_was_killed_leaves_nothing_that_is_used(config: DataConfig)
     assert [path.name for path in place.parent.iterdir()] == [place.name]
 
 
-def tiny_source(fill: int) -> Source:
-    images = np.full((4, 3, 32, 32), fill, np.uint8)
-    pile = Pile(images, np.arange(4, dtype=np.int64) % 2)
-    return Source(
-        classes=("a", "b"), train=pile, test=pile, fingerprint=fingerprint("ab", pile, pile)
-    )
-
-
-def test_processes_that_build_at_once_do_each_other_no_harm(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", ["nothing", "a damaged cache"])
+def test_processes_that_build_at_once_do_each_other_no_harm(tmp_path: Path, before: str) -> None:
+    if before == "a damaged cache":
+        cached(tmp_path / "key", lambda: tiny_source(5), silent)
+        flip_a_bit(tmp_path / "key" / "train_images.npy")
     everyone = threading.Barrier(4)
     sources = []
 
     def decode() -> Source:
-        everyone.wait(10)  # nobody has put anything in place yet
+        everyone.wait(60)  # nobody has put anything in place yet
         return tiny_source(5)
 
     def build() -> None:
@@ -213,13 +312,7 @@ def test_the_cache_lies_where_the_user_says(monkeypatch: pytest.MonkeyPatch) -> 
     assert cache_home(DataConfig()) == Path("/home/me/.cache/nnexp")
 
 
-def test_a_description_counts_every_class_and_checks_the_cache_afresh(config: DataConfig) -> None:
+def test_a_description_counts_every_class(config: DataConfig) -> None:
     found = describe(config)
     assert found["images"] == {"train": 18, "val": 6, "test": 12}
     assert found["per_class"]["train"] == {"ant": 6, "bee": 6, "cat": 6}
-    assert found["intact"]
-    stored = Path(found["place"]) / "train_images.npy"
-    content = bytearray(stored.read_bytes())
-    content[-1] ^= 1
-    stored.write_bytes(content)
-    assert not describe(config)["intact"]

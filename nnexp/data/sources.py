@@ -7,7 +7,7 @@ import torch
 
 from nnexp.checks import no_such_option
 from nnexp.config import DataConfig
-from nnexp.data.cache import Progress, Source, fingerprint, silent
+from nnexp.data.cache import Progress, Source, silent
 from nnexp.data.cifar import load_cifar10, load_cifar100
 from nnexp.data.folder import load_folder
 from nnexp.data.split import Images, Split, cut
@@ -30,17 +30,14 @@ def load_images(config: DataConfig, progress: Progress | None = None) -> Images:
     Raises:
         ConfigError: There is no such source, it cannot be read, or it has too few images.
     """
-    return cut(_load_source(config, progress or silent), config)
+    if config.name not in SOURCES:
+        raise no_such_option("data", config.name, "data", SOURCES)
+    return cut(SOURCES[config.name](config, progress or silent), config)
 
 
 def describe(config: DataConfig, progress: Progress | None = None) -> dict[str, Any]:
-    """Return what `nnexp data` says: counts per class, statistics, place, and a fresh check.
-
-    `intact` is whether the decoded images still have the fingerprint that they were stored with.
-    """
-    source = _load_source(config, progress or silent)
-    images = cut(source, config)
-    found = fingerprint(source.classes, source.train, source.test, source.fingerprinted)
+    """Return what `nnexp data` says: counts per class, statistics, fingerprint and place."""
+    images = load_images(config, progress)
     splits = {"train": images.train, "val": images.val, "test": images.test}
     return {
         "name": images.name,
@@ -50,15 +47,8 @@ def describe(config: DataConfig, progress: Progress | None = None) -> dict[str, 
         "mean": images.mean,
         "std": images.std,
         "fingerprint": images.fingerprint,
-        "intact": found == images.fingerprint,
         "place": images.place,
     }
-
-
-def _load_source(config: DataConfig, progress: Progress) -> Source:
-    if config.name not in SOURCES:
-        raise no_such_option("data", config.name, "data", SOURCES)
-    return SOURCES[config.name](config, progress)
 
 
 def _per_class(split: Split, classes: tuple[str, ...]) -> dict[str, int]:
