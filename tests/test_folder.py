@@ -1,4 +1,8 @@
+import io
+import os
 import shutil
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,8 +106,68 @@ def test_broken_pictures_and_other_files_are_named(config: DataConfig, photos: P
     error = refusal(config)
     assert "2 of 37 files" in error.problem
     assert "train/cat/3.png (" in error.problem
-    assert "test/ant/notes.txt (not an image)" in error.problem
+    assert "test/ant/notes.txt (not in a format that is read)" in error.problem
+    assert "PNG" in error.remedy
     assert not any(Path(str(config.cache_dir)).glob("folder-*"))
+
+
+def test_postscript_is_never_executed(
+    config: DataConfig, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ghostscript = tmp_path / "bin" / "gs"
+    ghostscript.parent.mkdir()
+    ghostscript.write_text(f"#!/bin/sh\ntouch {tmp_path}/executed\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", str(ghostscript.parent), prepend=os.pathsep)
+    Image.new("RGB", (32, 32)).save(photos / "train" / "cat" / "8.png", format="EPS")
+    problem = refusal(config).problem
+    assert "1 of 37 files" in problem
+    assert "train/cat/8.png (not in a format that is read)" in problem
+    assert not (tmp_path / "executed").exists()
+
+
+def png_header(width: int, height: int) -> bytes:
+    """Return the first bytes of a PNG, which claim a size and hold no pixel."""
+    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n\0\0\0\r" + body + struct.pack(">I", zlib.crc32(body)) + b"\0\0\0\0IDAT"
+    )
+
+
+def jpeg_header(width: int, height: int) -> bytes:
+    """Return a JPEG of few pixels that claims another size."""
+    file = io.BytesIO()
+    Image.new("L", (8, 8)).save(file, "JPEG")
+    content = bytearray(file.getvalue())
+    struct.pack_into(">HH", content, content.index(b"\xff\xc0") + 5, height, width)
+    return bytes(content)
+
+
+# Above our own limit, and above the two at which Pillow warns and refuses.
+@pytest.mark.parametrize(
+    "header",
+    [
+        png_header(6000, 6000),
+        png_header(12_000, 12_000),
+        png_header(20_000, 20_000),
+        jpeg_header(10_000, 10_000),
+        jpeg_header(20_000, 20_000),
+    ],
+    ids=["png", "png, a warning", "png, an error", "jpeg, a warning", "jpeg, an error"],
+)
+@pytest.mark.filterwarnings("default")  # as in a user's process
+def test_a_picture_of_absurd_size_is_refused_by_its_header(
+    config: DataConfig, photos: Path, header: bytes, recwarn: pytest.WarningsRecorder
+) -> None:
+    (photos / "train" / "cat" / "8.png").write_bytes(header)
+    problem = refusal(config).problem
+    assert "train/cat/8.png (too large to decode, scale it down to at most 33,554,432" in problem
+    assert not recwarn
+
+
+def test_a_large_jpeg_is_read_since_it_is_decoded_at_a_smaller_scale(tmp_path: Path) -> None:
+    picture = Image.new("L", (6000, 6000), 99)
+    assert np.array_equal(save_as(tmp_path / "large.jpg", picture), np.full((3, 32, 32), 99))
 
 
 def empty_a_class(photos: Path) -> None:
@@ -123,6 +187,26 @@ def empty_a_class(photos: Path) -> None:
         (lambda root: (root / "train" / "labels.csv").write_text("1"), "labels.csv lies beside"),
         (lambda root: (root / "test" / "ant" / "more").mkdir(), "more is a folder inside a class"),
         (
+            lambda root: (root / "test" / "bee" / "9.png").symlink_to("nowhere.png"),
+            "9.png is a symbolic link that cannot be followed: No such file",
+        ),
+        (
+            lambda root: (root / "test" / "bee" / "9.png").symlink_to("9.png"),
+            "9.png is a symbolic link that cannot be followed: Too many levels",
+        ),
+        (
+            lambda root: (root / "train" / "dog").symlink_to("dog"),
+            "dog is a symbolic link that cannot be followed: Too many levels",
+        ),
+        (
+            lambda root: (root / "train" / "ant" / "9.png").symlink_to("/dev/zero"),
+            "9.png is a pipe, a socket or a device",
+        ),
+        (
+            lambda root: os.mkfifo(root / "train" / "ant" / "9.png"),
+            "9.png is a pipe, a socket or a device",
+        ),
+        (
             lambda root: [shutil.rmtree(root / "train" / name) for name in ("ant", "bee")],
             "holds 1 class",
         ),
@@ -133,6 +217,14 @@ def test_a_folder_laid_out_otherwise_is_refused_with_what_is_wrong(
 ) -> None:
     spoil(photos)
     assert said in refusal(config).problem
+
+
+def test_a_link_to_a_picture_counts_as_the_picture(config: DataConfig, photos: Path) -> None:
+    picture = photos / "test" / "bee" / "0.png"
+    before = load_images(config)
+    picture.rename(photos.parent / "0.png")
+    picture.symlink_to(photos.parent / "0.png")
+    assert load_images(config).fingerprint == before.fingerprint
 
 
 def test_an_unset_root_is_asked_for() -> None:

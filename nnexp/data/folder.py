@@ -3,7 +3,9 @@
 import hashlib
 import os
 import shutil
+import stat
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,11 +21,16 @@ from nnexp.data.cache import Pile, Progress, Source, cache_home, cached, fingerp
 
 SIDE = 32
 CHUNK = 250  # pictures a thread decodes at a time
+# Without EPS, which Pillow would hand to Ghostscript to be executed.
+FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+MOST_PIXELS = 2**25  # of a picture that a thread decodes: half a gigabyte with transparency
+TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 NAMED = 5  # broken pictures that an error names before it counts the rest
 WRONG_PICTURE = (
     OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError,
-    struct.error, zlib.error, Image.DecompressionBombError,
+    struct.error, zlib.error, *TOO_LARGE,
 )  # fmt: skip  # what Pillow's readers are known to raise on damaged files
+AWAY = "move it away, or put a dot before its name"
 LAYOUT = "data.root needs train/<class>/ and test/<class>/ with pictures in them"
 
 
@@ -67,9 +74,12 @@ def decode_picture(path: str | Path) -> np.ndarray:
     Raises:
         OSError: And others of `WRONG_PICTURE`, where the file is not a whole picture.
     """
-    with Image.open(path) as file:
+    with Image.open(path, formats=FORMATS) as file:
         file.draft(None, (4 * SIDE, 4 * SIDE))  # a large JPEG is decoded at 1/2, 1/4 or 1/8
-        picture = _rgb(ImageOps.exif_transpose(file))
+        if file.width * file.height > MOST_PIXELS:
+            raise Image.DecompressionBombError
+        ImageOps.exif_transpose(file, in_place=True)
+        picture = _rgb(file)
     if picture.size != (SIDE, SIDE):
         picture = ImageOps.fit(picture, (SIDE, SIDE), Image.Resampling.BICUBIC)
     return np.asarray(picture).transpose(2, 0, 1)
@@ -102,21 +112,28 @@ def _listing(root: Path, half: str) -> Listing:
         raise ConfigError(f"data.root={root} has no folder {half}", LAYOUT)
     listing: Listing = {}
     for entry in _visible(root / half):
-        if not entry.is_dir():
-            raise ConfigError(
-                f"{entry.path} lies beside the class folders",
-                f"move it away, or put a dot before its name ({LAYOUT})",
-            )
-        pictures = []
-        for file in _visible(entry.path):
-            if file.is_dir():
-                raise ConfigError(
-                    f"{file.path} is a folder inside a class", f"move it away ({LAYOUT})"
-                )
-            status = file.stat()
-            pictures.append(Picture(file.path, status.st_size, status.st_mtime_ns))
-        listing[entry.name] = pictures
+        if not stat.S_ISDIR(_status(entry).st_mode):
+            raise ConfigError(f"{entry.path} lies beside the class folders", f"{AWAY} ({LAYOUT})")
+        listing[entry.name] = [_picture(file) for file in _visible(entry.path)]
     return listing
+
+
+def _picture(file: os.DirEntry[str]) -> Picture:
+    status = _status(file)
+    if stat.S_ISDIR(status.st_mode):
+        raise ConfigError(f"{file.path} is a folder inside a class", f"move it away ({LAYOUT})")
+    if not stat.S_ISREG(status.st_mode):  # reading it might never end
+        raise ConfigError(f"{file.path} is a pipe, a socket or a device, not a picture", AWAY)
+    return Picture(file.path, status.st_size, status.st_mtime_ns)
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result:
+    """Return the status of what `entry` is or, as a symbolic link, leads to."""
+    try:
+        return entry.stat()
+    except OSError as error:
+        what = "is a symbolic link that cannot be followed" if entry.is_symlink() else "is lost"
+        raise ConfigError(f"{entry.path} {what}: {error.strerror}", AWAY) from error
 
 
 def _visible(folder: Path | str) -> list[os.DirEntry[str]]:
@@ -163,15 +180,18 @@ def _decode(root: Path, train: Listing, test: Listing, progress: Progress) -> So
     files = [p for listing in (train, test) for pictures in listing.values() for p in pictures]
     images = np.empty((len(files), 3, SIDE, SIDE), np.uint8)
     broken: list[str] = []
-    for done, wrong in _decode_chunks(files, images):
-        broken += [f"{os.path.relpath(path, root)} ({reason})" for path, reason in wrong]
-        progress("decoding pictures", done, len(files))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)  # into WRONG_PICTURE
+        for done, wrong in _decode_chunks(files, images):
+            broken += [f"{os.path.relpath(path, root)} ({reason})" for path, reason in wrong]
+            progress("decoding pictures", done, len(files))
     if broken:
         raise ConfigError(
             f"{len(broken)} of {len(files)} files in {root} cannot be read as pictures: "
             + ", ".join(broken[:NAMED])
             + _more(len(broken)),
-            "replace them, move them away, or put a dot before their names",
+            f"replace them with pictures in a format that is read ({', '.join(FORMATS)}), move them"
+            " away, or put a dot before their names",
         )
     cut = sum(len(pictures) for pictures in train.values())
     halves = Pile(images[:cut], _labels(train)), Pile(images[cut:], _labels(test))
@@ -207,7 +227,11 @@ def _decode_chunks(
 
 
 def _reason(error: BaseException) -> str:
-    return "not an image" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not in a format that is read"
+    if isinstance(error, TOO_LARGE):
+        return f"too large to decode, scale it down to at most {MOST_PIXELS:,} pixels"
+    return str(error)
 
 
 def _labels(listing: Listing) -> np.ndarray:
