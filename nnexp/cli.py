@@ -76,7 +76,12 @@ def say_own_configs() -> None:
     from nnexp.choices import MARKER, own_configs
 
     if own := own_configs():
-        typer.echo(f"nnexp: {own} goes before the packaged configs (it has a {MARKER})", err=True)
+        from nnexp.console import forgiving_output
+
+        with forgiving_output():
+            typer.echo(
+                f"nnexp: {own} goes before the packaged configs (it has a {MARKER})", err=True
+            )
 
 
 @app.callback(epilog="Example: nnexp train model=vgg16 norm=none data=synthetic scale=smoke")

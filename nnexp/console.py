@@ -1,6 +1,10 @@
 """Where results go: rich tables on a terminal, plain lines where another program reads them."""
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any, TextIO, cast
 
 import typer
 from rich.console import Console
@@ -28,14 +32,55 @@ def say(text: str) -> None:
     typer.echo(f"nnexp: {text}", err=True)
 
 
-class SteadyConsole(Console):
-    """A console whose reader may go away: a run is more than what it prints."""
+class _ForgivingStream:
+    """A text stream that discards all text from the first on that cannot be written."""
 
-    def on_broken_pipe(self) -> None:
-        """Say nothing more, instead of ending the process."""
-        self.quiet = True
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write, or discard."""
+        try:
+            return self._stream.write(text)
+        except OSError:
+            self._discard()
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush, or discard."""
+        try:
+            self._stream.flush()
+        except OSError:
+            self._discard()
+
+    def _discard(self) -> None:
+        # Python writes what is still in the buffer when the process ends; that must not fail.
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.file.fileno())
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+
+@contextmanager
+def forgiving_output() -> Iterator[None]:
+    """Discard what cannot be printed inside the block: a training does not depend on its reader.
+
+    The disk behind a redirection may be full, the reader of a pipe or the terminal gone.
+    """
+    with redirect_stdout(_forgiving(sys.stdout)), redirect_stderr(_forgiving(sys.stderr)):
+        try:
+            yield
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()
+
+
+def _forgiving(stream: TextIO | None) -> TextIO:
+    # None is what Python has for a stream that was closed before the process began.
+    return cast("TextIO", stream and _ForgivingStream(stream))
 
 
 def duration(seconds: float) -> str:

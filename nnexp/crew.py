@@ -13,10 +13,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol, cast
 
+from nnexp.interrupt import INTERRUPTIONS, SIGNAL_EXIT
 from nnexp.jobs import (
     FAILED,
     INTERRUPTED,
-    NEW,
     RUNNING,
     Job,
     News,
@@ -29,7 +29,6 @@ from nnexp.worker import BUSY, settings_of_slot, work
 BEAT = 0.25  # seconds between two looks at the clock
 GRACE = 20.0  # seconds that a run which took too long has to save its state
 LOOK_AGAIN = 2.0  # seconds between two looks at a run that another process trains
-FORCED = ("timed out", "stopped")
 
 
 class Audience(Protocol):
@@ -67,6 +66,7 @@ class Member:
     begun: float
     ended_by: str = ""  # why the crew itself has ended it
     asked_at: float | None = None  # when it was asked to stop
+    killed: bool = False  # by a second signal to the sweep
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -180,31 +180,18 @@ class Crew:
         member.news.close()
         self._live.remove(member)
         self._free.append(member.slot)
-        job, code = member.job, member.process.exitcode
+        job = member.job
         job.look()
-        if code == BUSY or job.state == RUNNING:  # or the fork server died, and the run lives on
+        # A run goes on without its process here when the fork server has died.
+        if member.process.exitcode == BUSY or job.state == RUNNING:
             job.state = RUNNING
             self._wait_for(job)
             return
-        if job.state not in FINAL and not (job.state == INTERRUPTED and self._stopping):
-            self._settle_failure(member, code)
+        if job.state not in FINAL:
+            _settle(member)
         self._audience.ended(job, time.monotonic() - member.begun)
         if job.state == FAILED and self._rules.fail_fast and not self._stopping:
             self._stop(f"{job.name} failed")
-
-    def _settle_failure(self, member: Member, code: int | None) -> None:
-        """Give a run without a result its state and its reason, and write both beside it."""
-        job = member.job
-        if self._stopping and not job.news.reason and not member.ended_by:
-            job.state, job.reason = (job.state, "") if job.state == NEW else (INTERRUPTED, "")
-            return
-        if job.state == INTERRUPTED and not member.ended_by and code != -signal.SIGKILL:
-            return  # somebody has stopped this run alone; it says so itself
-        reason = member.ended_by or job.news.reason or _of_exit(code)
-        known = (job.state, job.reason) == (FAILED, reason)  # the run itself has written it
-        job.state, job.reason = FAILED, reason
-        if not known:
-            record_failure(job, reason)
 
     def _end_overdue(self) -> None:
         """End what has taken too long: asked first, so that its state is saved, then by force."""
@@ -232,6 +219,7 @@ class Crew:
             self._stop(signal.Signals(self._signals[0]).name)
         if len(self._signals) > 1:
             for member in self._live:
+                member.killed = True
                 _send(member, signal.SIGKILL)
 
     @contextmanager
@@ -258,6 +246,28 @@ def _take_news(member: Member) -> None:
             member.job.news = member.news.recv()
 
 
+def _was_interrupted(member: Member) -> bool:
+    """Whether a run without a result was told to stop, and did not fail."""
+    if member.ended_by or member.job.news.reason:
+        return False
+    signum = _signal_of(member.process.exitcode)
+    return signum in INTERRUPTIONS or (member.killed and signum == signal.SIGKILL)
+
+
+def _settle(member: Member) -> None:
+    """Give a run without a result its state and its reason; a failure is also written down."""
+    job = member.job
+    if _was_interrupted(member):
+        if job.state == FAILED:  # an earlier try; this one was stopped before it began
+            job.state, job.reason = INTERRUPTED, ""
+        return
+    reason = member.ended_by or job.news.reason or _of_exit(member.process.exitcode)
+    known = (job.state, job.reason) == (FAILED, reason)  # the run itself has written it
+    job.state, job.reason = FAILED, reason
+    if not known:
+        record_failure(job, reason)
+
+
 def _send(member: Member, signum: int) -> None:
     """Send a signal to a run; by force, also to the processes that it has started."""
     assert member.process.pid is not None
@@ -268,9 +278,19 @@ def _send(member: Member, signum: int) -> None:
             os.kill(member.process.pid, signum)
 
 
+def _signal_of(code: int | None) -> int:
+    """Return the signal that ended a process, or that its exit code stands for; 0 for none."""
+    if code is None:
+        return 0
+    return -code if code < 0 else max(0, code - SIGNAL_EXIT)
+
+
 def _of_exit(code: int | None) -> str:
     """Return why a process ended that could not say so itself."""
     if code is None or code >= 0:
         return f"the process ended with exit code {code}"
-    name = signal.Signals(-code).name
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:  # a real-time signal has no name
+        name = f"signal {-code}"
     return f"killed by {name}" + (" (out of memory?)" if code == -signal.SIGKILL else "")

@@ -67,23 +67,30 @@ def run_experiment(
     """
     reporter = reporter or Silent()
     run = RunDir(Path(config.runs_dir) / run_id(config))
-    with locked(run):
-        result = read_json(run.result)
-        if result.get("status") in FINAL:
-            return _already_done(run, config, reporter, result)
-        return _run_guarded(run, config, reporter, command)
+    if not _has_result(run):
+        with locked(run):
+            if not _has_result(run):  # still: another process may have ended it meanwhile
+                return _run_guarded(run, config, reporter, command)
+    return _already_done(run, config, reporter)
 
 
-def _already_done(
-    run: RunDir, config: ExperimentConfig, reporter: Reporter, result: dict[str, Any]
-) -> Outcome:
-    """Say that there is nothing to do; what a kill left open at the run's end is closed."""
-    check_config(run, config, Journal(run, reporter))
+def _has_result(run: RunDir) -> bool:
+    return read_json(run.result).get("status") in FINAL
+
+
+def _already_done(run: RunDir, config: ExperimentConfig, reporter: Reporter) -> Outcome:
+    """Say that there is nothing to do; what a kill left open at the run's end is closed.
+
+    The folder may be one that this process cannot write to.
+    """
+    result = read_json(run.result)
+    check_config(run, config, reporter.note)
     if config.data.name == "folder":  # the one source whose images may be others by now
         with suppress(ConfigError):  # gone altogether: the result stands
             check_images(run, load_images(config.data, reporter.loading).fingerprint)
     if read_status(run).get("status") != result["status"]:
-        _close(run, result)
+        with suppress(OSError, ConfigError, RunError), locked(run):  # the result stands without it
+            _close(run, result)
     reporter.already_done(run.path, result)
     return Outcome(run, result["status"], result)
 
@@ -123,7 +130,7 @@ def _run(
     device = choose_device(config.device)
     prepare_process(config, device)
     journal = Journal(run, reporter)
-    config = check_config(run, config, journal)
+    config = check_config(run, config, journal.note)
     build_checked_model(config, 10)  # before images are fetched: only the classifier needs them
     images = load_images(config.data, reporter.loading)
     state = start_state(config, len(images.classes), device)

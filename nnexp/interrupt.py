@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # any other signal is a failure
+SIGNAL_EXIT = 128  # a process that a signal stopped exits with this and the signal's number
+
 
 class Interrupted(Exception):  # noqa: N818  an outcome, not an error
     """A signal asked the run to stop, and the state is whole."""

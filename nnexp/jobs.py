@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nnexp.config import ExperimentConfig, run_id, to_yaml
+from nnexp.config import ConfigError, ExperimentConfig, run_id, to_yaml
 from nnexp.lock import is_locked, locked
 from nnexp.rundir import (
     FINAL,
@@ -98,8 +98,8 @@ def record_failure(job: Job, reason: str) -> None:
             if not job.run.config.exists():
                 with replacing(job.run.config) as scratch:
                     scratch.write_text(to_yaml(job.config), "utf-8")
-            append_log(job.run, f"failed: {reason}")
             write_status(job.run, FAILED, reason=reason)
-        write_results_view(job.run.path.parent)
-    except (OSError, RunError):  # a full disk; or another sweep has taken it up already
-        return
+            write_results_view(job.run.path.parent)
+            append_log(job.run, f"failed: {reason}")
+    except (OSError, ConfigError, RunError):
+        return  # nothing can be written there; or another sweep has taken it up already

@@ -13,7 +13,7 @@ from nnexp.loop import EpochRow
 from nnexp.probes.instruments import Instruments
 from nnexp.reporter import Facts, Progress, Reporter
 from nnexp.rundir import RunDir, append_log, append_rows, read_json, read_table
-from nnexp.state import TrainState
+from nnexp.state import SavedState, StateError, TrainState
 
 SAVE_EVERY = 300.0  # seconds between two saves inside a long epoch
 LONG_RUN = 1800.0  # seconds from which a run says beforehand how long it will take
@@ -107,9 +107,9 @@ class Journal:
         self._saved_at = time.perf_counter()
         return {"spent": self._spend()}
 
-    def recall(self, notes: Mapping[str, Any]) -> None:
-        """Take up the record that a saved state remembers."""
-        self._spent = dict(notes["spent"])
+    def recall(self, spent: Mapping[str, float]) -> None:
+        """Take up the seconds that a saved state remembers."""
+        self._spent = dict(spent)
 
     def note(self, text: str) -> None:
         """Say one line to the user and the log."""
@@ -172,6 +172,19 @@ class Journal:
             smaller = SMALLER_SCALE.get(self._facts.config.scale)
             remedy = f"; scale={smaller} is smaller" if smaller else ""
             self.note(f"this run will take about {seconds_left / 3600:.1f} hours here{remedy}")
+
+
+def read_spent(saved: SavedState) -> dict[str, float]:
+    """Return the seconds of the unfinished epoch that a saved state remembers.
+
+    Raises:
+        StateError: It remembers none.
+    """
+    try:
+        spent = saved.notes["spent"]
+        return {key: float(spent[key]) for key in ("seconds", "train_seconds")}
+    except (KeyError, TypeError, ValueError) as error:
+        raise StateError(f"{saved.path} does not say how long its epoch took") from error
 
 
 def _means(state: TrainState, images_per_step: float, facts: Facts | None) -> tuple[float, float]:

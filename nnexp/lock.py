@@ -6,9 +6,10 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
-from nnexp.rundir import RunDir, RunError
+from nnexp.config import ConfigError
+from nnexp.rundir import NO_ROOM, RunDir, RunError, make_folder, open_own_file
 
 LOCK_TRIES, LOCK_PAUSE = 5, 0.02  # seconds; whoever looks whether a run is held holds it meanwhile
 
@@ -25,8 +26,10 @@ def locked(run: RunDir) -> Iterator[None]:
 
     Raises:
         BusyError: Another process holds it.
+        ConfigError: The system does not let this process make or lock the folder.
     """
-    handle = _lock(run)
+    with explaining_refusals(run):
+        handle = _lock(run)
     try:
         yield
     finally:
@@ -35,19 +38,42 @@ def locked(run: RunDir) -> Iterator[None]:
 
 
 def _lock(run: RunDir) -> int:
-    path = run.path / ".lock"
     while True:
-        run.path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        make_folder(run.path)
+        with suppress(FileNotFoundError):  # the process before us has removed the folder
+            handle = _lock_in_place(run)
+            if handle is not None:
+                return handle
+
+
+def _lock_in_place(run: RunDir) -> int | None:
+    """Return the locked file; None where it is no longer the one in the folder."""
+    path = run.path / ".lock"
+    with ExitStack() as closing:
+        handle = open_own_file(path, os.O_RDWR)
+        closing.callback(os.close, handle)
         if not _try_lock(handle, LOCK_TRIES):
-            holder = _holder(handle)
-            os.close(handle)
-            raise BusyError(f"{run.path} is being trained by {holder}")
-        if path.exists() and path.stat().st_ino == os.fstat(handle).st_ino:
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-            return handle
-        os.close(handle)  # the process before us removed the folder that we have locked
+            raise BusyError(f"{run.path} is being trained by {_holder(handle)}")
+        if not os.path.samestat(path.stat(), os.fstat(handle)):
+            return None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        closing.pop_all()
+        return handle
+
+
+@contextmanager
+def explaining_refusals(run: RunDir) -> Iterator[None]:
+    """Turn a refusal of the operating system into two lines for the user."""
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        first = "make room on the disk, or choose" if error.errno in NO_ROOM else "choose"
+        raise ConfigError(
+            f"{error.filename or run.path} cannot be written: {reason}",
+            f"{first} a folder that you may write to: runs_dir=FOLDER",
+        ) from error
 
 
 def _try_lock(handle: int, tries: int = 1, kind: int = fcntl.LOCK_EX) -> bool:
@@ -64,7 +90,8 @@ def _try_lock(handle: int, tries: int = 1, kind: int = fcntl.LOCK_EX) -> bool:
 def is_locked(run: RunDir) -> str:
     """Return the process that holds the run, `process PID on HOST`; nothing where none does."""
     try:
-        handle = os.open(run.path / ".lock", os.O_RDWR)
+        # For reading alone: it may be another user's. Without waiting: it may be a pipe.
+        handle = os.open(run.path / ".lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return ""
     try:
@@ -83,11 +110,12 @@ def empty_folder(run: RunDir) -> None:
 
     Raises:
         BusyError: It is being trained.
+        ConfigError: The system does not let this process empty it.
     """
-    with locked(run):
+    with locked(run), explaining_refusals(run):
         run.result.unlink(missing_ok=True)  # first: a kill in between leaves no result without rows
         for path in run.path.iterdir():
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             elif path.name != ".lock":
                 path.unlink()

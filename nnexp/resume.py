@@ -1,10 +1,11 @@
 """Where an earlier try at a run stopped: its folder checked, its newest whole state taken up."""
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
 from nnexp.config import ConfigError, ExperimentConfig, from_yaml, run_id, to_yaml
-from nnexp.journal import Journal
+from nnexp.journal import Journal, read_spent
 from nnexp.rundir import (
     RunDir,
     RunError,
@@ -17,7 +18,9 @@ from nnexp.rundir import (
 from nnexp.state import NEWEST, PREVIOUS, StateError, TrainState, read_state, restore_state
 
 
-def check_config(run: RunDir, config: ExperimentConfig, journal: Journal) -> ExperimentConfig:
+def check_config(
+    run: RunDir, config: ExperimentConfig, note: Callable[[str], None]
+) -> ExperimentConfig:
     """Return the settings to run with: those asked for, traced, probed and tagged as it began.
 
     A folder that was made with other settings under the same name is refused.
@@ -40,9 +43,7 @@ def check_config(run: RunDir, config: ExperimentConfig, journal: Journal) -> Exp
         began = getattr(before, part)
         if began != getattr(config, part):
             words = " ".join(f"{part}.{key}={value}" for key, value in asdict(began).items())
-            journal.note(
-                f"this run began with {words} and keeps them; another runs_dir {part}s it anew"
-            )
+            note(f"this run began with {words} and keeps them; another runs_dir {part}s it anew")
     return replace(config, trace=before.trace, probe=before.probe, tags=before.tags)
 
 
@@ -83,6 +84,7 @@ def resume(run: RunDir, state: TrainState, journal: Journal) -> None:
             continue
         try:
             saved = read_state(path)
+            spent = read_spent(saved)
             restore_state(state, saved)
         except StateError as error:
             journal.note(f"{error}; trying the state before it")
@@ -91,7 +93,7 @@ def resume(run: RunDir, state: TrainState, journal: Journal) -> None:
             journal.note(f"{table} was changed after it was written; it is put back")
         if path.name == PREVIOUS:  # else the next save would put the damaged file in its place
             (run.checkpoint / NEWEST).unlink(missing_ok=True)
-        journal.recall(saved.notes)
+        journal.recall(spent)
         journal.note_environment()
         return
     if run.checkpoint.exists():

@@ -21,6 +21,7 @@ from nnexp.config import ConfigError, from_yaml, result_head
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a full disk answers
 FINAL = frozenset({"done", "diverged"})  # states that the same command does not run again
 
 
@@ -107,14 +108,33 @@ def append_rows(path: Path, rows: Sequence["DataclassInstance"]) -> None:
     columns = [column.name for column in fields(rows[0])]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    if not path.exists() or path.stat().st_size == 0:
+    is_new = not path.exists() or path.stat().st_size == 0
+    if is_new:
         writer.writerow(columns)
     for row in rows:
         writer.writerow([_written(getattr(row, column)) for column in columns])
-    with path.open("a", encoding="utf-8", newline="") as file:
+    with os.fdopen(open_own_file(path), "a", encoding="utf-8", newline="") as file:
         file.write(text.getvalue())
         file.flush()
         os.fsync(file.fileno())
+    if is_new:
+        sync_folder(path.parent)
+
+
+def open_own_file(path: Path, flags: int = os.O_WRONLY | os.O_APPEND) -> int:
+    """Open a file that nnexp appends to or empties; make it where there is none.
+
+    Raises:
+        ConfigError: It is a symbolic link, so another file would be changed.
+    """
+    try:
+        return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        if not path.is_symlink():
+            raise
+        raise ConfigError(
+            f"{path} is a symbolic link", "remove it: nnexp writes only into files of its own"
+        ) from error
 
 
 def read_table(path: Path, words: Container[str] = ()) -> list[dict[str, Any]]:
@@ -166,6 +186,7 @@ def replacing(path: Path) -> Iterator[Path]:
     leaves the old one.
     """
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    scratch.unlink(missing_ok=True)  # a symbolic link of this name would be written through
     try:
         yield scratch
         with scratch.open("rb") as file:
@@ -174,6 +195,14 @@ def replacing(path: Path) -> Iterator[Path]:
         sync_folder(path.parent)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, each of their names on disk."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
 
 
 def sync_folder(path: Path) -> None:
@@ -211,7 +240,7 @@ def write_status(run: RunDir, state: str, **more: object) -> None:
 def append_log(run: RunDir, text: str) -> None:
     """Add a line, with the time, to what the run said."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    with run.log.open("a", encoding="utf-8") as file:
+    with os.fdopen(open_own_file(run.log), "a", encoding="utf-8") as file:
         file.write(f"{now} {text}\n")
 
 
@@ -234,7 +263,7 @@ def naming_full_disk(run: RunDir) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in NO_ROOM:
             raise
         raise DiskFullError(
             f"the disk is full: {error.filename or run.path} could not be written; the last "
@@ -248,7 +277,7 @@ def write_results_view(runs_dir: Path) -> Path:
     The file is a view: it is replaced whole, under a lock, and nobody appends to it.
     """
     view = runs_dir / "results.csv"
-    handle = os.open(runs_dir / ".results.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    handle = open_own_file(runs_dir / ".results.lock", os.O_RDWR)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         folders = sorted(

@@ -4,10 +4,10 @@ import errno
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from nnexp.rundir import replacing, sync_folder
+from nnexp.rundir import make_folder, replacing, sync_folder
 
 NEWEST, PREVIOUS = "state.safetensors", "previous.safetensors"
 WEIGHTS = "weights.safetensors"
@@ -74,12 +74,17 @@ def save_state(
     Raises:
         OSError: The file cannot be written; the states that were there are intact.
     """
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     _sweep(folder)
     tensors = _tensors(state)
     for name, content in files.items():
         tensors[f"files.{name}"] = torch.from_numpy(np.array(bytearray(content), dtype=np.uint8))
-    header = {"epoch": state.epoch, "step": state.step, "notes": dict(notes)}
+    header = {
+        "epoch": state.epoch,
+        "step": state.step,
+        "notes": dict(notes),
+        "tensors": sorted(tensors),
+    }
     text = json.dumps(header, sort_keys=True)
     metadata = {"nnexp": text, "sha256": _digest(tensors, text)}
     newest = folder / NEWEST
@@ -96,7 +101,7 @@ def keep_weights(state: TrainState, folder: Path) -> None:
     `model.load_state_dict(safetensors.torch.load_file(path))` brings them back; the same run has
     the same bytes.
     """
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     with replacing(folder / WEIGHTS) as scratch:
         _write(state.model.state_dict(), scratch, {})
 
@@ -138,7 +143,7 @@ def read_state(path: Path) -> SavedState:
     """Return what `save_state` wrote to `path`.
 
     Raises:
-        StateError: The file is torn or corrupt.
+        StateError: The file is torn or corrupt, or does not hold all that a state holds.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -149,7 +154,9 @@ def read_state(path: Path) -> SavedState:
     text = metadata.get("nnexp", "")
     if metadata.get("sha256") != _digest(tensors, text):
         raise StateError(f"{path} is damaged: its checksum does not match")
-    header = json.loads(text)
+    header = _read_header(path, text)
+    if header.get("tensors", sorted(tensors)) != sorted(tensors):  # older states do not list them
+        raise StateError(f"{path} does not hold the tensors that it lists")
     files = {
         name.removeprefix("files."): tensors.pop(name).numpy().tobytes()
         for name in list(tensors)
@@ -158,26 +165,75 @@ def read_state(path: Path) -> SavedState:
     return SavedState(path, tensors, header["epoch"], header["step"], header["notes"], files)
 
 
+def _read_header(path: Path, text: str) -> dict[str, Any]:
+    """Return the numbers and notes of a state, each of the type that `save_state` wrote.
+
+    Raises:
+        StateError: One is missing, or is of another type.
+    """
+    try:
+        header = json.loads(text)
+        for key, kind in (("epoch", int), ("step", int), ("notes", dict)):
+            if not isinstance(header[key], kind):
+                raise TypeError(f"{key} cannot be {header[key]!r}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise StateError(f"{path} has no valid header: {error}") from error
+    return header
+
+
 def restore_state(state: TrainState, saved: SavedState) -> None:
     """Put everything that `saved` holds into `state`.
 
     Raises:
-        StateError: It belongs to another network; `state` is unchanged.
+        StateError: It belongs to another network or optimizer; `state` is unchanged.
     """
     held = {k: v for k, v in _tensors(state).items() if not k.startswith("optimizer.")}
     slots = {name for name in saved.tensors if name.startswith("optimizer.")}
-    if {name: value.shape for name, value in held.items()} != {
-        name: value.shape for name, value in saved.tensors.items() if name not in slots
+    if {name: (value.shape, value.dtype) for name, value in held.items()} != {
+        name: (value.shape, value.dtype)
+        for name, value in saved.tensors.items()
+        if name not in slots
     }:
         raise StateError(f"{saved.path} belongs to another network")
+    remembered = _remembered(state, saved, slots)
     for name, tensor in held.items():
         tensor.detach().copy_(saved.tensors[name])
-    parameters = dict(state.model.named_parameters())
-    for name in slots:
-        parameter, slot = name.removeprefix("optimizer.").rsplit(".", 1)
-        moved = saved.tensors[name].to(state.device)
-        state.optimizer.state[parameters[parameter]][slot] = moved
+    state.optimizer.state.clear()
+    for parameter, values in remembered.items():
+        state.optimizer.state[parameter] = values
     state.epoch, state.step = saved.epoch, saved.step
+
+
+def _remembered(
+    state: TrainState, saved: SavedState, names: Iterable[str]
+) -> dict[nn.Parameter, dict[str, Tensor]]:
+    """Return what the saved optimizer knew of each parameter, such as its momentum.
+
+    Raises:
+        StateError: That is not what this run's optimizer keeps.
+    """
+    parameters = dict(state.model.named_parameters())
+    remembered: dict[nn.Parameter, dict[str, Tensor]] = {}
+    for name in names:
+        owner, _, slot = name.removeprefix("optimizer.").rpartition(".")
+        value = saved.tensors[name].to(state.device)
+        if owner not in parameters or value.shape not in (parameters[owner].shape, ()):
+            raise StateError(f"{saved.path} belongs to another network")
+        remembered.setdefault(parameters[owner], {})[slot] = value
+    kept = _slots_of(state.optimizer, state.device)
+    if any(values.keys() != kept for values in remembered.values()):
+        raise StateError(f"{saved.path} belongs to another optimizer")
+    return remembered
+
+
+def _slots_of(optimizer: torch.optim.Optimizer, device: torch.device) -> set[str]:
+    """Return the names of what an optimizer keeps for each parameter, as one step shows."""
+    scrap = nn.Parameter(torch.zeros(1, device=device))
+    scrap.grad = torch.zeros_like(scrap)
+    twin = cast("Any", type(optimizer))([scrap])
+    twin.param_groups[0].update({**optimizer.param_groups[0], "params": [scrap]})
+    twin.step()
+    return {slot for slot, value in twin.state[scrap].items() if isinstance(value, Tensor)}
 
 
 def _tensors(state: TrainState) -> dict[str, Tensor]:

@@ -18,7 +18,14 @@ from rich.table import Table
 
 from nnexp.compose import compose_jobs, launch_jobs, run_hydra
 from nnexp.config import ConfigError, ExperimentConfig, from_yaml
-from nnexp.console import duration, open_console, percent, print_table, say
+from nnexp.console import (
+    duration,
+    forgiving_output,
+    open_console,
+    percent,
+    print_table,
+    say,
+)
 from nnexp.estimate import estimate_seconds
 from nnexp.jobs import FAILED, NEW, RUNNING, Job, make_jobs
 from nnexp.launcher import JOBS, bearable_jobs, count_cpus, register_launcher, warm_up
@@ -66,6 +73,11 @@ def run_sweep(overrides: Sequence[str], flags: Sequence[str], options: SweepOpti
     if any(word.split("=")[0] in ONLY_SHOW for word in words):
         run_hydra(["-m", *words], _train_nothing)
         return 0
+    with forgiving_output():
+        return _train_missing(words, options)
+
+
+def _train_missing(words: list[str], options: SweepOptions) -> int:
     launcher, searching = _chosen(LAUNCHER, words, "process"), bool(_chosen(SWEEPER, words, ""))
     _check_options(launcher, options)
     planned = _plan(words)

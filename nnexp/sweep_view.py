@@ -4,13 +4,13 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from rich.console import Group
+from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from nnexp.console import SteadyConsole, duration, percent
+from nnexp.console import duration, percent
 from nnexp.jobs import FAILED, INTERRUPTED, Job
 from nnexp.rundir import FINAL, read_json
 
@@ -23,7 +23,7 @@ class SweepView:
     """Tells how a sweep goes; its lines go to standard output."""
 
     def __init__(self, jobs: Sequence[Job], todo: Sequence[Job]) -> None:
-        self._out = SteadyConsole(highlight=False, soft_wrap=True)
+        self._out = Console(highlight=False, soft_wrap=True)
         self._todo = list(todo)
         self._num_slots = 1
         self._finished = 0

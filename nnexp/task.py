@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from nnexp.checks import ConfigError
 from nnexp.compose import to_config
-from nnexp.console import say
+from nnexp.console import forgiving_output, say
 from nnexp.crew import Crew, Rules
 from nnexp.jobs import Job
 from nnexp.rundir import FINAL, read_json
@@ -39,7 +39,8 @@ def train_job(composed: DictConfig, ledger: str = "") -> float:
         (Path(ledger) / job.name).touch()
     job.look()
     if job.is_wanted(retry_failed=True):
-        signum = _train(job)
+        with forgiving_output():
+            signum = _train(job)
         if signum is not None:
             os.kill(os.getpid(), signum)  # it was meant for the launcher's process
     return objective(job)

@@ -1,11 +1,13 @@
 """A run as its user sees it: what runs, how far it is, what came of it, what to type next."""
 
 import shlex
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -17,35 +19,37 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from nnexp.config import ConfigError, ExperimentConfig
-from nnexp.console import SteadyConsole, duration
+from nnexp.config import ExperimentConfig
+from nnexp.console import duration, forgiving_output
+from nnexp.interrupt import SIGNAL_EXIT
 from nnexp.reporter import Facts
 from nnexp.reporter import Progress as RunProgress
 
 REFRESH = 0.25  # seconds between two looks at the live numbers; each look may wait for the device
 HEADINGS = ("epoch", "learning rate", "train loss", "train acc", "val loss", "val acc", "images/s")
 ONE_NORM_ALONE = ("norm=", "norm.name=", "norm.num_groups=", "norm.channels_per_group=")
-SIGNAL_EXIT = 128  # a process that a signal stopped exits with 128 + the signal's number
 
 
 def train_command(config: ExperimentConfig, argv: Sequence[str]) -> int:
-    """Run one experiment, show it, and return the exit code of the command."""
+    """Run one experiment, show it, and return the exit code of the command.
+
+    The exit code says what became of the training, also where nothing could be printed.
+    """
     from nnexp.experiment import run_experiment
     from nnexp.rundir import RunError
 
-    reporter = TerminalReporter(argv)
-    try:
-        outcome = run_experiment(config, reporter, ["nnexp", "train", *argv])
-    except RunError as error:
-        reporter.say_error(str(error))
-        return 1
-    except KeyboardInterrupt:
-        reporter.say_error("stopped; what came after the last saved state is lost")
-        return SIGNAL_EXIT + 2
-    except ConfigError:
-        raise
-    finally:
-        reporter.close()
+    with forgiving_output():
+        reporter = TerminalReporter(argv)
+        try:
+            outcome = run_experiment(config, reporter, ["nnexp", "train", *argv])
+        except RunError as error:
+            reporter.say_error(str(error))
+            return 1
+        except KeyboardInterrupt:
+            reporter.say_error("stopped; what came after the last saved state is lost")
+            return SIGNAL_EXIT + signal.SIGINT
+        finally:
+            reporter.close()
     if outcome.signum is not None:
         return SIGNAL_EXIT + outcome.signum
     return 1 if outcome.status == "failed" else 0
@@ -55,8 +59,8 @@ class TerminalReporter:
     """Results to standard output, messages to standard error; live only on a terminal."""
 
     def __init__(self, argv: Sequence[str] = ()) -> None:
-        self.out = SteadyConsole(highlight=False, soft_wrap=True)
-        self.err = SteadyConsole(stderr=True, highlight=False, soft_wrap=True)
+        self.out = Console(highlight=False, soft_wrap=True)
+        self.err = Console(stderr=True, highlight=False, soft_wrap=True)
         self.argv = list(argv)
         self._live: Progress | None = None
         self._task: TaskID | None = None

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from nnexp.config import ConfigError, DataConfig, ExperimentConfig
+from nnexp.interrupt import SIGNAL_EXIT
 from nnexp.jobs import Job, News, record_failure
-from nnexp.lock import BusyError
+from nnexp.lock import BusyError, explaining_refusals
 from nnexp.reporter import Facts, Progress, Silent
-from nnexp.rundir import RunError
+from nnexp.rundir import RunError, make_folder, open_own_file
 
 PRELOAD = ["nnexp.cli", "nnexp.experiment", "nnexp.worker", "torch._dynamo"]
 BUSY = os.EX_TEMPFAIL  # exit code: another process trains the run
@@ -64,25 +65,28 @@ def work(job: Job, command: Sequence[str], connection: Connection) -> None:
     """Train one run to its end; what libraries print goes to the run's log.
 
     Exits with 0 when the run has a result, 1 when it failed, BUSY when another process has it, and
-    with 128 + the signal's number when one stopped it.
+    with SIGNAL_EXIT + the signal's number when one stopped it.
     """
     from nnexp.experiment import run_experiment
 
     os.setsid()  # Ctrl-C reaches the sweep alone, which then stops its runs
     _stop_with_the_sweep()
-    _print_into(job.run.log)
     wire = Wire(connection)
     try:
+        with explaining_refusals(job.run):
+            _print_into(job.run.log)
         outcome = run_experiment(job.config, wire, command)
     except BusyError:
         sys.exit(BUSY)
+    except KeyboardInterrupt:
+        sys.exit(SIGNAL_EXIT + signal.SIGINT)
     except (ConfigError, RunError) as error:
         reason = _in_one_line(error)
         record_failure(job, reason)
         wire.failed(job.run.path, reason)
         sys.exit(1)
     if outcome.signum is not None:
-        sys.exit(128 + outcome.signum)
+        sys.exit(SIGNAL_EXIT + outcome.signum)
     sys.exit(1 if outcome.status == "failed" else 0)
 
 
@@ -156,8 +160,8 @@ def _stop_with_the_sweep() -> None:
 
 
 def _print_into(log: Path) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    make_folder(log.parent)
+    handle = open_own_file(log)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     os.close(handle)

@@ -1,17 +1,16 @@
 import hashlib
 import json
 import os
-import resource
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from full_disk import room_for
 from photos import CLASSES, draw, folder_config, make_photos, refusal
 
 from nnexp.config import ConfigError, DataConfig
@@ -278,17 +277,6 @@ def test_processes_that_build_at_once_do_each_other_no_harm(tmp_path: Path, befo
     assert len(sources) == 4
     assert all(np.asarray(source.train.images).min() == 5 for source in sources)
     assert [path.name for path in tmp_path.iterdir()] == ["key"]
-
-
-@contextmanager
-def room_for(size: int) -> Iterator[None]:
-    """Let no file grow beyond `size` bytes: writing fails as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_full_disk_ends_in_one_message_and_leaves_nothing(config: DataConfig) -> None:

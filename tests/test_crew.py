@@ -43,8 +43,8 @@ class Record:
         self.words.append(f"stopping {reason} {running}")
 
 
-def train(jobs: list[Job], record: Record, slots: int = 2) -> int | None:
-    rules = Rules(slots=[None] * slots, threads=1, timeout=PATIENCE)
+def train(jobs: list[Job], record: Record, *, fail_fast: bool = False) -> int | None:
+    rules = Rules(slots=[None] * 2, threads=1, timeout=PATIENCE, fail_fast=fail_fast)
     return Crew(open_fork_server(), rules, record, lambda job: ["nnexp"]).train(jobs)
 
 
@@ -78,6 +78,54 @@ def test_run_that_somebody_stops_alone_is_interrupted_and_the_others_go_on():
     assert [job.state for job in jobs] == ["interrupted", "done"]
     assert "state saved" in log_of(first)
     assert first.path.name not in rows_of("runs")
+
+
+def test_run_that_hangs_up_is_interrupted_and_has_no_row():
+    jobs = jobs_of(*LONG, "seed=0,1")
+    first = jobs[0].run
+    record = Record(send_once(signal.SIGHUP, lambda _: read_status(first)["pid"]))
+    assert train(jobs, record) is None
+    assert [job.state for job in jobs] == ["interrupted", "done"]
+    assert rows_of("runs").keys() == {jobs[1].name}
+
+
+@pytest.mark.parametrize(
+    ("signum", "reason"),
+    [
+        (signal.SIGSEGV, "killed by SIGSEGV"),
+        (signal.SIGABRT, "killed by SIGABRT"),
+        (signal.SIGKILL, "killed by SIGKILL (out of memory?)"),
+        (signal.SIGRTMIN + 1, f"killed by signal {signal.SIGRTMIN + 1}"),
+    ],
+)
+def test_any_other_signal_is_a_failure_with_its_name_that_stops_a_sweep_told_to(signum, reason):
+    jobs = jobs_of(*LONG, "seed=0,1,2")
+    first = jobs[0].run
+    record = Record(send_once(signum, lambda _: read_status(first)["pid"]))
+    assert train(jobs, record, fail_fast=True) is None
+    assert [job.state for job in jobs] == ["failed", "interrupted", "new"]
+    assert f"stopping {jobs[0].name} failed 1" in record.words
+    assert read_state_of(first) == ("failed", reason)
+    assert rows_of("runs")[jobs[0].name]["reason"] == reason
+    assert "state saved" in log_of(jobs[1].run)
+
+
+def test_run_that_crashes_while_it_is_asked_to_stop_has_failed():
+    (job,) = jobs_of("epochs=1000")
+
+    def crash(running: list[Job]) -> None:
+        if record.words[-1] == "stopping SIGTERM 1":
+            pid = read_status(job.run)["pid"]
+            os.kill(pid, signal.SIGSEGV)
+            os.kill(pid, signal.SIGCONT)
+            record.tick = lambda running: None
+        else:
+            freeze(running)
+
+    freeze = stuck(signal.SIGTERM)
+    record = Record(crash)
+    assert train([job], record) == signal.SIGTERM
+    assert read_state_of(job.run) == ("failed", "killed by SIGSEGV")
 
 
 def test_death_of_the_fork_server_costs_no_run():

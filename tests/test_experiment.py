@@ -2,6 +2,9 @@ import csv
 import json
 import math
 import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,9 +25,9 @@ from nnexp.config import (
 )
 from nnexp.data import batch_sizes, epoch_plan, load_images, train_batches
 from nnexp.experiment import run_experiment, start_state
-from nnexp.lock import locked
+from nnexp.lock import is_locked, locked
 from nnexp.optim import learning_rate_at, peak_learning_rate
-from nnexp.rundir import RunDir, RunError, read_status, write_json
+from nnexp.rundir import RunDir, RunError, read_status, write_json, write_status
 from nnexp.step import StepSettings, train_step
 
 
@@ -210,6 +213,68 @@ def test_two_processes_never_train_one_run(tiny):
     run.result.unlink()
     with locked(run), pytest.raises(RunError, match=f"is being trained by process {os.getpid()}"):
         run_experiment(replace(tiny, epochs=1))
+
+
+@contextmanager
+def as_another_user(folder: Path) -> Iterator[None]:
+    """Let this process read a folder and all in it, and write nothing there."""
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(path.stat().st_mode & 0o555)
+    user = os.geteuid()
+    if user == 0:  # who may write everywhere
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(path.stat().st_mode | 0o200)
+
+
+@pytest.fixture
+def near(tiny, tmp_path, monkeypatch):
+    """A run in a relative folder: another user may not walk through those above it."""
+    tmp_path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    return replace(tiny, runs_dir="runs", epochs=1)
+
+
+@pytest.mark.parametrize("left_open", [False, True])
+def test_finished_run_is_read_where_nothing_can_be_written(near, left_open):
+    run = run_experiment(near).run
+    if left_open:  # by a kill between the result and the status
+        write_status(run, "running")
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    with as_another_user(Path("runs")):
+        outcome = run_experiment(replace(near, trace=TraceConfig(points=3)))
+        assert (outcome.status, outcome.result["steps"]) == ("done", 8)
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+
+
+def test_finished_run_takes_no_lock(near):
+    run = run_experiment(near).run
+    (run.path / ".lock").unlink()
+    (run.path / ".lock").symlink_to("victim")
+    assert run_experiment(near).status == "done"
+    assert not (run.path / "victim").exists()
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_folder_of_another_user_is_refused_in_two_lines(near, begun):
+    if begun:
+        run_experiment(near).run.result.unlink()
+    Path("runs").mkdir(exist_ok=True)
+    with as_another_user(Path("runs")), pytest.raises(ConfigError) as refused:
+        run_experiment(near)
+    assert refused.value.problem.startswith(f"runs/{run_id(near)}")
+    assert refused.value.problem.endswith("cannot be written: permission denied")
+    assert "runs_dir=FOLDER" in refused.value.remedy
+
+
+def test_run_that_another_user_trains_is_seen_to_be_held(near):
+    run = RunDir(Path("runs") / run_id(near))
+    with locked(run), as_another_user(Path("runs")):
+        assert is_locked(run) == f"process {os.getpid()} on {socket.gethostname()}"
 
 
 def test_edited_config_is_refused_not_mixed_in(tiny):

@@ -95,6 +95,15 @@ def test_failure_is_recorded_as_a_row_with_its_settings():
     assert read_state_of(job.run) == ("failed", "killed by SIGKILL")
 
 
+def test_failure_is_recorded_though_the_log_cannot_be_written(tmp_path):
+    (job,) = jobs_of("seed=3")
+    job.run.path.mkdir(parents=True)
+    job.run.log.symlink_to(tmp_path / "victim")
+    record_failure(job, f"{job.run.log} is a symbolic link")
+    assert rows_of("runs")[job.name]["reason"] == f"{job.run.log} is a symbolic link"
+    assert not (tmp_path / "victim").exists()
+
+
 def test_failure_never_hides_a_result_nor_a_run_that_another_process_has_taken_up(tmp_path):
     run = write_run(tmp_path / "runs", settings(), 0.5)
     record_failure(job_of(run), "too late")

@@ -1,13 +1,19 @@
 """Real processes, killed at chosen moments, and the bytes of what they leave."""
 
+import json
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from full_disk import room_for
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import nnexp.experiment as experiment_module
 import nnexp.resume as resume_module
@@ -15,7 +21,7 @@ import nnexp.state as state_module
 from nnexp.config import ExperimentConfig, NormConfig, OptimizerConfig, TraceConfig, run_id
 from nnexp.experiment import run_experiment
 from nnexp.reporter import Progress, Silent
-from nnexp.rundir import RunDir, read_status, write_status
+from nnexp.rundir import RunDir, RunError, read_status, write_status
 from nnexp.state import NEWEST, PREVIOUS, WEIGHTS
 
 SERVER = multiprocessing.get_context("forkserver")
@@ -138,6 +144,22 @@ def straight(tmp_path_factory):
     return make
 
 
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """Return a function that lays a run down as it is after a stop in its third epoch."""
+    made: dict[str, Path] = {}
+
+    def lay_down(config: ExperimentConfig) -> RunDir:
+        name = run_id(config)
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp("stopped")
+            moved = replace(config, runs_dir=str(made[name]))
+            assert run_in_child(moved, "asked to stop after step", 19) == 3
+        return RunDir(shutil.copytree(made[name] / name, Path(config.runs_dir) / name))
+
+    return lay_down
+
+
 @pytest.mark.parametrize(
     ("moment", "at"),
     [
@@ -237,6 +259,74 @@ def test_torn_state_is_named_and_the_one_before_is_used(tiny, straight):
     assert bytes_of(tiny) == straight(tiny)
 
 
+def sign_again(path: Path, change) -> None:
+    """Change what a state holds, and give it the checksum of its new content."""
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["nnexp"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    change(header, tensors)
+    text = json.dumps(header, sort_keys=True)
+    digest = state_module._digest(tensors, text)
+    save_file(tensors, path, {"nnexp": text, "sha256": digest})
+
+
+def lose_slot(header: dict, tensors: dict) -> None:
+    """Take a part of the momentum away, as a state that lists no tensors could lack it."""
+    del header["tensors"]
+    name = next(name for name in tensors if name.endswith(".momentum_buffer"))
+    tensors[name.replace("momentum_buffer", "momentum")] = tensors.pop(name)
+
+
+WRONG_CONTENTS = {
+    "no epoch": lambda header, tensors: header.pop("epoch"),
+    "no step": lambda header, tensors: header.pop("step"),
+    "a step that is no number": lambda header, tensors: header.update(step="19"),
+    "no notes": lambda header, tensors: header.pop("notes"),
+    "empty notes": lambda header, tensors: header.update(notes={}),
+    "notes that are no numbers": lambda header, tensors: header["notes"].update(spent=[1]),
+    "no totals": lambda header, tensors: tensors.pop("totals.loss"),
+    "no table": lambda header, tensors: tensors.pop("files.metrics"),
+    "no momentum": lambda header, tensors: tensors.pop(
+        next(name for name in tensors if name.endswith(".momentum_buffer"))
+    ),
+    "another optimizer's momentum": lose_slot,
+    "an unknown layer": lambda header, tensors: (
+        header.pop("tensors"),
+        tensors.update({"optimizer.conv9.weight.momentum_buffer": torch.zeros(1)}),
+    ),
+    "a name without a layer": lambda header, tensors: (
+        header.pop("tensors"),
+        tensors.update({"optimizer.momentum_buffer": torch.zeros(1)}),
+    ),
+    "totals of another type": lambda header, tensors: tensors.update(
+        {"totals.loss": tensors["totals.loss"].float()}
+    ),
+}
+
+
+@pytest.mark.parametrize("change", WRONG_CONTENTS.values(), ids=WRONG_CONTENTS)
+def test_state_with_wrong_content_and_a_valid_checksum_is_named_and_the_one_before_is_used(
+    tiny, straight, stopped, change
+):
+    run = stopped(tiny)
+    sign_again(run.checkpoint / NEWEST, change)
+    notes = Notes()
+    assert run_experiment(tiny, notes).status == "done"
+    (line,) = notes.lines
+    assert NEWEST in line
+    assert "trying the state before it" in line
+    assert bytes_of(tiny) == straight(tiny)
+
+
+def test_state_of_before_the_tensors_were_listed_is_taken_up(tiny, straight, stopped):
+    run = stopped(tiny)
+    sign_again(run.checkpoint / NEWEST, lambda header, tensors: header.pop("tensors"))
+    notes = Notes()
+    assert run_experiment(tiny, notes).status == "done"
+    assert notes.lines == []
+    assert bytes_of(tiny) == straight(tiny)
+
+
 def test_when_no_state_is_whole_it_starts_again_and_says_so(tiny, straight):
     def damage(run: RunDir) -> None:
         for name in (NEWEST, PREVIOUS):
@@ -279,22 +369,11 @@ def test_result_stands_when_the_status_is_lost(tiny):
 
 
 def test_save_that_meets_a_full_disk_ends_in_one_line_with_the_old_state_intact(tiny, straight):
-    import resource
-
-    from nnexp.rundir import RunError
-
     assert run_in_child(tiny, "asked to stop after step", 9) == 3
     run = RunDir(Path(tiny.runs_dir) / run_id(tiny))
     before = (run.checkpoint / NEWEST).read_bytes()
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write past the limit fails, as on a full disk
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
-    try:
-        with pytest.raises(RunError, match="the disk is full"):
-            run_experiment(tiny)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    with room_for(len(before) // 2), pytest.raises(RunError, match="the disk is full"):
+        run_experiment(tiny)
     assert (run.checkpoint / NEWEST).read_bytes() == before
     assert run_in_child(tiny) == 0
     assert bytes_of(tiny) == straight(tiny)

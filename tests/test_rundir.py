@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from full_disk import room_for
 
-from nnexp.lock import locked
+from nnexp.config import ConfigError
+from nnexp.lock import empty_folder, is_locked, locked
 from nnexp.rundir import (
     RunDir,
     RunError,
+    append_log,
     append_rows,
     read_status,
     read_table,
@@ -133,6 +136,99 @@ def test_lock_is_that_of_the_folder_that_is_there(run, monkeypatch):
     with locked(run):
         assert len(calls) == 2
         assert (run.path / ".lock").stat().st_ino == os.fstat(calls[-1]).st_ino
+
+
+def test_lock_that_is_a_symbolic_link_is_refused_and_its_target_left_alone(run, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("dear")
+    (run.path / ".lock").symlink_to(victim)
+    with pytest.raises(ConfigError) as refused, locked(run):
+        pass
+    assert refused.value.problem == f"{run.path / '.lock'} is a symbolic link"
+    assert refused.value.remedy
+    assert is_locked(run) == ""
+    assert victim.read_text() == "dear"
+
+
+@pytest.mark.parametrize("target", ["victim", "not there"])
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("a/log.txt", lambda run: append_log(run, "words")),
+        ("a/metrics.csv", lambda run: append_rows(run.metrics, [Row(1, 0.5)])),
+        (".results.lock", lambda run: write_results_view(run.path.parent)),
+    ],
+)
+def test_file_that_is_a_symbolic_link_is_named_and_not_written_through(run, name, write, target):
+    victim = run.path / "victim"
+    victim.write_text("dear")
+    link = run.path.parent / name
+    link.symlink_to(run.path / target)
+    with pytest.raises(ConfigError) as refused:
+        write(run)
+    assert refused.value.problem == f"{link} is a symbolic link"
+    assert victim.read_text() == "dear"
+    assert not (run.path / "not there").exists()
+
+
+def test_scratch_file_that_is_a_symbolic_link_is_not_written_through(run):
+    victim = run.path / "victim"
+    victim.write_text("dear")
+    run.path.joinpath(f".status.json.{os.getpid()}.tmp").symlink_to(victim)
+    write_status(run, "running")
+    assert victim.read_text() == "dear"
+    assert read_status(run)["status"] == "running"
+    assert not run.status.is_symlink()
+
+
+def test_emptied_folder_loses_a_symbolic_link_and_not_what_it_points_to(run, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "file").write_text("dear")
+    run.checkpoint.symlink_to(elsewhere)
+    empty_folder(run)
+    assert not run.checkpoint.is_symlink()
+    assert (elsewhere / "file").read_text() == "dear"
+
+
+def test_lock_that_a_full_disk_refuses_is_two_lines_and_held_by_nobody(run):
+    with room_for(0), pytest.raises(ConfigError, match="cannot be written") as refused, locked(run):
+        pass
+    assert "make room" in refused.value.remedy
+    with locked(run):
+        assert is_locked(run)
+
+
+@pytest.mark.parametrize("in_the_way", ["a file", "a folder", "a looping link"])
+def test_lock_that_cannot_be_made_is_two_lines(run, in_the_way):
+    lock = run.path / ".lock"
+    if in_the_way == "a file":
+        run.path.rmdir()
+        run.path.write_text("")
+    elif in_the_way == "a folder":
+        lock.mkdir()
+    else:
+        run.path.rmdir()
+        run.path.symlink_to(run.path)
+    with pytest.raises(ConfigError) as refused, locked(run):
+        pass
+    assert str(run.path) in refused.value.problem
+    assert refused.value.remedy
+
+
+def test_folder_that_vanishes_before_its_lock_is_made_is_made_again(run, monkeypatch):
+    real, calls = os.open, []
+
+    def removed_first(path, *more, **named):
+        if str(path).endswith(".lock") and not calls:
+            calls.append(path)
+            run.path.rmdir()
+        return real(path, *more, **named)
+
+    monkeypatch.setattr("nnexp.rundir.os.open", removed_first)
+    with locked(run):
+        assert calls
+        assert (run.path / ".lock").exists()
 
 
 def test_result_holds_no_number_that_json_does_not_know(tmp_path):

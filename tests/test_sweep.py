@@ -55,12 +55,12 @@ def kill_soon():
     """Return a function that kills a run's process as soon as there is one."""
     threads = []
 
-    def kill(run: RunDir) -> None:
+    def kill(run: RunDir, signum: int) -> None:
         wait_until(lambda: "pid" in read_status(run))
-        os.kill(read_status(run)["pid"], signal.SIGKILL)
+        os.kill(read_status(run)["pid"], signum)
 
-    def begin(run: RunDir) -> None:
-        threads.append(threading.Thread(target=kill, args=(run,)))
+    def begin(run: RunDir, signum: int = signal.SIGKILL) -> None:
+        threads.append(threading.Thread(target=kill, args=(run, signum)))
         threads[-1].start()
 
     yield begin
@@ -139,6 +139,47 @@ def test_whatever_befalls_a_run_is_one_row_and_the_others_go_on(capsys, kill_soo
         assert_row_is_the_result(run)
         assert log_of(run).count("done after") == 1
     assert {row["status"] for row in rows_of("runs").values()} == {"done", "diverged", "failed"}
+
+
+def test_run_that_crashes_has_a_row_and_is_tried_again_when_asked(capsys, kill_soon):
+    (run,) = runs_of("epochs=2")
+    kill_soon(run, signal.SIGSEGV)
+    code, out, _ = swept(capsys, "epochs=2")
+    assert code == 1
+    assert rows_of("runs")[run.path.name]["reason"] == "killed by SIGSEGV"
+    assert "1 run: 1 failed" in out
+    assert "the same command with --retry-failed" in out
+    code, out, _ = swept(capsys, "epochs=2")
+    assert code == 1
+    assert "0 to train" in out
+    assert swept(capsys, "epochs=2", "--retry-failed")[0] == 0
+    assert_row_is_the_result(run)
+
+
+def test_log_that_is_a_symbolic_link_fails_its_run_alone_and_is_not_written(capsys):
+    words = ("seed=0,1", "epochs=1")
+    failed, done = runs_of(*words)
+    failed.path.mkdir(parents=True)
+    failed.log.symlink_to(Path("victim").absolute())
+    code, out, err = swept(capsys, *words)
+    assert code == 1
+    assert "Traceback" not in out + err
+    assert rows_of("runs")[failed.path.name]["reason"].startswith(
+        f"{failed.log} is a symbolic link; remove it"
+    )
+    assert states_of(*words) == ["failed", "done"]
+    assert_row_is_the_result(done)
+    assert not Path("victim").exists()
+
+
+def test_output_that_cannot_be_written_ends_no_run_of_a_sweep():
+    words = ("seed=0,1", "epochs=1")
+    with Path("/dev/full").open("w") as full:
+        command = sweep_command(*words)
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert states_of(*words) == ["done", "done"]
 
 
 def test_eight_runs_that_end_together_all_have_their_row(capsys):

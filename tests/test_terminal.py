@@ -1,6 +1,8 @@
 import csv
 import json
+import os
 import pickle
+import pty
 import re
 import shlex
 import subprocess
@@ -9,8 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sweeping import TINY, runs_of
 
 from nnexp.config import ExperimentConfig, NormConfig, OptimizerConfig, run_id, to_yaml
+from nnexp.rundir import RunDir, read_status
 from nnexp.terminal import describe_norm, train_command
 
 
@@ -105,6 +109,52 @@ def test_reader_that_goes_away_does_not_end_the_run(tiny, tmp_path):
     subprocess.run(["bash", "-c", f"{command} | head -n 1"], check=True, capture_output=True)
     status = Path(tiny.runs_dir) / run_id(tiny) / "status.json"
     assert json.loads(status.read_text()) == {"status": "done"}
+
+
+def output_of(command: list[str], kind: str) -> subprocess.CompletedProcess[str]:
+    """Run a command whose standard output cannot be written."""
+    if kind == "full disk":
+        output = os.open("/dev/full", os.O_WRONLY)
+    elif kind == "terminal that is gone":
+        other_end, output = pty.openpty()
+        os.close(other_end)
+    else:
+        other_end, output = os.pipe()
+        os.close(other_end)
+    try:
+        return subprocess.run(
+            command, stdout=output, stderr=subprocess.PIPE, text=True, check=False
+        )
+    finally:
+        os.close(output)
+
+
+UNWRITABLE = ["full disk", "terminal that is gone", "pipe that nobody reads"]
+
+
+@pytest.mark.parametrize("kind", UNWRITABLE)
+def test_output_that_cannot_be_written_does_not_end_the_run(kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = [sys.executable, "-m", "nnexp", "train", *TINY]
+    done = output_of(command, kind)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    (run,) = (RunDir(path.parent) for path in Path("runs").glob("*/status.json"))
+    assert read_status(run) == {"status": "done"}
+    log = run.log.read_text()
+    assert [f"epoch {epoch}:" in log for epoch in (1, 2, 3)] == [True] * 3
+    assert "done after 24 steps" in log
+
+
+def test_exit_code_says_what_became_of_a_training_that_could_not_print(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (run,) = runs_of()
+    run.path.mkdir(parents=True)
+    run.checkpoint.write_text("in the way")
+    command = [sys.executable, "-m", "nnexp", "train", *TINY]
+    done = output_of(command, "full disk")
+    assert done.returncode == 1
+    assert "the run failed: FileExistsError" in done.stderr
 
 
 def test_next_command_leaves_out_what_belongs_to_the_norm_alone(tiny, capsys):
