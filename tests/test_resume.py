@@ -16,6 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import nnexp.experiment as experiment_module
+import nnexp.journal as journal_module
 import nnexp.resume as resume_module
 import nnexp.state as state_module
 from nnexp.config import ExperimentConfig, NormConfig, OptimizerConfig, TraceConfig, run_id
@@ -39,6 +40,14 @@ class KilledAtStep(Silent):
             os.kill(os.getpid(), self.signum)
 
 
+class StoppedTwiceAtStep(KilledAtStep):
+    """Sends its own process a signal, and another before the step is over."""
+
+    def progress(self, progress: Progress) -> None:
+        super().progress(progress)
+        super().progress(progress)
+
+
 class Slow(Silent):
     """Gives the test time to send a signal of its own."""
 
@@ -58,14 +67,7 @@ class Notes(Silent):
 
 def run_until(config: ExperimentConfig, moment: str, at: int) -> None:
     """Run in a child process, and die at a moment."""
-    reporter = Silent()
-    if moment == "killed after step":
-        reporter = KilledAtStep(at, signal.SIGKILL)
-    elif moment == "asked to stop after step":
-        reporter = KilledAtStep(at, signal.SIGTERM)
-    elif moment == "slow":
-        reporter = Slow()
-    elif moment == "killed in the middle of saving":
+    if moment == "killed in the middle of saving":
         _break(state_module, "_write", at, _write_half)
     elif moment == "killed before the saved state takes its place":
         _break(state_module, "sync_folder", at, lambda *args: None)
@@ -75,8 +77,23 @@ def run_until(config: ExperimentConfig, moment: str, at: int) -> None:
         _break(experiment_module, moment.rpartition(" ")[2], at, lambda *args: None)
     elif moment == "restores all but the momentum":
         _forget_momentum()
-    outcome = run_experiment(config, reporter)
+    outcome = run_experiment(config, reporter_for(moment, at))
     raise SystemExit(0 if outcome.status == "done" else 3)
+
+
+def reporter_for(moment: str, at: int) -> Silent:
+    """Return who sends the signal of a moment."""
+    if moment == "killed after step, saving all the time":
+        journal_module.SAVE_EVERY = 0.0
+        return KilledAtStep(at, signal.SIGKILL)
+    if moment == "killed after step":
+        return KilledAtStep(at, signal.SIGKILL)
+    if moment == "asked to stop after step":
+        return KilledAtStep(at, signal.SIGTERM)
+    if moment.startswith("stopped twice in step by "):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        return StoppedTwiceAtStep(at, signal.Signals[moment.rpartition(" ")[2]])
+    return Slow() if moment == "slow" else Silent()
 
 
 def _break(module, name, at, instead) -> None:
@@ -214,6 +231,25 @@ def test_stopped_in_the_middle_of_an_epoch_it_goes_on_with_the_next_step(
     assert state_module.read_state(run.checkpoint / NEWEST).step == 13
     assert run_in_child(config) == 0
     assert bytes_of(config) == straight(config)
+
+
+def test_long_epoch_is_saved_on_the_way(tiny, straight):
+    """As it is every five minutes: a kill costs what came after the newest save."""
+    assert run_in_child(tiny, "killed after step, saving all the time", 13) == -signal.SIGKILL
+    run = RunDir(Path(tiny.runs_dir) / run_id(tiny))
+    assert state_module.read_state(run.checkpoint / NEWEST).step == 12
+    assert run_in_child(tiny) == 0
+    assert bytes_of(tiny) == straight(tiny)
+
+
+@pytest.mark.parametrize(("signum", "code"), [("SIGINT", 1), ("SIGTERM", -signal.SIGTERM)])
+def test_second_signal_ends_a_run_at_once_without_a_save(tiny, straight, signum, code):
+    assert run_in_child(tiny, f"stopped twice in step by {signum}", 13) == code
+    run = RunDir(Path(tiny.runs_dir) / run_id(tiny))
+    assert state_module.read_state(run.checkpoint / NEWEST).step == 8
+    assert read_status(run)["status"] == "interrupted"
+    assert run_in_child(tiny) == 0
+    assert bytes_of(tiny) == straight(tiny)
 
 
 def test_control_a_restore_without_momentum_does_not_give_the_same_bytes(tiny, straight):

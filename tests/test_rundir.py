@@ -231,6 +231,52 @@ def test_folder_that_vanishes_before_its_lock_is_made_is_made_again(run, monkeyp
         assert (run.path / ".lock").exists()
 
 
+FIRST_WRITER = """
+import sys
+from pathlib import Path
+from nnexp.rundir import write_results_view
+
+def wait(event, arguments):
+    if event == "open" and Path(str(arguments[0])).name.startswith(".results.csv."):
+        print("has read the runs", flush=True)
+        sys.stdin.readline()
+
+sys.addaudithook(wait)
+write_results_view(Path(sys.argv[1]))
+"""
+SECOND_WRITER = """
+import sys
+from pathlib import Path
+from nnexp.rundir import write_results_view
+
+sys.addaudithook(lambda event, _: event == "fcntl.flock" and print("waits", flush=True))
+write_results_view(Path(sys.argv[1]))
+print("has written", flush=True)
+"""
+
+
+def test_run_that_ends_while_the_results_are_written_is_not_lost_from_them(tmp_path):
+    def write(name: str) -> None:
+        (tmp_path / name).mkdir()
+        write_json(tmp_path / name / "result.json", {"run_id": name, "status": "done"})
+
+    def start(script: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", script, str(tmp_path)]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    write("a")
+    with start(FIRST_WRITER) as first:
+        assert first.stdout.readline() == "has read the runs\n"
+        write("b")
+        with start(SECOND_WRITER) as second:
+            said = second.stdout.readline()  # the second one waits, or it would have written
+            first.communicate("\n")
+            assert second.communicate()[0] == "has written\n"
+    assert said == "waits\n"
+    with (tmp_path / "results.csv").open(newline="") as file:
+        assert [row["run_id"] for row in csv.DictReader(file)] == ["a", "b"]
+
+
 def test_result_holds_no_number_that_json_does_not_know(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "result.json", {"test_loss": float("nan")})

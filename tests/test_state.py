@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from nnexp.config import OptimizerConfig
+from nnexp.loop import Diverged, raise_if_diverged
 from nnexp.optim import build_optimizer
 from nnexp.state import (
     NEWEST,
@@ -13,8 +14,10 @@ from nnexp.state import (
     restore_state,
     save_state,
 )
+from nnexp.step import StepSettings, train_step
 
 CPU = torch.device("cpu")
+STEP = StepSettings(seed=0)
 
 
 def make_state(name: str = "sgd", width: int = 4) -> TrainState:
@@ -53,6 +56,21 @@ def test_restored_state_goes_on_bit_for_bit(tmp_path, name):
 
     assert same(straight, resumed)
     assert torch.equal(straight.totals.loss, resumed.totals.loss)
+
+
+def test_step_that_diverged_is_still_known_after_a_restore(tmp_path):
+    """A GPU is asked for its loss now and then: a save may come before the question."""
+    state = make_state()
+    images = torch.randn(2, 3, 3, 3)
+    for scale in (1.0, float("nan"), 1.0):
+        train_step(state, images * scale, torch.zeros(2, dtype=torch.int64), 0.0, STEP)
+    save_state(state, tmp_path / "c", {}, {})
+
+    resumed = make_state()
+    restore_state(resumed, read_state(tmp_path / "c" / NEWEST))
+    with pytest.raises(Diverged) as caught:
+        raise_if_diverged(resumed)
+    assert caught.value.step == 2
 
 
 @pytest.mark.parametrize("slot", ["momentum_buffer", "running_var"])
