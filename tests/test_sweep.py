@@ -141,6 +141,17 @@ def test_whatever_befalls_a_run_is_one_row_and_the_others_go_on(capsys, kill_soo
     assert {row["status"] for row in rows_of("runs").values()} == {"done", "diverged", "failed"}
 
 
+def test_a_norm_that_cannot_work_in_a_model_is_a_failed_row_with_the_reason(capsys):
+    words = ("model.name=convnext_tiny", "norm=layer,instance", "epochs=1")
+    code, _, _ = swept(capsys, *words)
+    assert code == 1
+    rows = {row["norm"]: row for row in rows_of("runs").values()}
+    assert (rows["layer"]["status"], rows["layer"]["reason"]) == ("done", "")
+    assert rows["instance"]["status"] == "failed"
+    assert rows["instance"]["reason"].startswith("norm=instance cannot work at head.norm")
+    assert "use norm.at.head=batch, layer" in rows["instance"]["reason"]
+
+
 def test_eight_runs_that_end_together_all_have_their_row(capsys):
     seeds = f"seed={','.join(str(seed) for seed in range(8))}"
     words = (seeds, "epochs=1", "trace.points=0")
