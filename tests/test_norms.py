@@ -270,7 +270,7 @@ def test_a_block_is_convolution_norm_and_activation_by_name(norm):
     assert [name for name, _ in block.named_children()] == ["conv", "norm", "act"]
     assert isinstance(block.act, nn.GELU)
     assert block(torch.randn(2, 4, 16, 16)).shape == (2, C, 8, 8)
-    assert [name for name, _ in layers.norm_act(C, activation=None).named_children()] == ["norm"]
+    assert [name for name, _ in layers.norm_before_pool(C).named_children()] == ["norm"]
     assert block.norm.spec.block == "block"
 
 

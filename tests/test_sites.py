@@ -107,6 +107,57 @@ def test_batch_norm_with_a_single_value_is_refused_and_with_two_is_not():
     find_sites(build("simple_cnn"), batch_size=1)
 
 
+@pytest.mark.parametrize(
+    ("settings", "batch_size", "chosen", "way"),
+    [
+        ({"norm": "instance"}, 8, "norm=instance", "norm.at.head=batch, layer, layer_chw or group"),
+        (
+            {"norm": "instance", "implementation": "reference"},
+            8,
+            "norm=instance",
+            "norm.at.head=batch, layer, layer_chw or group",
+        ),
+        (
+            {"norm": "layer", "at": {"head": "instance"}},
+            8,
+            "norm.at.head=instance",
+            "norm.at.head=batch, layer, layer_chw or group",
+        ),
+        ({"norm": "batch"}, 1, "norm=batch", "norm.at.head=layer, layer_chw or group"),
+        (
+            {"norm": "group", "channels_per_group": 1},
+            8,
+            "norm=group",
+            "norm.channels_per_group of 2 or more, norm.at.head=batch, layer or layer_chw",
+        ),
+    ],
+)
+def test_a_norm_whose_channel_means_are_the_same_for_every_image_is_refused_before_pooling(
+    settings, batch_size, chosen, way
+):
+    refusal = refusal_of(build("convnext_tiny", **settings), batch_size)
+    shape = "768×2×2 map" + (" with batch_size=1" if batch_size == 1 else "")
+    assert refusal.problem == f"{chosen} cannot work at head.norm, a {shape}"
+    assert refusal.remedy == (
+        "the pooling after it keeps the mean of each channel, and this norm makes that mean "
+        f"the same for every image; use {way}, or another model"
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "batch_size"),
+    [
+        ({"norm": "instance", "at": {"head": "layer"}}, 8),
+        ({"norm": "batch", "at": {"head": "group"}}, 1),
+        ({"norm": "batch"}, 2),
+        ({"norm": "group", "channels_per_group": 2}, 8),
+        ({"norm": "none"}, 8),
+    ],
+)
+def test_another_norm_before_pooling_is_all_that_is_needed(settings, batch_size):
+    find_sites(build("convnext_tiny", **settings), batch_size)
+
+
 def test_what_is_refused_would_indeed_have_been_zero_up_to_rounding():
     layer = dict(norm_layers(build("simple_mlp", "group", channels_per_group=1)))["hidden.norm"]
     assert layer(torch.randn(8, 256, 1, 1)).abs().max() < 1e-3

@@ -182,6 +182,17 @@ def test_output_that_cannot_be_written_ends_no_run_of_a_sweep():
     assert states_of(*words) == ["done", "done"]
 
 
+def test_a_norm_that_cannot_work_in_a_model_is_a_failed_row_with_the_reason(capsys):
+    words = ("model.name=convnext_tiny", "norm=layer,instance", "epochs=1")
+    code, _, _ = swept(capsys, *words)
+    assert code == 1
+    rows = {row["norm"]: row for row in rows_of("runs").values()}
+    assert (rows["layer"]["status"], rows["layer"]["reason"]) == ("done", "")
+    assert rows["instance"]["status"] == "failed"
+    assert rows["instance"]["reason"].startswith("norm=instance cannot work at head.norm")
+    assert "use norm.at.head=batch, layer" in rows["instance"]["reason"]
+
+
 def test_eight_runs_that_end_together_all_have_their_row(capsys):
     seeds = f"seed={','.join(str(seed) for seed in range(8))}"
     words = (seeds, "epochs=1", "trace.points=0")

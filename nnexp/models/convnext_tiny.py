@@ -4,7 +4,8 @@ Liu et al., 2022 (https://arxiv.org/abs/2201.03545): depths 3-3-9-3, widths 96-1
 layer scale from 1e-6, stochastic depth; a norm after the stem, in each block, before each
 downsampling convolution and in the head. Departures: the stem's patches are 2×2 (4×4), so that
 maps are 16², 8², 4² and 2²; the head's norm stands before the global pooling (after it), so that
-no norm sees a map of a single position. Norms here take NCHW, whatever they are; the
+no norm sees a map of a single position. InstanceNorm cannot stand there either: it would leave
+every image the same means (`norm.at.head=layer` does). Norms here take NCHW, whatever they are; the
 block's two linear layers are 1×1 convolutions, which took 0.7 to 0.9 of the time of
 permuting and `nn.Linear` on two cores at batch 32, forward and backward.
 """
@@ -65,7 +66,7 @@ def convnext_tiny(config: ModelConfig, num_classes: int, norms: Norms) -> nn.Mod
             block = f"stage{stage}_block{index}"
             layers[block] = ConvNeXtBlock(norms.for_block(block), num_out, next(drop_chances))
         num_in = num_out
-    layers["head"] = norms.for_block("head").norm_act(num_in, activation=None)
+    layers["head"] = norms.for_block("head").norm_before_pool(num_in)
     layers["pool"] = GlobalAveragePool()
     layers["dropout"] = nn.Dropout(config.dropout)
     layers["classifier"] = nn.Linear(num_in, num_classes)

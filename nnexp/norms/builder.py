@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from torch import nn
 
@@ -93,13 +94,19 @@ class BlockLayers:
             features=nn.Flatten(),
         )
 
-    def norm_act(self, channels: int, activation: Activation | None = relu) -> nn.Sequential:
-        """Return `norm` and `act`, for a place where no convolution stands right before."""
-        return _named(**self._norm_and_act(channels, activation))
+    def norm_before_pool(self, channels: int) -> nn.Sequential:
+        """Return `norm` for a place between the last convolution and the global average pooling.
+
+        A norm that leaves every image the same channel means cannot stand there; `find_sites`
+        refuses it.
+        """
+        return _named(norm=self._layer(replace(self._spec(channels), pooled=True)))
 
     def norm(self, channels: int) -> nn.Module:
         """Return the norm layer alone, NCHW to NCHW."""
-        spec = self._spec(channels)
+        return self._layer(self._spec(channels))
+
+    def _layer(self, spec: NormSpec) -> nn.Module:
         if self._config.implementation == "reference" and spec.kind.over:
             layer = _reference(spec)
         else:

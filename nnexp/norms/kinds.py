@@ -28,6 +28,7 @@ class NormSpec:
     channels: int
     groups: int  # 1 for every norm but group
     config: NormConfig
+    pooled: bool = False  # each channel's mean over the map is all that is read of the output
 
     @property
     def kind(self) -> "NormKind":
@@ -43,6 +44,11 @@ class NormSpec:
     def removes_channel_mean(self) -> bool:
         """Whether a constant added to a channel before the layer is lost in it."""
         return bool(self.kind.over) and ("C" not in self.kind.over or self.groups == self.channels)
+
+    def removes_image_means(self, batch_size: int) -> bool:
+        """Whether each channel's mean over the map becomes β, whatever the image."""
+        of_one_image = batch_size == 1 or "N" not in self.kind.over
+        return self.removes_channel_mean and of_one_image
 
     def values_per_statistic(self, batch_size: int, height: int, width: int) -> int:
         """Return how many values each mean and variance is taken over; 0 where there is none."""

@@ -87,9 +87,9 @@ def _evaluate_blank_images(model: nn.Module, image_size: int) -> None:
 
 def _site(path: str, layer: nn.Module, size_NHW: tuple[int, int, int]) -> Site:
     spec = spec_of(layer)
+    if reason := _why_not(spec, size_NHW):
+        raise _cannot_work(path, spec, size_NHW, reason)
     values = spec.values_per_statistic(*size_NHW)
-    if values == 1:
-        raise _cannot_work(path, spec, size_NHW)
     _, height, width = size_NHW
     return Site(
         layer=path,
@@ -106,25 +106,38 @@ def _site(path: str, layer: nn.Module, size_NHW: tuple[int, int, int]) -> Site:
     )
 
 
-def _cannot_work(path: str, spec: NormSpec, size_NHW: tuple[int, int, int]) -> ConfigError:
-    """Return the refusal of a site whose statistic is one value: x − μ is 0 there."""
+def _why_not(spec: NormSpec, size_NHW: tuple[int, int, int]) -> str:
+    """Return why what follows the norm would be the same for every image; empty where it is not."""
+    if spec.values_per_statistic(*size_NHW) == 1:
+        return "its statistic has a single value, so its output would be 0 everywhere"
+    if spec.pooled and spec.removes_image_means(size_NHW[0]):
+        return (
+            "the pooling after it keeps the mean of each channel, "
+            "and this norm makes that mean the same for every image"
+        )
+    return ""
+
+
+def _cannot_work(
+    path: str, spec: NormSpec, size_NHW: tuple[int, int, int], reason: str
+) -> ConfigError:
     setting = f"norm.at.{spec.block}" if spec.block in spec.config.at else "norm"
+    way = f"norm.at.{spec.block}" if spec.pooled else setting  # only this block needs another
     batch_size, height, width = size_NHW
     shape = f"{spec.channels}×{height}×{width} map"
     if spec.norm == "batch":
         shape += f" with batch_size={batch_size}"
     *names, last = [name for name in NORMS if _would_work(name, spec, size_NHW)]
-    ways = f"{setting}={', '.join(names)} or {last}"
+    ways = f"{way}={', '.join(names)} or {last}"
     if spec.norm == "group":
         ways = f"norm.channels_per_group of 2 or more, {ways}"
     return ConfigError(
         f"{setting}={spec.norm} cannot work at {path}, a {shape}",
-        "its statistic has a single value, so its output would be 0 everywhere; "
-        + f"use {ways}, or another model",
+        f"{reason}; use {ways}, or another model",
     )
 
 
 def _would_work(norm: str, spec: NormSpec, size_NHW: tuple[int, int, int]) -> bool:
     groups = groups_by_rule(spec.channels) if norm == "group" else 1
     other = replace(spec, norm=norm, groups=groups)
-    return norm != spec.norm and other.values_per_statistic(*size_NHW) > 1
+    return norm != spec.norm and bool(other.kind.over) and not _why_not(other, size_NHW)
