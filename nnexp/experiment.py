@@ -16,7 +16,7 @@ from nnexp.data import Images, batch_sizes, load_images
 from nnexp.environment import choose_device, describe_environment, prepare_process
 from nnexp.interrupt import Interrupted, StopSignal
 from nnexp.journal import Journal
-from nnexp.lock import locked
+from nnexp.lock import locked, read_status
 from nnexp.loop import Diverged, evaluate, fit
 from nnexp.models import build_model
 from nnexp.models.init import initialize
@@ -27,13 +27,11 @@ from nnexp.probes.instruments import make_instruments
 from nnexp.reporter import Facts, Reporter, Silent
 from nnexp.resume import check_config, check_images, open_folder, resume
 from nnexp.rundir import (
-    FINAL,
     DiskFullError,
     RunDir,
     RunError,
+    finished_result,
     naming_full_disk,
-    read_json,
-    read_status,
     read_table,
     read_tables,
     write_json,
@@ -68,8 +66,7 @@ def run_experiment(
     reporter = reporter or Silent()
     run = RunDir(Path(config.runs_dir) / run_id(config))
     with locked(run):
-        result = read_json(run.result)
-        if result.get("status") in FINAL:
+        if result := finished_result(run):
             return _already_done(run, config, reporter, result)
         return _run_guarded(run, config, reporter, command)
 

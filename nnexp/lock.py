@@ -7,8 +7,9 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
-from nnexp.rundir import RunDir, RunError
+from nnexp.rundir import RunDir, RunError, read_json, remove_scratch_files
 
 LOCK_TRIES, LOCK_PAUSE = 5, 0.02  # seconds; whoever looks whether a run is held holds it meanwhile
 
@@ -27,10 +28,13 @@ def locked(run: RunDir) -> Iterator[None]:
         BusyError: Another process holds it.
     """
     handle = _lock(run)
+    for folder in (run.path, run.checkpoint):
+        remove_scratch_files(folder)
     try:
         yield
     finally:
         _remove_if_empty(run)
+        os.ftruncate(handle, 0)  # a folder that is shared names no host
         os.close(handle)
 
 
@@ -64,7 +68,7 @@ def _try_lock(handle: int, tries: int = 1, kind: int = fcntl.LOCK_EX) -> bool:
 def is_locked(run: RunDir) -> str:
     """Return the process that holds the run, `process PID on HOST`; nothing where none does."""
     try:
-        handle = os.open(run.path / ".lock", os.O_RDWR)
+        handle = os.open(run.path / ".lock", os.O_RDONLY | os.O_NONBLOCK)  # nothing to wait for
     except OSError:
         return ""
     try:
@@ -72,6 +76,21 @@ def is_locked(run: RunDir) -> str:
         return "" if free else _holder(handle)
     finally:
         os.close(handle)
+
+
+def read_status(run: RunDir) -> dict[str, Any]:
+    """Return the run's status; nothing where there is none to read. See `with_lock`."""
+    return with_lock(run, read_json(run.status))
+
+
+def with_lock(run: RunDir, status: dict[str, Any]) -> dict[str, Any]:
+    """Return a run's status; `running` where no process holds the run is `interrupted`.
+
+    The lock says it and not the process id, which may belong to another process by now.
+    """
+    if status.get("status") == "running" and not is_locked(run):
+        return {**status, "status": "interrupted"}
+    return status
 
 
 def _holder(handle: int) -> str:
