@@ -28,7 +28,9 @@ TO_HYDRA = {"ignore_unknown_options": True}  # its flags are checked in nnexp/ov
 def _say_version(wanted: bool) -> None:
     """Print the version and leave."""
     if wanted:
-        typer.echo(f"nnexp {__version__}")
+        from nnexp.console import write
+
+        write(f"nnexp {__version__}")
         raise typer.Exit
 
 
@@ -56,10 +58,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def say_error(error: ConfigError) -> int:
     """Print what is wrong and what would do to standard error; return the exit code for it."""
-    typer.secho("nnexp: ", fg="red", bold=True, nl=False, err=True)
-    typer.echo(error.problem, err=True)
-    if error.remedy:
-        typer.echo(f"       {error.remedy}", err=True)
+    from nnexp import console
+
+    console.say_error(error.problem, error.remedy)
     return 2
 
 
@@ -76,12 +77,10 @@ def say_own_configs() -> None:
     from nnexp.choices import MARKER, own_configs
 
     if own := own_configs():
-        from nnexp.console import forgiving_output
+        from nnexp.console import forgiving_output, say
 
         with forgiving_output():
-            typer.echo(
-                f"nnexp: {own} goes before the packaged configs (it has a {MARKER})", err=True
-            )
+            say(f"{own} goes before the packaged configs (it has a {MARKER})")
 
 
 @app.callback(epilog="Example: nnexp train model=vgg16 norm=none data=synthetic scale=smoke")

@@ -5,12 +5,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import typer
 import yaml
 
 from nnexp.checks import ConfigError, names_in, no_such_option
 from nnexp.choices import Choices, Setting, explain_option, read_choices, remarks
 from nnexp.config import flatten
+from nnexp.console import Console, write
 from nnexp.nearest import nearest
 
 Row = tuple[str, str]  # what to type, what it means
@@ -33,7 +33,7 @@ def configs_command(groups: Sequence[str], config_dir: str | None = None) -> Non
         _print_table(rows, choices)
     else:
         for word, meaning in rows:
-            typer.echo(f"{word}\t{meaning}".rstrip())
+            write(f"{word}\t{meaning}".rstrip())
 
 
 def _overview(choices: Choices) -> Iterator[Row]:
@@ -108,7 +108,6 @@ def _setting_row(setting: Setting, value: Any) -> Row:
 
 def _print_table(rows: list[Row], choices: Choices) -> None:
     """Print two columns, a blank line between groups."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 

@@ -1,16 +1,48 @@
-"""Where results go: rich tables on a terminal, plain lines where another program reads them."""
+"""Where results go: rich tables on a terminal, plain lines where another program reads them.
 
+All that nnexp prints passes here, and loses what could steer a terminal: names, reasons and logs
+may come from others.
+"""
+
+import csv
+import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any, TextIO, cast
 
+import rich.console
 import typer
-from rich.console import Console
+from rich.segment import Segment
 from rich.table import Table
 
+from nnexp.reading import printable
+
 PIPED_WIDTH = 10_000  # no line of a table is folded where another program reads it
+FORMULA = ("=", "+", "-", "@", "\t")  # what a spreadsheet computes when a cell begins with it
+
+
+class Console(rich.console.Console):
+    """A console that prints no control characters but its own."""
+
+    def render(
+        self, renderable: rich.console.RenderableType, options: Any = None
+    ) -> Iterable[Segment]:
+        """Yield what is printed, the text of each part cleaned."""
+        for segment in super().render(renderable, options):
+            text = segment.text if segment.control else printable(segment.text)
+            yield segment._replace(text=text)
+
+
+class SteadyConsole(Console):
+    """A console whose reader may go away: a run is more than what it prints."""
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing more, instead of ending the process."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())
 
 
 def open_console() -> Console:
@@ -27,9 +59,37 @@ def print_table(console: Console, table: Table) -> None:
     console.print()
 
 
+def write(text: str = "", *, end: str = "\n") -> None:
+    """Write text to standard output as it is, without control characters."""
+    typer.echo(printable(text) + end, nl=False)
+
+
+def write_csv(
+    columns: Sequence[str], rows: Iterable[Mapping[str, Any]], header: bool = True
+) -> None:
+    """Write rows as CSV to standard output; no text in it is a formula to a spreadsheet."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if header:
+        writer.writerow(map(as_csv_cell, columns))
+    writer.writerows([as_csv_cell(row[column]) for column in columns] for row in rows)
+    write(text.getvalue(), end="")
+
+
+def as_csv_cell(value: Any) -> Any:
+    """Return a text that a spreadsheet would compute behind an apostrophe, all else as it is."""
+    if not isinstance(value, str) or not value.startswith(FORMULA):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
 def say(text: str) -> None:
     """Print one message to standard error."""
-    typer.echo(f"nnexp: {text}", err=True)
+    typer.echo(f"nnexp: {printable(text)}", err=True)
 
 
 class _ForgivingStream:
@@ -81,6 +141,14 @@ def forgiving_output() -> Iterator[None]:
 def _forgiving(stream: TextIO | None) -> TextIO:
     # None is what Python has for a stream that was closed before the process began.
     return cast("TextIO", stream and _ForgivingStream(stream))
+
+
+def say_error(problem: str, remedy: str = "") -> None:
+    """Print what is wrong and what would do to standard error."""
+    typer.secho("nnexp: ", fg="red", bold=True, nl=False, err=True)
+    typer.echo(printable(problem), err=True)
+    if remedy:
+        typer.echo(f"       {printable(remedy)}", err=True)
 
 
 def duration(seconds: float) -> str:

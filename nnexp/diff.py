@@ -1,19 +1,17 @@
 """Two run folders → what differs between them: settings, results, epochs, environment."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from nnexp.compare.columns import SETTINGS, Row, shown
 from nnexp.compare.load import read_rows
 from nnexp.config import NOT_IDENTITY
-from nnexp.console import open_console, print_table
-from nnexp.rundir import RunDir, read_json
+from nnexp.console import Console, open_console, print_table
+from nnexp.rundir import RunDir, read_json, read_table_cells
 
 PLACE = {"run_id", "folder", "runs_dir"}  # where a run is, not what it is
 TIMES = {"seconds"}  # never the same twice
@@ -113,7 +111,7 @@ def _differing_epochs(first: RunDir, second: RunDir) -> list[Difference]:
             return [
                 Difference(
                     part="epochs",
-                    name=f"first in epoch {left['epoch']}: {name}",
+                    name=f"first in epoch {left.get('epoch', ABSENT)}: {name}",
                     first=left[name],
                     second=right.get(name) or ABSENT,
                 )
@@ -126,7 +124,5 @@ def _differing_epochs(first: RunDir, second: RunDir) -> list[Difference]:
 
 
 def _epochs(run: RunDir) -> Sequence[Mapping[str, str]]:
-    if not run.metrics.exists():
-        return []
-    with run.metrics.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    head, *rows = read_table_cells(run.metrics) or [[]]
+    return [dict(zip(head, row, strict=True)) for row in rows]

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ import torch
 
 from nnexp import __version__
 from nnexp.config import ConfigError, ExperimentConfig
+from nnexp.sharing import shareable_command
 
 PACKAGES = ("torchvision", "numpy", "hydra-core", "safetensors")
 USUAL_THREADS = torch.get_num_threads()  # before any run has set its own
@@ -61,9 +61,8 @@ def prepare_process(config: ExperimentConfig, device: torch.device) -> None:
 def describe_environment(device: torch.device, command: Sequence[str]) -> dict[str, Any]:
     """Return the contents of `environment.json`."""
     return {
-        "command": shlex.join(command),
+        "command": shareable_command(command),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "host": platform.node(),
         "platform": platform.platform(),
         "python": platform.python_version(),
         "nnexp": __version__,

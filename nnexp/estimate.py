@@ -7,7 +7,8 @@ from typing import Any
 
 from nnexp.config import ExperimentConfig, flatten
 from nnexp.jobs import Job
-from nnexp.rundir import read_json
+from nnexp.reading import is_number
+from nnexp.rundir import RunDir, finished_result
 from nnexp.worker import open_fork_server
 
 CIFAR_IMAGES = {"train": 50_000, "test": 10_000}
@@ -65,9 +66,9 @@ def _finished_speeds(jobs: Iterable[Job]) -> dict[Kind, float]:
     spent: dict[Kind, list[float]] = {}
     for folder in {job.run.path.parent for job in jobs}:
         for path in folder.glob("*/result.json"):
-            result = read_json(path)
+            result = finished_result(RunDir(path.parent))
             num = _num_images_of(result)
-            if result.get("status") == "done" and num and result.get("seconds"):
+            if result.get("status") == "done" and num and is_number(result.get("seconds")):
                 spent.setdefault(_kind_of_result(result), []).append(result["seconds"] / num)
     return {kind: sum(times) / len(times) for kind, times in spent.items()}
 
@@ -79,7 +80,7 @@ def _kind_of_result(result: dict[str, Any]) -> Kind:
 
 def _num_images_of(result: dict[str, Any]) -> float | None:
     epochs, steps = result.get("epochs_finished"), result.get("steps")
-    if not epochs or not steps:
+    if not (is_number(epochs) and is_number(steps) and epochs and steps):
         return None
     train = result.get("data.train_images") or steps * result["batch_size"] / epochs
     test = result.get("data.test_images") or CIFAR_IMAGES["test"]

@@ -16,7 +16,7 @@ from nnexp.data import Images, batch_sizes, load_images
 from nnexp.environment import choose_device, describe_environment, prepare_process
 from nnexp.interrupt import Interrupted, StopSignal
 from nnexp.journal import Journal
-from nnexp.lock import locked
+from nnexp.lock import locked, read_status
 from nnexp.loop import Diverged, evaluate, fit
 from nnexp.models import build_model
 from nnexp.models.init import initialize
@@ -27,13 +27,11 @@ from nnexp.probes.instruments import make_instruments
 from nnexp.reporter import Facts, Reporter, Silent
 from nnexp.resume import check_config, check_images, open_folder, resume
 from nnexp.rundir import (
-    FINAL,
     DiskFullError,
     RunDir,
     RunError,
+    finished_result,
     naming_full_disk,
-    read_json,
-    read_status,
     read_table,
     read_tables,
     write_json,
@@ -67,15 +65,11 @@ def run_experiment(
     """
     reporter = reporter or Silent()
     run = RunDir(Path(config.runs_dir) / run_id(config))
-    if not _has_result(run):
+    if not finished_result(run):
         with locked(run):
-            if not _has_result(run):  # still: another process may have ended it meanwhile
+            if not finished_result(run):  # still: another process may have ended it meanwhile
                 return _run_guarded(run, config, reporter, command)
     return _already_done(run, config, reporter)
-
-
-def _has_result(run: RunDir) -> bool:
-    return read_json(run.result).get("status") in FINAL
 
 
 def _already_done(run: RunDir, config: ExperimentConfig, reporter: Reporter) -> Outcome:
@@ -83,7 +77,7 @@ def _already_done(run: RunDir, config: ExperimentConfig, reporter: Reporter) -> 
 
     The folder may be one that this process cannot write to.
     """
-    result = read_json(run.result)
+    result = finished_result(run)
     check_config(run, config, reporter.note)
     if config.data.name == "folder":  # the one source whose images may be others by now
         with suppress(ConfigError):  # gone altogether: the result stands

@@ -5,14 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nnexp.config import ConfigError, ExperimentConfig, run_id, to_yaml
-from nnexp.lock import is_locked, locked
+from nnexp.lock import is_locked, locked, read_status
 from nnexp.rundir import (
     FINAL,
     RunDir,
     RunError,
     append_log,
-    read_json,
-    read_status,
+    finished_result,
     replacing,
     write_results_view,
     write_status,
@@ -76,14 +75,13 @@ def make_jobs(composed: Sequence[tuple[list[str], ExperimentConfig]]) -> list[Jo
 def read_state_of(run: RunDir) -> tuple[str, str]:
     """Return where a run stands, and why: its result is the truth, then its lock, its status."""
     holder = is_locked(run)  # looked at first: a run that ends meanwhile has its result by now
-    result = read_json(run.result)
-    if result.get("status") in FINAL:
+    if result := finished_result(run):
         step = result.get("diverged_at_step")
         return result["status"], "" if step is None else f"at step {step}"
     if holder:
         return RUNNING, holder
     status = read_status(run)
-    state = status.get("status", NEW)
+    state = str(status.get("status", NEW))
     if state in FINAL or state == RUNNING:  # without a result, and nobody at work
         state = INTERRUPTED
     return state, str(status.get("reason") or "")
@@ -93,7 +91,7 @@ def record_failure(job: Job, reason: str) -> None:
     """Leave a row behind for a run whose process could not: its settings, `failed`, and why."""
     try:
         with locked(job.run):
-            if read_json(job.run.result).get("status") in FINAL:
+            if finished_result(job.run):
                 return
             if not job.run.config.exists():
                 with replacing(job.run.config) as scratch:

@@ -7,9 +7,18 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
 
 from nnexp.config import ConfigError
-from nnexp.rundir import NO_ROOM, RunDir, RunError, make_folder, open_own_file
+from nnexp.rundir import (
+    NO_ROOM,
+    RunDir,
+    RunError,
+    make_folder,
+    open_own_file,
+    read_json,
+    remove_scratch_files,
+)
 
 LOCK_TRIES, LOCK_PAUSE = 5, 0.02  # seconds; whoever looks whether a run is held holds it meanwhile
 
@@ -30,10 +39,13 @@ def locked(run: RunDir) -> Iterator[None]:
     """
     with explaining_refusals(run):
         handle = _lock(run)
+    for folder in (run.path, run.checkpoint):
+        remove_scratch_files(folder)
     try:
         yield
     finally:
         _remove_if_empty(run)
+        os.ftruncate(handle, 0)  # a folder that is shared names no host
         os.close(handle)
 
 
@@ -99,6 +111,21 @@ def is_locked(run: RunDir) -> str:
         return "" if free else _holder(handle)
     finally:
         os.close(handle)
+
+
+def read_status(run: RunDir) -> dict[str, Any]:
+    """Return the run's status; nothing where there is none to read. See `with_lock`."""
+    return with_lock(run, read_json(run.status))
+
+
+def with_lock(run: RunDir, status: dict[str, Any]) -> dict[str, Any]:
+    """Return a run's status; `running` where no process holds the run is `interrupted`.
+
+    The lock says it and not the process id, which may belong to another process by now.
+    """
+    if status.get("status") == "running" and not is_locked(run):
+        return {**status, "status": "interrupted"}
+    return status
 
 
 def _holder(handle: int) -> str:

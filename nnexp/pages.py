@@ -1,16 +1,16 @@
 """What the commands print that look at something and train nothing."""
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nnexp.config import ExperimentConfig
-from nnexp.console import open_console, print_table
+from nnexp.compare.load import BrokenRun, broken_in_words
+from nnexp.config import ConfigError, ExperimentConfig
+from nnexp.console import Console, open_console, print_table, say, write_csv
+from nnexp.reading import UnreadableError
 from nnexp.rundir import RunDir
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def data_page(config: ExperimentConfig) -> None:
     console = open_console()
     console.print(f"[bold]{facts['name']}[/] · {len(facts['classes'])} classes")
     table = Table("split", pad_edge=False)
-    for heading in ("images", *facts["classes"]):
+    for heading in ("images", *map(escape, facts["classes"])):
         table.add_column(heading, justify="right")
     for split, counts in facts["per_class"].items():
         table.add_row(split, f"{facts['images'][split]:,}", *(f"{n:,}" for n in counts.values()))
@@ -65,15 +65,9 @@ def traces_page(
     """Draw the running statistics of runs: a picture here, and a figure in a file."""
     from nnexp.traces import courses, draw_traces, load_traces, save_figure
 
-    runs = [RunDir(folder) for folder in folders]
+    runs = _readable(list(map(RunDir, folders)), load_traces)
     if as_csv:
-        for position, run in enumerate(runs):
-            traces = load_traces(run)
-            courses(traces, layer)  # refuses a layer that is not there
-            if layer is not None:
-                traces = traces[traces["layer"] == layer]
-            traces.insert(0, "run_id", run.path.name)
-            traces.to_csv(sys.stdout, index=False, header=position == 0)
+        _write_traces(runs, layer)
         return
     console = open_console()
     for run in runs:
@@ -84,12 +78,45 @@ def traces_page(
             first, last = course.values[0], course.values[-1]
             settled = "–" if course.settled_at is None else f"{course.settled_at:,}"
             figures = (f"{first:.4g}", f"{last:.4g}", settled)
-            table.add_row(course.layer, course.quantity, course.sparkline, *figures)
+            words = (course.layer, course.quantity, course.sparkline, *figures)
+            table.add_row(*map(escape, words))
         console.print(f"[bold]{escape(run.path.name)}[/] · averaged over each layer's channels")
         print_table(console, table)
-    path = output or folders[0] / "traces.png"
+    path = output or runs[0].path / "traces.png"
     save_figure(draw_traces(runs, layer), path)
     console.print(f"figure: {escape(str(path))}")
+
+
+def _readable(runs: Sequence[RunDir], load: Callable[[RunDir], object]) -> list[RunDir]:
+    """Return the runs whose table can be read, and say which cannot; one alone must be."""
+    kept, broken = [], []
+    for run in runs:
+        try:
+            load(run)
+        except UnreadableError as error:
+            if len(runs) == 1:
+                raise
+            broken.append(BrokenRun(name=str(run.path), reason=error.reason))
+        else:
+            kept.append(run)
+    if broken and not kept:
+        raise ConfigError(broken_in_words(broken), "repair the files, or move the folders away")
+    if broken:
+        say(broken_in_words(broken))
+    return kept
+
+
+def _write_traces(runs: Sequence[RunDir], layer: str | None) -> None:
+    from nnexp.traces import courses, load_traces
+
+    for position, run in enumerate(runs):
+        traces = load_traces(run)
+        courses(traces, layer)  # refuses a layer that is not there
+        if layer is not None:
+            traces = traces.loc[traces["layer"] == layer]
+        traces.insert(0, "run_id", run.path.name)
+        rows = [dict(zip(traces.columns, row, strict=True)) for row in traces.to_numpy(object)]
+        write_csv(list(traces.columns), rows, header=position == 0)
 
 
 def bench_page(configs: Sequence[ExperimentConfig], settings: "BenchSettings") -> None:

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
-from nnexp.config import ConfigError, ExperimentConfig, from_yaml, run_id, to_yaml
+from nnexp.config import ExperimentConfig, run_id, to_yaml
 from nnexp.journal import Journal, read_spent
+from nnexp.reading import UnreadableError
 from nnexp.rundir import (
     RunDir,
     RunError,
+    read_config,
     read_json,
     replacing,
     restore_tables,
@@ -28,17 +30,18 @@ def check_config(
     Raises:
         RunError: With the way on.
     """
-    if not run.config.exists():
-        return config
     try:
-        before = from_yaml(run.config.read_text("utf-8"))
-    except (ConfigError, UnicodeDecodeError):
-        before = None
-    if before is None or run_id(before) != run.path.name:
+        before = read_config(run)
+        foreign = before is not None and run_id(before) != run.path.name
+    except UnreadableError:
+        before, foreign = None, True
+    if foreign:
         raise RunError(
             f"{run.config} is not the config of {run.path.name}: it was edited or is damaged; "
             "move the folder away and give the same command again"
         )
+    if before is None:
+        return config
     for part in ("trace", "probe"):
         began = getattr(before, part)
         if began != getattr(config, part):

@@ -6,23 +6,43 @@ import fcntl
 import io
 import json
 import os
+import re
 import socket
-from collections.abc import Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from nnexp.config import ConfigError, from_yaml, result_head
+from nnexp.config import (
+    ConfigError,
+    ExperimentConfig,
+    column_types,
+    fits,
+    from_yaml,
+    result_head,
+    shareable,
+)
+from nnexp.reading import (
+    UnreadableError,
+    printable,
+    quoted,
+    read_bytes,
+    read_cells,
+    read_columns,
+    read_object,
+    read_text,
+)
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a full disk answers
 FINAL = frozenset({"done", "diverged"})  # states that the same command does not run again
+SCRATCH = re.compile(r"\..+\.\d+\.tmp")  # what a process killed in `replacing` leaves
 
 
 class RunError(Exception):
@@ -137,15 +157,37 @@ def open_own_file(path: Path, flags: int = os.O_WRONLY | os.O_APPEND) -> int:
         ) from error
 
 
-def read_table(path: Path, words: Container[str] = ()) -> list[dict[str, Any]]:
-    """Return the rows of a table of numbers, text in the columns `words`; none without a table."""
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return [
-            {key: cell if key in words else float(cell) for key, cell in row.items()}
-            for row in csv.DictReader(file)
-        ]
+def read_table(
+    path: Path, words: Container[str] = (), needs: Iterable[str] = ()
+) -> list[dict[str, Any]]:
+    """Return the rows of a table of numbers, text in the columns `words`; none without a table.
+
+    Raises:
+        UnreadableError: It is no such table, or lacks a column of `needs`.
+    """
+    columns = read_table_columns(path, words, needs)
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def read_table_columns(
+    path: Path, words: Container[str] = (), needs: Iterable[str] = ()
+) -> dict[str, list[Any]]:
+    """Return the columns of a table of numbers; see `read_table`."""
+    return read_columns(path, words, needs, growing=_grows(path))
+
+
+def read_table_cells(path: Path) -> list[list[str]]:
+    """Return the rows of a table as they were written, the header first; none without a table.
+
+    Raises:
+        UnreadableError: It is no table.
+    """
+    return read_cells(path, growing=_grows(path))
+
+
+def _grows(table: Path) -> bool:
+    """Return whether the table's run may still append rows to it."""
+    return not RunDir(table.parent).result.exists()
 
 
 def _written(value: object) -> object:
@@ -155,7 +197,8 @@ def _written(value: object) -> object:
 
 def read_tables(run: RunDir) -> dict[str, bytes]:
     """Return the contents of every table, for a saved state to hold."""
-    return {name: path.read_bytes() for name, path in run.tables.items() if path.exists()}
+    contents = {name: read_bytes(path) for name, path in run.tables.items()}
+    return {name: content for name, content in contents.items() if content is not None}
 
 
 def restore_tables(run: RunDir, contents: Mapping[str, bytes]) -> list[Path]:
@@ -169,7 +212,7 @@ def restore_tables(run: RunDir, contents: Mapping[str, bytes]) -> list[Path]:
         if name not in contents:
             path.unlink(missing_ok=True)
             continue
-        held = path.read_bytes() if path.exists() else b""
+        held = path.read_bytes() if path.is_file() else b""
         if not held.startswith(contents[name]):
             damaged.append(path)
         if held != contents[name]:
@@ -224,10 +267,54 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object in `path`, or an empty one where there is none to read."""
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+        return read_object(path) or {}
+    except UnreadableError:
         return {}
-    return content if isinstance(content, dict) else {}
+
+
+def read_config(run: RunDir) -> ExperimentConfig | None:
+    """Return the settings of a run; None where it has none.
+
+    Raises:
+        UnreadableError: The file is not the settings of a run of this version.
+    """
+    text = read_text(run.config)
+    if text is None:
+        return None
+    try:
+        return from_yaml(text)
+    except ConfigError as error:
+        reason = error.problem.removeprefix("config.yaml cannot be read: ")
+        raise UnreadableError(run.config, printable(reason)) from error
+
+
+def read_result(run: RunDir) -> dict[str, Any] | None:
+    """Return the run's one row, its settings of the right type; None where it has none.
+
+    Raises:
+        UnreadableError: The file is no such row.
+    """
+    row = read_object(run.result)
+    if row is not None and (problem := wrong_type({"status": None, **row})):
+        raise UnreadableError(run.result, problem)
+    return row
+
+
+def finished_result(run: RunDir) -> dict[str, Any]:
+    """Return the row of a run that is over; nothing of any other, or where it cannot be read."""
+    with suppress(UnreadableError):
+        row = read_result(run)
+        if row and row["status"] in FINAL:
+            return row
+    return {}
+
+
+def wrong_type(row: Mapping[str, Any]) -> str:
+    """Return what is wrong with the first column that is not of its setting's type, or nothing."""
+    for key, hint in column_types().items():
+        if key in row and not fits(row[key], hint):
+            return f"{key} is {'empty' if row[key] in (None, '') else quoted(row[key])}"
+    return ""
 
 
 def write_status(run: RunDir, state: str, **more: object) -> None:
@@ -244,19 +331,6 @@ def append_log(run: RunDir, text: str) -> None:
         file.write(f"{now} {text}\n")
 
 
-def read_status(run: RunDir) -> dict[str, Any]:
-    """Return the run's status; `running` by a process that is gone reads `interrupted`."""
-    status = read_json(run.status)
-    if status.get("status") == "running" and status.get("host") == socket.gethostname():
-        try:
-            os.kill(int(status["pid"]), 0)
-        except ProcessLookupError:
-            return {**status, "status": "interrupted"}
-        except PermissionError:
-            pass
-    return status
-
-
 @contextmanager
 def naming_full_disk(run: RunDir) -> Iterator[None]:
     """Turn a full disk into one line for the user."""
@@ -265,10 +339,27 @@ def naming_full_disk(run: RunDir) -> Iterator[None]:
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
+        intact = "the last saved state is intact: " if has_saved_state(run) else ""
         raise DiskFullError(
-            f"the disk is full: {error.filename or run.path} could not be written; the last "
-            "saved state is intact: make room and give the same command again"
+            f"the disk is full: {error.filename or run.path} could not be written; {intact}"
+            "make room and give the same command again"
         ) from error
+
+
+def has_saved_state(run: RunDir) -> bool:
+    """Return whether there is a state from which the run can go on."""
+    return any(run.checkpoint.glob("*.safetensors"))
+
+
+def remove_scratch_files(folder: Path, name: str = "*") -> None:
+    """Remove what processes that were killed while replacing `name` have left.
+
+    The caller holds the lock under which the file is written, so none of them is in use.
+    """
+    for path in folder.glob(f".{name}.*.tmp"):
+        if SCRATCH.fullmatch(path.name):
+            with suppress(OSError):
+                path.unlink()
 
 
 def write_results_view(runs_dir: Path) -> Path:
@@ -280,13 +371,14 @@ def write_results_view(runs_dir: Path) -> Path:
     handle = open_own_file(runs_dir / ".results.lock", os.O_RDWR)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
+        remove_scratch_files(runs_dir, view.name)
         folders = sorted(
             {path.parent for path in runs_dir.glob("*/status.json")}
             | {path.parent for path in runs_dir.glob("*/result.json")}
         )
         rows = [row for folder in folders if (row := _row_of(RunDir(folder)))]
         columns = list(dict.fromkeys(column for row in rows for column in row))
-        with replacing(view) as scratch, scratch.open("w", encoding="utf-8", newline="") as file:
+        with replacing(view) as scratch, _open_view(scratch) as file:
             writer = csv.DictWriter(file, columns, lineterminator="\n")
             writer.writeheader()
             writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
@@ -295,18 +387,29 @@ def write_results_view(runs_dir: Path) -> Path:
     return view
 
 
+def _open_view(path: Path) -> TextIO:
+    return path.open("w", encoding="utf-8", errors="replace", newline="")
+
+
 def _row_of(run: RunDir) -> dict[str, Any]:
-    """Return the row of a run: its result, or where it failed its settings and the reason."""
-    if result := read_json(run.result):
-        return result
-    status = read_json(run.status)
-    if status.get("status") != "failed":
-        return {}
-    try:
-        head = result_head(from_yaml(run.config.read_text("utf-8")), "failed")
-    except (OSError, UnicodeDecodeError, ConfigError):  # settings that nobody can read
-        head = {"run_id": run.path.name, "status": "failed"}
-    return {**head, "reason": status.get("reason")}
+    """Return the row of a run: its result, or where it failed its settings and the reason.
+
+    A folder that cannot be read has none: a run must not fail because of another.
+    """
+    with suppress(UnreadableError):
+        if result := read_result(run):
+            return {**result, **shareable(result)}
+        status = read_object(run.status) or {}
+        if status.get("status") == "failed":
+            return {**_settings_of(run), "reason": None, **shareable(status)}
+    return {}
+
+
+def _settings_of(run: RunDir) -> dict[str, Any]:
+    with suppress(UnreadableError):
+        if config := read_config(run):
+            return result_head(config, "failed")
+    return {"run_id": run.path.name, "status": "failed"}
 
 
 def _cell(value: object) -> object:

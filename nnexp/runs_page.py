@@ -2,25 +2,26 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import typer
 from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from nnexp.compare.load import Row, read_rows
+from nnexp.compare.load import BrokenRun, Row, broken_in_words, read_runs
 from nnexp.config import ConfigError
-from nnexp.console import open_console, print_table, say
-from nnexp.rundir import RunDir, read_status
+from nnexp.console import open_console, print_table, say, write
+from nnexp.lock import is_locked, read_status
+from nnexp.reading import UnreadableError
+from nnexp.rundir import RunDir, read_table
 
 COLOURS = {"done": "green", "running": "cyan", "interrupted": "yellow"}  # any other: red
 NOTHING = "–"
+LOG_PART = 2**20  # characters printed at once: a log may be larger than the memory
 LOOK_AGAIN = 1.5  # seconds between two looks of --watch and --follow
 
 
@@ -30,26 +31,48 @@ class RunState:
 
     run_id: str
     status: str
-    epochs_finished: int
-    epochs: int
+    epochs: str  # finished and all: 3/20
     val_accuracy: float | None  # after the newest finished epoch
     remark: str = ""  # why it failed, stopped or diverged
 
 
-def list_runs(rows: Sequence[Row]) -> Iterator[RunState]:
-    """Yield where each run stands; one that is not finished is looked up in its `metrics.csv`."""
+def list_runs(folder: str, say: Callable[[str], None]) -> list[RunState]:
+    """Return where each run of a folder stands; `say` hears of what cannot be read.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    rows, broken = read_runs([folder], say)
+    states = []
     for row in rows:
-        finished, accuracy = row.get("epochs_finished"), row.get("val_accuracy")
-        if finished is None:
-            finished, accuracy = _newest_epoch(RunDir(Path(row["folder"])))
-        yield RunState(
-            run_id=row["run_id"],
-            status=row["status"],
-            epochs_finished=int(finished),
-            epochs=row["epochs"],
-            val_accuracy=accuracy,
-            remark=_remark(row),
-        )
+        try:
+            states.append(_state_of(row))
+        except UnreadableError as error:
+            broken.append(BrokenRun(name=row["folder"], reason=error.reason))
+    if broken:
+        say(broken_in_words(broken))
+    return states + [_broken_state(one) for one in broken]
+
+
+def _state_of(row: Row) -> RunState:
+    """Return where a run stands; one that is not finished is looked up in its `metrics.csv`."""
+    finished, accuracy = row.get("epochs_finished"), row.get("val_accuracy")
+    if finished is None:
+        finished, accuracy = _newest_epoch(RunDir(Path(row["folder"])))
+    return RunState(
+        run_id=row["run_id"],
+        status=row["status"],
+        epochs=f"{int(finished)}/{row['epochs']}",
+        val_accuracy=accuracy,
+        remark=_remark(row),
+    )
+
+
+def _broken_state(one: BrokenRun) -> RunState:
+    name = Path(one.name).name if one.kind == "folder" else one.name
+    return RunState(
+        run_id=name, status="broken", epochs=NOTHING, val_accuracy=None, remark=one.reason
+    )
 
 
 def runs_page(folder: str, *, watch: bool = False) -> None:
@@ -60,14 +83,14 @@ def runs_page(folder: str, *, watch: bool = False) -> None:
     """
     console = open_console()
     if not (watch and console.is_terminal):
-        print_table(console, _table(list(list_runs(read_rows([folder], say)))))
+        print_table(console, _table(list_runs(folder, say)))
         return
     with (
         Live(console=console, auto_refresh=False, screen=True) as live,
         suppress(KeyboardInterrupt),
     ):
         while True:
-            states = list(list_runs(read_rows([folder], lambda _: None)))
+            states = list_runs(folder, lambda _: None)
             room = max(1, console.height - 3)
             live.update(Group(_table(_newest(states, room)), _counted(states)), refresh=True)
             time.sleep(LOOK_AGAIN)
@@ -86,7 +109,8 @@ def logs_page(run: RunDir, *, follow: bool = False) -> None:
     with run.log.open(encoding="utf-8", errors="replace") as log, suppress(KeyboardInterrupt):
         while True:
             running = follow and read_status(run).get("status") == "running"  # before the last read
-            typer.echo(log.read(), nl=False)
+            while part := log.read(LOG_PART):
+                write(part, end="")
             if not running:
                 return
             time.sleep(LOOK_AGAIN)
@@ -105,7 +129,7 @@ def _table(states: Iterable[RunState]) -> Table:
         table.add_row(
             escape(state.run_id),
             f"[{colour}]{escape(state.status)}[/]",
-            f"{state.epochs_finished}/{state.epochs}",
+            state.epochs,
             accuracy,
             escape(state.remark),
         )
@@ -126,23 +150,13 @@ def _counted(states: Sequence[RunState]) -> str:
 
 def _newest_epoch(run: RunDir) -> tuple[int, float | None]:
     """Return the last whole row of `metrics.csv`: its epoch and validation accuracy."""
-    try:
-        head, *lines = run.metrics.read_text("utf-8").splitlines(keepends=True)
-    except (OSError, ValueError):
-        return 0, None
-    whole = [line for line in lines if line.endswith("\n")]  # the last may be on its way to disk
-    if not whole:
-        return 0, None
-    newest: dict[str, Any] = dict(
-        zip(head.strip().split(","), whole[-1].strip().split(","), strict=False)
-    )
-    return int(newest["epoch"]), float(newest["val_accuracy"])
+    epochs = read_table(run.metrics, needs=("epoch", "val_accuracy"))
+    return (epochs[-1]["epoch"], epochs[-1]["val_accuracy"]) if epochs else (0, None)
 
 
 def _remark(row: Row) -> str:
     if row.get("diverged_at_step") is not None:
         return f"at step {row['diverged_at_step']}"
     if row["status"] == "running":
-        status = read_status(RunDir(Path(row["folder"])))
-        return f"process {status.get('pid', '?')} on {status.get('host', '?')}"
+        return is_locked(RunDir(Path(row["folder"])))
     return str(row.get("reason") or "").partition("\n")[0]

@@ -10,28 +10,28 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import typer
 import yaml
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from nnexp.compose import compose_jobs, launch_jobs, run_hydra
-from nnexp.config import ConfigError, ExperimentConfig, from_yaml
+from nnexp.config import ConfigError, ExperimentConfig
 from nnexp.console import (
+    Console,
     duration,
     forgiving_output,
     open_console,
     percent,
     print_table,
     say,
+    write,
 )
 from nnexp.estimate import estimate_seconds
 from nnexp.jobs import FAILED, NEW, RUNNING, Job, make_jobs
 from nnexp.launcher import JOBS, bearable_jobs, count_cpus, register_launcher, warm_up
 from nnexp.lock import BusyError, empty_folder
 from nnexp.overrides import split_words, value_of
-from nnexp.rundir import FINAL, write_results_view
+from nnexp.rundir import FINAL, RunDir, read_config, write_results_view
 from nnexp.task import train_job
 
 ONLY_SHOW = ("--cfg", "-c", "--info", "-i", "--hydra-help")  # flags with which Hydra runs nothing
@@ -183,8 +183,8 @@ def _jobs_of(ledger: str, planned: Sequence[Job]) -> list[Job]:
     runs_dir, jobs = planned[0].run.path.parent, []
     for name in sorted(path.name for path in Path(ledger).iterdir()):
         with suppress(OSError, ConfigError):
-            config = from_yaml((runs_dir / name / "config.yaml").read_text("utf-8"))
-            jobs.append(Job(words=[], config=config))
+            if config := read_config(RunDir(runs_dir / name)):
+                jobs.append(Job(words=[], config=config))
     return jobs
 
 
@@ -198,7 +198,7 @@ def _say_best(runs_dir: Path) -> None:
         found = yaml.safe_load((runs_dir / "optimization_results.yaml").read_text("utf-8"))
         words = " ".join(f"{key}={value}" for key, value in found["best_params"].items())
         value = percent(found["best_value"])
-        typer.echo(f"best by validation accuracy: {words}  ({value})")
+        write(f"best by validation accuracy: {words}  ({value})")
 
 
 def _empty(jobs: Sequence[Job]) -> None:
@@ -229,7 +229,7 @@ def _conclude(jobs: Sequence[Job], *, own: bool) -> int:
     counts = Counter(job.state for job in jobs)
     runs = "1 run" if len(jobs) == 1 else f"{len(jobs)} runs"
     told = [f"{n} {state if state != NEW else 'not begun'}" for state, n in counts.items()]
-    console.print(f"\n[bold]{runs}[/]: {', '.join(told)}")
+    console.print(f"\n[bold]{runs}[/]: {escape(', '.join(told))}")
     odd = [job for job in jobs if job.state != "done"]
     if odd:
         print_table(console, _odd_table(odd))
@@ -242,7 +242,7 @@ def _odd_table(jobs: Sequence[Job]) -> Table:
     for heading in ("run", "state", "why"):
         table.add_column(heading, overflow="fold")
     for job in jobs:
-        table.add_row(escape(job.name), job.state, escape(job.reason.partition("\n")[0]))
+        table.add_row(*map(escape, (job.name, job.state, job.reason.partition("\n")[0])))
     return table
 
 
@@ -266,7 +266,7 @@ def _say_cost(
     counts = Counter(job.state for job in jobs)
     states = ", ".join(f"{n} {state}" for state, n in counts.items())
     runs = "1 run" if len(jobs) == 1 else f"{len(jobs)} runs"
-    console.print(f"{runs}: {states}; {len(todo)} to train")
+    console.print(f"{runs}: {escape(states)}; {len(todo)} to train")
     if not todo:
         return
     if not costs:

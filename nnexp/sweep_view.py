@@ -102,7 +102,7 @@ class SweepView:
         words = [f"{n} {state} already" for state, n in left.items()]
         words.append(f"{len(self._todo)} to train")
         runs = "1 run" if len(jobs) == 1 else f"{len(jobs)} runs"
-        self._out.print(f"[bold]{runs}[/]: {', '.join(words)}")
+        self._out.print(f"[bold]{runs}[/]: {escape(', '.join(words))}")
         for job in jobs:
             if job.name not in wanted and job.state == FAILED:
                 self._line(FAILED, job, "before; --retry-failed tries it again")

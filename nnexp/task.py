@@ -15,7 +15,7 @@ from nnexp.compose import to_config
 from nnexp.console import forgiving_output, say
 from nnexp.crew import Crew, Rules
 from nnexp.jobs import Job
-from nnexp.rundir import FINAL, read_json
+from nnexp.rundir import finished_result
 from nnexp.worker import PRELOAD
 
 
@@ -67,10 +67,10 @@ def _train(job: Job) -> int | None:
 
 def objective(job: Job) -> float:
     """Return the validation accuracy that a run came to: 0 where it diverged, else not a number."""
-    result = read_json(job.run.result)
+    result = finished_result(job.run)
     if result.get("status") == "diverged":
         return 0.0
-    return result["val_accuracy"] if result.get("status") in FINAL else math.nan
+    return result["val_accuracy"] if result else math.nan
 
 
 class Lines:

@@ -76,10 +76,10 @@ class TerminalReporter:
         if self._live is None:
             columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn())
             self._live = Progress(*columns, MofNCompleteColumn(), console=self.err, transient=True)
-            self._task = self._live.add_task(what, total=total)
+            self._task = self._live.add_task(escape(what), total=total)
             self._live.start()
         assert self._task is not None
-        self._live.update(self._task, description=what, completed=done, total=total)
+        self._live.update(self._task, description=escape(what), completed=done, total=total)
         if done >= total:
             self.close()
 

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from nnexp.config import ConfigError
-from nnexp.rundir import RunDir
+from nnexp.reading import printable
+from nnexp.rundir import RunDir, read_table_columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,15 +67,16 @@ def load_traces(run: RunDir) -> pd.DataFrame:
     """Return `traces.csv` of a run, one row per layer, quantity and step.
 
     Raises:
-        ConfigError: There is no such run, or it was run without traces.
+        ConfigError: There is no such run, it was run without traces, or they cannot be read.
     """
     if not run.path.is_dir():
         raise ConfigError(
             f"no run at {run.path}", "name a folder under runs/, as nnexp train printed it"
         )
-    if not run.traces.exists():
+    columns = read_table_columns(run.traces, ("layer", "quantity"), ("step", "mean"))
+    if not columns or not columns["step"]:
         raise ConfigError(f"{run.path} has no traces", "run it with trace.points=50 (the default)")
-    return pd.read_csv(run.traces)
+    return pd.DataFrame(columns)
 
 
 def courses(traces: pd.DataFrame, layer: str | None = None) -> list[Course]:
@@ -107,7 +109,7 @@ def draw_traces(
 
     Without `titles` each row is headed by the run's name.
     """
-    titles = titles or [run.path.name for run in runs]
+    titles = titles or [printable(run.path.name) for run in runs]
     from matplotlib.figure import Figure
 
     height = 1.2 + 2.6 * len(runs)
@@ -117,11 +119,13 @@ def draw_traces(
         lines = courses(load_traces(run), layer)
         for axes, kind in zip(row, ("mean", "var"), strict=True):
             _draw_panel(axes, [line for line in lines if line.quantity.endswith(kind)])
-        row[0].set_title(title, loc="left", fontsize=9)
+        row[0].set_title(title, loc="left", fontsize=9, parse_math=False)
     for axes in panels[-1]:
         axes.set_xlabel("optimizer steps (0, then log)")
     handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", fontsize=7, frameon=False)
+    legend = figure.legend(handles, labels, loc="outside right upper", fontsize=7, frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
     return figure
 
 

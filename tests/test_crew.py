@@ -12,7 +12,7 @@ from sweeping import PATIENCE, jobs_of, log_of, rows_of, wait_until
 from nnexp.crew import Crew, Rules
 from nnexp.jobs import Job, read_state_of
 from nnexp.launcher import bearable_jobs, choose_slots, own_folder
-from nnexp.rundir import read_status
+from nnexp.lock import read_status
 from nnexp.worker import open_fork_server, settings_of_slot
 
 LONG = ("data.train_images=600", "epochs=4")

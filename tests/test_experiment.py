@@ -25,9 +25,9 @@ from nnexp.config import (
 )
 from nnexp.data import batch_sizes, epoch_plan, load_images, train_batches
 from nnexp.experiment import run_experiment, start_state
-from nnexp.lock import is_locked, locked
+from nnexp.lock import is_locked, locked, read_status
 from nnexp.optim import learning_rate_at, peak_learning_rate
-from nnexp.rundir import RunDir, RunError, read_status, write_json, write_status
+from nnexp.rundir import RunDir, RunError, write_json, write_status
 from nnexp.step import StepSettings, train_step
 
 

@@ -21,8 +21,9 @@ import nnexp.resume as resume_module
 import nnexp.state as state_module
 from nnexp.config import ExperimentConfig, NormConfig, OptimizerConfig, TraceConfig, run_id
 from nnexp.experiment import run_experiment
+from nnexp.lock import read_status
 from nnexp.reporter import Progress, Silent
-from nnexp.rundir import RunDir, RunError, read_status, write_status
+from nnexp.rundir import RunDir, RunError, write_status
 from nnexp.state import NEWEST, PREVIOUS, WEIGHTS
 
 SERVER = multiprocessing.get_context("forkserver")

@@ -1,6 +1,8 @@
 import csv
+import errno
 import json
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -10,13 +12,13 @@ import pytest
 from full_disk import room_for
 
 from nnexp.config import ConfigError
-from nnexp.lock import empty_folder, is_locked, locked
+from nnexp.lock import empty_folder, is_locked, locked, read_status
 from nnexp.rundir import (
     RunDir,
     RunError,
     append_log,
     append_rows,
-    read_status,
+    naming_full_disk,
     read_table,
     read_tables,
     replacing,
@@ -91,13 +93,49 @@ def test_failed_replacement_leaves_the_old_file(tmp_path):
     assert path.read_text() == "old"
 
 
-def test_running_status_of_a_dead_process_reads_interrupted(run):
-    child = subprocess.Popen([sys.executable, "-c", "pass"])
-    child.wait()
-    write_status(run, "running")
-    assert read_status(run)["status"] == "running"
-    write_json(run.status, {**read_status(run), "pid": child.pid})
-    assert read_status(run)["status"] == "interrupted"
+def test_run_is_running_only_while_a_process_holds_it(run):
+    with locked(run):
+        write_status(run, "running")
+        assert read_status(run)["status"] == "running"
+    assert read_status(run)["status"] == "interrupted"  # its process lives on, and may be anybody's
+
+
+def test_what_killed_processes_left_is_removed_when_the_run_is_next_opened_for_writing(run):
+    run.checkpoint.mkdir()
+    left = [run.path / ".config.yaml.123.tmp", run.checkpoint / ".state.safetensors.7.tmp"]
+    kept = [run.path / "notes.tmp", run.path / ".notes.tmp"]
+    for path in (*left, *kept):
+        path.write_text("half")
+    with locked(run):
+        assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in kept)
+
+
+def test_scratch_file_of_the_view_is_removed_and_no_other(run):
+    runs = run.path.parent
+    for name in (".results.csv.123.tmp", ".report.html.123.tmp"):
+        (runs / name).write_text("half")
+    write_results_view(runs)
+    assert [path.name for path in runs.glob(".*.tmp")] == [".report.html.123.tmp"]
+
+
+def test_folder_that_nobody_holds_names_no_host(run):
+    with locked(run):
+        write_status(run, "running")
+        assert socket.gethostname() in (run.path / ".lock").read_text()
+        write_status(run, "done")
+    held = [path.read_text() for path in run.path.iterdir()]
+    assert not any(socket.gethostname() in text for text in held)
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_saved_state_is_said_to_be_intact_only_where_there_is_one(run, saved):
+    if saved:
+        run.checkpoint.mkdir()
+        (run.checkpoint / "state.safetensors").write_text("state")
+    with pytest.raises(RunError, match="the disk is full") as error, naming_full_disk(run):
+        raise OSError(errno.ENOSPC, "no space")
+    assert ("the last saved state is intact" in str(error.value)) == saved
 
 
 def test_second_process_is_kept_out_and_told_who_is_in(run):

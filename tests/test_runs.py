@@ -1,7 +1,6 @@
 import json
 import os
 import socket
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 from results import settings, write_epochs, write_run
 
 from nnexp.cli import main
+from nnexp.lock import locked
 
 
 @pytest.fixture(autouse=True)
@@ -41,15 +41,16 @@ def test_every_run_is_listed_with_state_epochs_and_newest_accuracy(capsys):
     }
 
 
-def test_running_run_is_told_from_one_whose_process_is_gone(capsys):
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    host = socket.gethostname()
-    for norm, pid in (("batch", os.getpid()), ("none", gone.pid)):
-        run = write_run(Path("elsewhere"), settings(norm), status="running")
-        run.status.write_text(json.dumps({"status": "running", "pid": pid, "host": host}))
-    states = listed(capsys, "elsewhere")
-    assert states["batch"] == ["running", "0/3", "–", f"process {os.getpid()} on {host}"]
+@pytest.mark.parametrize("host", ["here", "elsewhere"])
+def test_run_is_running_while_a_process_holds_it_whatever_process_the_status_names(capsys, host):
+    host = socket.gethostname() if host == "here" else host
+    held, left = (write_run(Path("runs"), settings(n), status="running") for n in ("batch", "none"))
+    for run in (held, left):  # the process named is alive, as a later one with its number would be
+        run.status.write_text(json.dumps({"status": "running", "pid": os.getpid(), "host": host}))
+    with locked(held):
+        states = listed(capsys)
+    holder = f"process {os.getpid()} on {socket.gethostname()}"
+    assert states["batch"] == ["running", "0/3", "–", holder]
     assert states["none"] == ["interrupted", "0/3", "–"]
 
 
@@ -86,9 +87,7 @@ def test_watching_prints_once_where_nobody_looks(capsys):
 
 
 def test_logs_follow_a_run_until_it_ends(capsys):
-    host = socket.gethostname()
     run = write_run(Path("runs"), settings("batch"), status="running")
-    run.status.write_text(json.dumps({"status": "running", "pid": os.getpid(), "host": host}))
     run.log.write_text("started\n")
 
     def go_on() -> None:
@@ -97,10 +96,11 @@ def test_logs_follow_a_run_until_it_ends(capsys):
         run.status.write_text('{"status": "done"}')
 
     timer = threading.Timer(0.2, go_on)
-    timer.start()
-    with pytest.raises(SystemExit) as end:
-        main(["logs", run.path.name, "--follow"])
-    timer.join()
+    with locked(run):
+        timer.start()
+        with pytest.raises(SystemExit) as end:
+            main(["logs", run.path.name, "--follow"])
+        timer.join()
     assert (end.value.code, capsys.readouterr().out) == (0, "started\nepoch 1\n")
 
 

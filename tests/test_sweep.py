@@ -27,8 +27,8 @@ from sweeping import (
 from nnexp.experiment import run_experiment
 from nnexp.jobs import read_state_of
 from nnexp.launcher import count_cpus
-from nnexp.lock import is_locked, locked
-from nnexp.rundir import RunDir, read_json, read_status
+from nnexp.lock import is_locked, locked, read_status
+from nnexp.rundir import RunDir, read_json
 from nnexp.state import NEWEST
 from nnexp.worker import open_fork_server
 

@@ -9,6 +9,23 @@ Row = dict[str, Any]
 
 HEAD = result_head(ExperimentConfig(), "")  # every column that leads a result, at its default
 SETTINGS = {key: value for key, value in HEAD.items() if key not in ("run_id", "status")}
+MEASURED = (
+    "test_accuracy",
+    "test_loss",
+    "val_accuracy",
+    "val_accuracy_median5",
+    "mean_val_accuracy",
+    "val_loss",
+    "train_accuracy",
+    "train_loss",
+    "clean_train_accuracy",
+    "generalization_gap",
+    "diverged_at_step",
+    "epochs_finished",
+    "parameters",
+    "steps",
+    "seconds",
+)  # columns that hold a number or nothing, whatever else stands in other rows
 ENVIRONMENT = ("nnexp", "torch", "device", "images_sha256")  # columns environment.<name>
 
 

@@ -1,16 +1,36 @@
 """Run folders, folders of runs, `results.csv` files → one row per run."""
 
-import csv
 import glob
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnexp.compare.columns import ENVIRONMENT, HEAD, Row, as_typed
+from nnexp.compare.columns import ENVIRONMENT, HEAD, MEASURED, Row, as_typed, blocks
 from nnexp.compare.study import WORD, keep_studies
-from nnexp.config import ConfigError, ExperimentConfig, flatten, from_yaml, result_head
-from nnexp.rundir import FINAL, RunDir, read_json, read_status
+from nnexp.config import (
+    ConfigError,
+    column_types,
+    fits,
+    result_head,
+    shareable,
+)
+from nnexp.lock import with_lock
+from nnexp.reading import (
+    LARGEST_TABLE,
+    SAVE_AS_UTF8,
+    UnreadableError,
+    is_number,
+    parse_cells,
+    printable,
+    quoted,
+    read_object,
+    read_text,
+)
+from nnexp.rundir import FINAL, RunDir, read_config, read_result, wrong_type
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,8 +38,8 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 DEFAULT = ("runs",)  # where nnexp train puts runs
-WORDS = {"run_id", "status", "reason", "folder", "model", "norm", "data.root", "data.cache_dir"} | {
-    key for key, value in flatten(ExperimentConfig()).items() if isinstance(value, str)
+WORDS = {"reason", "folder"} | {
+    key for key, hint in column_types().items() if fits("", hint)
 }  # columns that are text even where they look like a number
 DECIDED = (
     "status",
@@ -30,7 +50,21 @@ DECIDED = (
     "train_loss",
     "steps",
 )
+REQUIRED = ("run_id", "status", "norm", "batch_size", "seed")  # columns of a results.csv
+MOST_NAMED = 5  # folders, rows or cells that one message names
 WAYS = "name folders of runs, single runs, or a results.csv; nnexp train makes a run"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokenRun:
+    """A run folder, or a row of a `results.csv`, that cannot be read."""
+
+    name: str
+    reason: str
+    kind: str = "folder"
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.reason})"
 
 
 def load_runs(sources: Sequence[str | Path] = DEFAULT, say: Say = lambda _: None) -> "pd.DataFrame":
@@ -55,37 +89,91 @@ def load_runs(sources: Sequence[str | Path] = DEFAULT, say: Say = lambda _: None
 
 
 def read_rows(sources: Sequence[str | Path] = DEFAULT, say: Say = lambda _: None) -> list[Row]:
+    """Return the rows of the runs that can be read; `say` hears of the others in one line.
+
+    Raises:
+        ConfigError: A source holds no run, none can be read, or there is no such study.
+    """
+    rows, broken = read_runs(sources, say)
+    if not rows:
+        raise ConfigError(broken_in_words(broken), WAYS)
+    if broken:
+        say(broken_in_words(broken))
+    return rows
+
+
+def read_runs(
+    sources: Sequence[str | Path] = DEFAULT, say: Say = lambda _: None
+) -> tuple[list[Row], list[BrokenRun]]:
     """Return one row per run: id, status, every setting, figures, reason, folder, environment.
 
     Sources are folders of runs, run folders, names of runs under `runs/`, `results.csv` files, and
     globs of these; `study=NAME` keeps of them, or of `runs/`, what belongs to the study. A run that
     is not finished has its settings and its status, and no figures. A run in several sources is
-    taken once, the finished one first; `say` hears of those that disagree, and of folders that
-    cannot be read. Lists and mappings are text, as typed.
+    taken once, the finished one first; `say` hears of those that disagree, and of figures that are
+    no numbers. Lists and mappings are text, as typed. What cannot be read is returned beside.
 
     Raises:
-        ConfigError: A source holds no run, or there is no such study.
+        ConfigError: A source holds no run, the only run named cannot be read, or there is no such
+            study.
     """
     words = [str(source) for source in sources]
     studies = [word.removeprefix(WORD) for word in words if word.startswith(WORD)]
-    folders = [word for word in words if not word.startswith(WORD)]
-    rows = _read_sources(folders or DEFAULT, say)
-    return keep_studies(rows, studies, say) if studies else rows
+    folders = [word for word in words if not word.startswith(WORD)] or list(DEFAULT)
+    found = list(chain.from_iterable(map(_read_source, folders)))
+    broken = [one for one in found if isinstance(one, BrokenRun)]
+    if len(found) == len(folders) == len(broken) == 1 and _is_named(broken[0], folders[0]):
+        raise ConfigError(f"{broken[0].name} cannot be read: {broken[0].reason}", WAYS)
+    rows = [one for one in found if not isinstance(one, BrokenRun)]
+    _drop_odd_figures(rows, say)
+    rows = _each_once(rows, say)
+    return (keep_studies(rows, studies, say) if studies and rows else rows), broken
 
 
-def _read_sources(sources: Sequence[str], say: Say) -> list[Row]:
+def _is_named(broken: BrokenRun, source: str) -> bool:
+    return Path(broken.name).name == Path(source).name
+
+
+def broken_in_words(broken: Sequence[BrokenRun]) -> str:
+    """Return one line that names what cannot be read, and why."""
+    kinds = {one.kind for one in broken}
+    kind = kinds.pop() if len(kinds) == 1 else "run"
+    return f"{len(broken)} {kind}{'s' * (len(broken) > 1)} cannot be read: {_listed(broken)}"
+
+
+def _listed(things: Sequence[object]) -> str:
+    more = len(things) - MOST_NAMED
+    return ", ".join(map(str, things[:MOST_NAMED])) + (f" and {more} more" if more > 0 else "")
+
+
+def _each_once(rows: Sequence[Row], say: Say) -> list[Row]:
     kept: dict[str, Row] = {}
     disagreeing: list[str] = []
-    for source in sources:
-        for row in _read_source(source, say):
-            name = row["run_id"]
-            if name in kept and _disagree(kept[name], row):
-                disagreeing.append(f"{name} ({_places(kept[name], row)})")
-            kept[name] = _merged(kept[name], row) if name in kept else row
+    for row in rows:
+        name = row["run_id"]
+        if name in kept and _disagree(kept[name], row):
+            disagreeing.append(f"{name} ({_places(kept[name], row)})")
+        kept[name] = _merged(kept[name], row) if name in kept else row
     if disagreeing:
         more = f" and {len(disagreeing) - 1} more" if len(disagreeing) > 1 else ""
         say(f"the same run with different figures, the first is taken: {disagreeing[0]}{more}")
     return list(kept.values())
+
+
+def _drop_odd_figures(rows: Sequence[Row], say: Say) -> None:
+    """Take out of columns of figures what is no finite number, so that it counts as missing."""
+    odd = []
+    for key in dict.fromkeys(key for row in rows for key in row if _may_be_figure(key)):
+        held = [row for row in rows if row.get(key) is not None]
+        wrong = [row for row in held if not is_number(row[key])]
+        words = [row for row in wrong if not isinstance(row[key], float)]
+        if key not in MEASURED and len(words) * 2 > len(held):
+            continue  # a column of words
+        for row in wrong:
+            odd.append(f"{key} {quoted(row[key])} of {row['run_id']}")
+            row[key] = None
+    if odd:
+        say(f"no number, so taken as missing: {_listed(odd)}")
 
 
 def figures(rows: Sequence[Row]) -> list[str]:
@@ -94,11 +182,15 @@ def figures(rows: Sequence[Row]) -> list[str]:
     return [
         key
         for key in columns
-        if key not in HEAD
-        and key not in ("reason", "folder")
-        and not key.startswith("environment.")
+        if _may_be_figure(key)
         and all(isinstance(row.get(key), (int, float, type(None))) for row in rows)
     ]
+
+
+def _may_be_figure(key: str) -> bool:
+    return (
+        key not in HEAD and key not in ("reason", "folder") and not key.startswith("environment.")
+    )
 
 
 def find_run(name: str) -> RunDir:
@@ -113,15 +205,16 @@ def find_run(name: str) -> RunDir:
     raise ConfigError(f"no run at {name}", "name a folder under runs/; nnexp runs lists them")
 
 
-def _read_source(source: str, say: Say) -> Iterator[Row]:
-    paths = _existing(source)
-    found = False
-    for path in paths:
-        for row in _read_path(path, say):
-            found = True
-            yield row
+def _read_source(source: str) -> list[Row | BrokenRun]:
+    try:
+        paths = _existing(source)
+        found = list(chain.from_iterable(map(_read_path, paths)))
+    except OSError as error:
+        problem = (error.strerror or str(error)).lower()
+        raise ConfigError(f"no runs in {source}: {problem}", WAYS) from None
     if not found:
         raise ConfigError(f"no runs in {source}" if paths else f"no runs at {source}", WAYS)
+    return found
 
 
 def _existing(source: str) -> list[Path]:
@@ -133,58 +226,83 @@ def _existing(source: str) -> list[Path]:
     return [Path(match) for match in sorted(matches)]
 
 
-def _read_path(path: Path, say: Say) -> Iterator[Row]:
-    if path.is_file():
-        if path.suffix == ".csv":
-            yield from _read_results(path)
+def _read_path(path: Path) -> Iterator[Row | BrokenRun]:
+    if path.is_file() and path.suffix == ".csv":
+        yield from _read_results(path)
+    if not path.is_dir():
         return
     if _is_run(path):
-        yield from _read_run(RunDir(path), say)
+        yield _read_run(RunDir(path))
         return
     runs = [child for child in sorted(path.iterdir()) if child.is_dir() and _is_run(child)]
-    for child in runs:
-        yield from _read_run(RunDir(child), say)
+    yield from (_read_run(RunDir(child)) for child in runs)
     if not runs and (path / "results.csv").is_file():
         yield from _read_results(path / "results.csv")
 
 
 def _is_run(path: Path) -> bool:
+    """Return whether a folder has what only runs have, be it readable or not."""
     run = RunDir(path)
-    return run.result.is_file() or run.config.is_file()
+    return os.path.lexists(run.result) or os.path.lexists(run.config)
 
 
-def _read_run(run: RunDir, say: Say) -> Iterator[Row]:
-    """Yield the run's one row; nothing, and a word about it, where its settings are unreadable."""
-    row = read_json(run.result)
-    if not row:
-        status = read_status(run)
-        try:
-            row = result_head(
-                from_yaml(run.config.read_text("utf-8")), status.get("status", "unknown")
-            )
-        except (ConfigError, OSError, UnicodeDecodeError) as error:
-            problem = error.problem if isinstance(error, ConfigError) else str(error)
-            say(f"{run.path} is left out: {problem}")
-            return
-        row["reason"] = status.get("reason")
-    environment = read_json(run.environment)
-    row["folder"] = str(run.path)
-    yield _complete(row, {name: environment.get(name) for name in ENVIRONMENT})
+def _read_run(run: RunDir) -> Row | BrokenRun:
+    try:
+        row = read_result(run) or _unfinished(run)
+        environment = read_object(run.environment) or {}
+        for name in ENVIRONMENT:
+            if not fits(environment.get(name), str | None):
+                problem = f"{name} is {quoted(environment[name])}"
+                raise UnreadableError(run.environment, problem)
+    except UnreadableError as error:
+        return BrokenRun(name=str(run.path), reason=error.reason)
+    return _complete({**row, "folder": str(run.path)}, environment)
 
 
-def _read_results(path: Path) -> Iterator[Row]:
-    """Yield the rows of a `results.csv`.
+def _unfinished(run: RunDir) -> Row:
+    """Return the row of a run without a result: its settings, where it stands, and why."""
+    status = read_object(run.status) or {}
+    state, reason = status.get("status", "unknown"), status.get("reason")
+    if not isinstance(state, str):
+        raise UnreadableError(run.status, f"status is {quoted(state)}")
+    config = read_config(run)
+    if config is None:
+        raise UnreadableError(run.config, "there is none")
+    state = with_lock(run, {"status": state})["status"]
+    return {**result_head(config, state), "reason": None if reason is None else str(reason)}
+
+
+def _read_results(path: Path) -> Iterator[Row | BrokenRun]:
+    """Yield the rows of a `results.csv`, in UTF-8 or UTF-16, with commas, semicolons or tabs.
 
     Raises:
-        ConfigError: It is another kind of table.
+        ConfigError: It is another kind of table, or cannot be read.
     """
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        if not {"run_id", "status", "norm", "batch_size", "seed"} <= set(reader.fieldnames or ()):
-            raise ConfigError(f"{path} is no results.csv", "nnexp writes one beside its runs")
-        for cells in reader:
-            row = {key: _value(key, cell) for key, cell in cells.items()}
+    try:
+        header, *lines = _cells_of_results(path)
+    except UnreadableError as error:
+        raise ConfigError(error.problem, SAVE_AS_UTF8) from error
+    for number, line in enumerate(lines, 2):
+        row = {key: _value(key, cell) for key, cell in zip(header, line, strict=True)}
+        row = {key: value for key, value in row.items() if value is not None or _is_kept(key)}
+        if problem := wrong_type(row):
+            yield BrokenRun(name=f"row {number} of {path}", reason=problem, kind="row")
+        else:
             yield _complete({**row, "folder": str(path)}, {})
+
+
+def _cells_of_results(path: Path) -> list[list[str]]:
+    text = read_text(path, LARGEST_TABLE) or ""
+    head = text.partition("\n")[0]
+    for delimiter in (",", ";", "\t"):
+        if set(REQUIRED) <= {name.strip('\r" ') for name in head.split(delimiter)}:
+            return parse_cells(path, text, delimiter)
+    raise ConfigError(f"{path} is no results.csv", "nnexp writes one beside its runs")
+
+
+def _is_kept(key: str) -> bool:
+    """Return whether an empty cell says something; else the run was made without the setting."""
+    return key in REQUIRED or key not in column_types() or fits(None, column_types()[key])
 
 
 def _value(key: str, cell: str) -> Any:
@@ -197,15 +315,21 @@ def _value(key: str, cell: str) -> Any:
         return cell == "True"
     try:
         return json.loads(cell)
-    except ValueError:
-        return cell
+    except (ValueError, RecursionError):
+        return blocks(cell) if key == "norm.at" else cell  # as load_runs gives it
 
 
 def _complete(row: Row, environment: Mapping[str, Any]) -> Row:
-    """Return the row with every column; a setting it was made without is at its default."""
-    row = {**HEAD, "run_id": Path(row["folder"]).name, "reason": None, **row}
-    row = {key: as_typed(value) for key, value in row.items()}
-    return {**row, **{f"environment.{name}": environment.get(name) for name in ENVIRONMENT}}
+    """Return the row with every column; a setting it was made without is at its default.
+
+    Texts are as they can be printed and shared; the folder alone stays as it is.
+    """
+    folder = row["folder"]
+    row = {**HEAD, "run_id": Path(folder).name, "reason": None, **row}
+    row |= {f"environment.{name}": environment.get(name) for name in ENVIRONMENT}
+    row = {key: as_typed(value) for key, value in (row | shareable(row)).items()}
+    row = {k: printable(value) if isinstance(value, str) else value for k, value in row.items()}
+    return {**row, "folder": folder}
 
 
 def _merged(first: Row, second: Row) -> Row:

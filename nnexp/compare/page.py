@@ -1,15 +1,12 @@
 """What `nnexp compare` prints: tables for a reader, a paper or a program."""
 
-import csv
 import json
-import sys
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -26,10 +23,11 @@ from nnexp.compare.tables import (
     legend,
     markdown,
     markdown_text,
+    one_line,
     side_by_side,
 )
 from nnexp.config import ConfigError
-from nnexp.console import open_console, print_table, say
+from nnexp.console import Console, open_console, print_table, say, write, write_csv
 
 Record = dict[str, Any]
 NESTED = ("treatment", "settings", "chosen", "baseline_chosen", "notes")
@@ -79,24 +77,24 @@ def _print_page(answers: Sequence[Answer]) -> None:
 
 def _print_markdown(answers: Sequence[Answer]) -> None:
     for table, notes in _all_parts(answers):
-        typer.echo(f"**{table.title}**\n\n{markdown(table)}\n")
+        write(f"**{markdown_text(table.title)}**\n\n{markdown(table)}\n")
         for note in notes:
-            typer.echo(f"- {markdown_text(note)}")
+            write(f"- {markdown_text(note)}")
         if notes:
-            typer.echo()
+            write()
     for note in _about(answers[0]):
-        typer.echo(f"- {markdown_text(note)}")
+        write(f"- {markdown_text(note)}")
 
 
 def _print_latex(answers: Sequence[Answer]) -> None:
-    typer.echo("% needs \\usepackage{booktabs}")
+    write("% needs \\usepackage{booktabs}")
     for table, notes in _all_parts(answers):
-        typer.echo(f"% {table.title}\n{latex(table)}")
+        write(f"% {one_line(table.title)}\n{latex(table)}")
         for note in notes:
-            typer.echo(f"% {note}")
-        typer.echo()
+            write(f"% {one_line(note)}")
+        write()
     for note in _about(answers[0]):
-        typer.echo(f"% {note}")
+        write(f"% {one_line(note)}")
 
 
 def _print_csv(answers: Sequence[Answer]) -> None:
@@ -106,20 +104,18 @@ def _print_csv(answers: Sequence[Answer]) -> None:
         for answer in answers
         for record in _comparison_records(answer) or _cell_records(answer)
     ]
-    writer = csv.DictWriter(sys.stdout, list(records[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
+    write_csv(list(records[0]), records)
 
 
 def _print_json(answers: Sequence[Answer]) -> None:
     """Print one object, or for several metrics a list of them."""
     contents = [_content(answer) for answer in answers]
     content = contents if len(contents) > 1 else contents[0]
-    typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
+    write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def _content(answer: Answer) -> Record:
-    return {
+    content = {
         "metric": answer.metric,
         "runs": answer.runs,
         "warnings": answer.warnings,
@@ -127,6 +123,19 @@ def _content(answer: Answer) -> Record:
         **({"choices": choice_records(answer)} if answer.choices else {}),
         **({"comparisons": _comparison_records(answer)} if answer.comparisons else {}),
     }
+    finite = _finite(content)
+    if finite != content:
+        finite["warnings"].append("a figure that is not finite is written as null")
+    return finite
+
+
+def _finite(value: Any) -> Any:
+    """Return a value in which every number that JSON does not know is None."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 FORMS: dict[str, Callable[[Sequence[Answer]], None]] = {

@@ -23,6 +23,9 @@ LATEX = {
     "}": r"\}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    "[": "{[}",  # bare, it is an option of the \\ or the rule before it
+    "]": "{]}",
+    "*": "{*}",  # bare, it changes the \\ before it
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "±": r"$\pm$",
@@ -235,7 +238,7 @@ def latex(table: TextTable) -> str:
 
 def escape_latex(text: str) -> str:
     """Return text that LaTeX prints as it is."""
-    return "".join(LATEX.get(character, character) for character in text)
+    return "".join(LATEX.get(character, character) for character in one_line(text))
 
 
 def _settings(settings: dict[str, str]) -> str:
@@ -275,7 +278,12 @@ def _markdown_cell(cell: TextCell) -> str:
 
 def markdown_text(text: str) -> str:
     """Return text that Markdown prints as it is."""
-    return re.sub(r"([\\|*_<>`\[\]])", r"\\\1", text)
+    return re.sub(r"([\\|*_<>`\[\]])", r"\\\1", one_line(text))
+
+
+def one_line(text: str) -> str:
+    """Return text with a space for each line break."""
+    return re.sub(r"\s*[\r\n\u2028\u2029]\s*", " ", text)
 
 
 def _latex_cell(cell: TextCell) -> str:

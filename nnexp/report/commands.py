@@ -1,19 +1,28 @@
 """What `nnexp figure` and `nnexp report` do: read runs, draw or write, say where it is."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from nnexp.choices import read_choices, remarks
 from nnexp.compare.answer import Question
-from nnexp.compare.load import DEFAULT, read_rows
+from nnexp.compare.load import DEFAULT, WAYS, BrokenRun, broken_in_words, read_runs
 from nnexp.config import ConfigError
 from nnexp.console import open_console, say
 from nnexp.report.figures import Request, draw
 from nnexp.report.page import Topic, make_page
+from nnexp.report.tables import NEEDS, set_aside
 from nnexp.rundir import replacing
+from nnexp.sharing import without_home
 from nnexp.traces import save_figure
 
 STUDY = "study="
+DRAWN_FROM = {
+    "curves": ["metrics"],
+    "traces": ["traces"],
+    "heatmap": ["channels"],
+    "probes": ["probes"],
+}  # kind of figure → tables of the run folders
 
 
 def figure_page(kind: str, sources: Sequence[str], request: Request, output: Path | None) -> None:
@@ -23,9 +32,15 @@ def figure_page(kind: str, sources: Sequence[str], request: Request, output: Pat
         ConfigError: There are no such runs, or they lack what the figure shows.
     """
     path = output or Path(f"{kind}.png")
-    figure = draw(kind, read_rows(sources or DEFAULT, say), request)
-    save_figure(figure, path)
+    rows, broken = read_runs(sources or DEFAULT, say)
+    rows, torn = set_aside(rows, DRAWN_FROM.get(kind, ()))
+    broken += torn
+    if not rows:
+        raise ConfigError(broken_in_words(broken), WAYS)
+    save_figure(draw(kind, rows, request), path)
     open_console().print(f"figure: {path}", markup=False)
+    if broken:
+        say(broken_in_words(broken))
 
 
 def report_page(sources: Sequence[str], question: Question, topic: Topic, output: Path) -> None:
@@ -38,12 +53,24 @@ def report_page(sources: Sequence[str], question: Question, topic: Topic, output
         raise ConfigError(f"cannot write a page into {output}", "its ending must be .html")
     if not output.parent.is_dir():
         raise ConfigError(f"no folder {output.parent}", "make it, or write the page elsewhere")
-    rows = read_rows(sources or DEFAULT, say)
-    page = make_page(rows, question, about_study(sources, topic))
+    rows, broken = read_runs(sources or DEFAULT, say)
+    if not rows:
+        raise ConfigError(broken_in_words(broken), WAYS)
+    page = make_page(rows, question, _with_broken(about_study(sources, topic), broken))
     with replacing(output) as scratch:
         scratch.write_text(page, "utf-8")
     size = len(page.encode()) / 1e6
     open_console().print(f"report: {output} ({size:.1f} MB, {len(rows)} runs)", markup=False)
+    broken += set_aside(rows, NEEDS)[1]
+    if broken:
+        say(broken_in_words(broken))
+
+
+def _with_broken(topic: Topic, broken: Sequence[BrokenRun]) -> Topic:
+    """Return the topic with a remark on what is not on the page."""
+    if not broken:
+        return topic
+    return replace(topic, remarks=(*topic.remarks, without_home(broken_in_words(broken))))
 
 
 def about_study(sources: Sequence[str], topic: Topic) -> Topic:

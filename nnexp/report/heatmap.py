@@ -8,7 +8,7 @@ import pandas as pd
 
 from nnexp.config import ConfigError
 from nnexp.report.drawing import PAGE, styled
-from nnexp.rundir import RunDir
+from nnexp.rundir import RunDir, read_table_columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,13 +54,15 @@ def load_channels(run: RunDir) -> pd.DataFrame:
     """Return `channels.csv` of a run: a row per layer, quantity, channel and step.
 
     Raises:
-        ConfigError: It was run without.
+        ConfigError: It was run without, or they cannot be read.
     """
-    if not run.channels.exists():
+    needs = ("step", "layer", "quantity", "channel", "value")
+    columns = read_table_columns(run.channels, ("layer", "quantity"), needs)
+    if not columns or not columns["step"]:
         raise ConfigError(
             f"{run.path.name} has no single channels", "run it with trace.channels=16"
         )
-    return pd.read_csv(run.channels)
+    return pd.DataFrame(columns)
 
 
 def channel_table(table: pd.DataFrame, layer: str, quantity: str) -> pd.DataFrame:

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from html import escape as escape
+from html import escape as escape_html
 
 from nnexp.compare.tables import BEST_SIGN, NEAR_SIGN, NOTHING, TextCell, TextTable
+from nnexp.reading import printable
 from nnexp.report.colours import style_of
 
 NUMBER = re.compile(r"[+−-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
@@ -19,6 +20,11 @@ SHAPES = {
     "X": "M-4.4-2.4l2-2L0-2l2.4-2.4 2 2L2 0l2.4 2.4-2 2L0 2l-2.4 2.4-2-2L-2 0z",
 }
 OTHER_SHAPE = "M0-4.6L1.4-1.4 4.6 0 1.4 1.4 0 4.6-1.4 1.4-4.6 0-1.4-1.4z"
+
+
+def escape(text: str) -> str:
+    """Return what others wrote as HTML that shows it, without control characters."""
+    return escape_html(printable(text))
 
 
 def tag(name: str, content: str = "", **attributes: str | None) -> str:

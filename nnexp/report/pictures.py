@@ -18,6 +18,7 @@ from nnexp.report.dots import draw_dots
 from nnexp.report.heatmap import draw_heatmap
 from nnexp.report.lines import draw_error, draw_rates, quantity_label
 from nnexp.report.markup import escape, tag
+from nnexp.report.tables import NEEDS, set_aside
 from nnexp.rundir import RunDir
 from nnexp.traces import write_figure
 
@@ -75,7 +76,8 @@ def make_pictures(
 
     `best` are the rows that the answer is about; the learning rate's figure has them all.
     """
-    drawn, left_out = [], []
+    drawn: list[str] = []
+    left_out = [f"drawn without what cannot be read: {one}" for one in set_aside(rows, NEEDS)[1]]
     for picture in _wanted(rows, best, answer):
         try:
             drawn.append(picture_html(picture))
@@ -92,9 +94,11 @@ def _wanted(rows: Sequence[Row], best: Sequence[Row], answer: Answer) -> list[Pi
         pictures.append(_rates(rows, answer.metric))
     if sum(len(grid.columns) for grid in answer.grids) <= MOST_PANELS:
         pictures.append(_dots(answer))
-    if any((Path(row["folder"]) / "probes.csv").is_file() for row in best):
-        pictures.append(_probes(best))
-    return [*pictures, _curves(best), *_heatmaps(rows)]
+    probed, _ = set_aside(best, ["probes"])
+    if any(RunDir(Path(row["folder"])).probes.is_file() for row in probed):
+        pictures.append(_probes(probed))
+    curved, _ = set_aside(best, ["metrics"])
+    return [*pictures, _curves(curved), *_heatmaps(set_aside(rows, ["channels"])[0])]
 
 
 def _varies(rows: Sequence[Row], key: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from nnexp.compare.columns import Row
 from nnexp.rundir import RunDir, read_json
+from nnexp.sharing import without_home
 
 SHARED = ("nnexp", "commit", "dirty", "python", "torch", "torchvision", "numpy", "hydra-core")
 MACHINE = ("cuda", "cudnn", "device", "threads", "platform", "images_sha256")
@@ -30,7 +31,8 @@ def find_recipes(rows: Sequence[Row]) -> list[Recipe]:
         environment = read_environment(row)
         if environment:
             facts = tuple(facts_of(environment).items())
-            commands.setdefault(facts, Counter())[str(environment.get("command") or "")] += 1
+            command = without_home(str(environment.get("command") or ""))
+            commands.setdefault(facts, Counter())[command] += 1
     recipes = [
         Recipe(facts=dict(facts), commands=dict(counts), runs=counts.total())
         for facts, counts in commands.items()

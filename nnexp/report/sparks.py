@@ -3,11 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 
 from nnexp.compare.tables import figure
+from nnexp.reading import UnreadableError
+from nnexp.report.markup import escape, paragraphs
 from nnexp.rundir import RunDir, read_table
 from nnexp.traces import Course, courses, load_traces
 
@@ -26,16 +27,28 @@ class Trail:
 
 
 def run_charts(run: RunDir, *, traces: bool) -> list[str]:
-    """Return a run's loss and accuracy over its epochs, and its traces where they are wanted."""
-    charts = []
-    if epochs := read_table(run.metrics):
-        charts += [_epochs_chart(epochs, name) for name in ("loss", "accuracy")]
-    if traces and run.traces.exists():
-        lines = courses(load_traces(run))
-        for kind in ("mean", "var"):
-            if chosen := [line for line in lines if line.quantity.endswith(kind)]:
-                charts.append(_traces_chart(chosen))
+    """Return a run's loss and accuracy over its epochs, and its traces where they are wanted.
+
+    A table that cannot be read is named instead.
+    """
+    charts: list[str] = []
+    for draw in (_epochs_charts, *([_traces_charts] if traces else [])):
+        try:
+            charts += draw(run)
+        except UnreadableError as error:
+            charts.append(paragraphs([f"{error.reason}; it is not drawn"], "note"))
     return charts
+
+
+def _epochs_charts(run: RunDir) -> list[str]:
+    epochs = read_table(run.metrics, needs=["epoch"])
+    return [_epochs_chart(epochs, name) for name in ("loss", "accuracy") if epochs]
+
+
+def _traces_charts(run: RunDir) -> list[str]:
+    lines = courses(load_traces(run)) if run.traces.exists() else []
+    kinds = [[line for line in lines if line.quantity.endswith(kind)] for kind in ("mean", "var")]
+    return [_traces_chart(chosen) for chosen in kinds if chosen]
 
 
 def _epochs_chart(epochs: Sequence[dict[str, float]], name: str) -> str:
