@@ -9,6 +9,7 @@ from omegaconf.errors import (
     ConfigKeyError,
     InterpolationResolutionError,
     OmegaConfBaseException,
+    ValidationError,
 )
 from yaml import MarkedYAMLError, YAMLError
 
@@ -17,7 +18,14 @@ from nnexp.choices import Choices, what_it_needs
 from nnexp.nearest import nearest, nearest_keys
 
 # Everything by which Hydra says that the user's words or files cannot be composed.
-COMPLAINTS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError)
+COMPLAINTS = (
+    HydraException,
+    OmegaConfBaseException,
+    YAMLError,
+    ValueError,
+    OSError,
+    RecursionError,  # defaults that lead back to their own file
+)
 TECHNICAL = ("full_key:", "object_type=", "reference_type=")  # lines that OmegaConf adds
 LONGEST = 200  # characters of a foreign message that still read as one line
 
@@ -44,6 +52,11 @@ def explain(error: BaseException, choices: Choices) -> ConfigError:
     for one in chain:
         if isinstance(one, ConfigError):
             return one
+    if isinstance(error, RecursionError):
+        return ConfigError(
+            "the defaults of the configs go round in a circle",
+            "look for a config whose defaults name itself, or one that names it",
+        )
     for one in chain:
         if isinstance(one, MarkedYAMLError) and one.problem_mark is not None:
             return _unreadable(one)
@@ -102,7 +115,12 @@ def _refused(error: OmegaConfBaseException, outer: BaseException, choices: Choic
         told = no_such_setting(key, value, choices)
     elif setting is None:
         told = _first_lines(error)
-    elif isinstance(error, InterpolationResolutionError):
+    elif unset := re.search(r"Environment variable '(.*?)' not found", str(error)):
+        told = ConfigError(
+            f"{key} needs the environment variable {unset[1]}, which is not set",
+            f"set it, or write {key}=${{oc.env:{unset[1]},VALUE}}",
+        )
+    elif isinstance(error, InterpolationResolutionError) and not isinstance(error, ValidationError):
         told = ConfigError(f"{key}: {_first_lines(error).problem}", what_it_needs(setting))
     else:
         shown = _quoted(value or _value_in(error))
