@@ -15,6 +15,7 @@ WORDS = {
     "init": ("he", "torch"),
     "precision": ("fp32", "bf16"),
 }
+LAYOUT = "data.root needs train/<class>/ and test/<class>/ with pictures in them"
 MOST = 10_000_000  # of anything that is counted: with more, no run ends or fits into memory
 
 
@@ -42,6 +43,20 @@ def config_home() -> Path:
         if (home / "config.yaml").is_file():
             return home
     raise AssertionError("nnexp was installed without its configs/")
+
+
+def find_folder(root: str | None) -> Path:
+    """Return the folder that `data.root` names; can be asked before torch is imported.
+
+    Raises:
+        ConfigError: `data.root` is not set, or no folder.
+    """
+    if root is None:
+        raise ConfigError("data.root is not set", f"data=folder data.root=FOLDER: {LAYOUT}")
+    folder = Path(root).expanduser().absolute()
+    if not folder.is_dir():
+        raise ConfigError(f"data.root={root} is not a folder", LAYOUT)
+    return folder
 
 
 @cache

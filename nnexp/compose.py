@@ -202,7 +202,10 @@ def _grid(
     """Return the `hydra.sweeper.params` that Hydra's basic sweeper would read; Hydra is up."""
     files = [one.input_line for one in overrides if one.input_line and not one.is_sweep_override()]
     words = [*_extra(config_dir), *files]
-    sweeper = hydra.compose(config_name, words, return_hydra_config=True).hydra.sweeper
+    composed = hydra.compose(config_name, words, return_hydra_config=True).hydra
+    if composed.mode is not None:
+        raise ConfigError("hydra.mode cannot be set", "nnexp train runs once, nnexp sweep a grid")
+    sweeper = composed.sweeper
     if not str(sweeper.get("_target_")).endswith(".BasicSweeper"):
         return {}  # another sweeper has a grammar of its own
     return {str(key): str(values) for key, values in (sweeper.params or {}).items()}
@@ -212,8 +215,14 @@ def _grid(
 def _hydra(choices: Choices) -> Iterator[None]:
     """Have Hydra ready to compose, its complaints explained."""
     register()
-    with _explained(choices), hydra.initialize_config_dir(str(config_home()), **VERSION_BASE):
-        yield
+    try:
+        with _explained(choices), hydra.initialize_config_dir(str(config_home()), **VERSION_BASE):
+            yield
+    except RecursionError:
+        raise ConfigError(
+            "the defaults of the configs go round in a circle",
+            "look for a config whose defaults name itself, or name one that names it",
+        ) from None
 
 
 def _extra(config_dir: str | None) -> list[str]:

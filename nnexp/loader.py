@@ -42,7 +42,7 @@ LOGGING_CLASSES = frozenset(
 )
 LOG_FILES = ("${hydra.runtime.output_dir}/${hydra.job.name}.log", "hydra-${hydra.job.name}.log")
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
-TEXT_ALONE = ("help", "hydra_help", "overrides", "run", "runtime", "sweep")  # only ever text
+PLUGIN_SETTINGS = ("launcher", "sweeper")  # whose values Hydra hands to code
 # References to what was checked in its own place, and resolvers that return nothing but text.
 HARMLESS = re.compile(r"\$\{(?:(?:oc\.env|hydra|now):[^${}]*|[\w.]+)\}")
 
@@ -74,7 +74,7 @@ class CheckedLoader(ConfigLoaderImpl):
 
 def use_checked_loader() -> None:
     """Have every later `hydra.main` and `hydra.compose` of this process load with our loader."""
-    hydra_internals.ConfigLoaderImpl = CheckedLoader
+    vars(hydra_internals)["ConfigLoaderImpl"] = CheckedLoader  # Hydra has no setting for it
 
 
 def refuse_code(composed: DictConfig) -> None:
@@ -92,7 +92,7 @@ def refuse_code(composed: DictConfig) -> None:
             raise _refused(path, "names stand for code in nnexp, not for paths")
         if path[0] != "hydra" or len(path) < 2:
             continue
-        if path[1:3] == ("job", "env_set") and len(path) > 3 and path[3] not in copied:
+        if path[1:3] == ("job", "env_set") and (value or path[3:]) and path[-1] not in copied:
             raise _refused(path, "set the variable in the shell that starts nnexp")
         if COMMANDS.intersection(path) and value is not None:
             raise _refused(path, "run it in the shell that starts nnexp")
@@ -109,8 +109,10 @@ def _runs_code(path: Path, value: Any) -> bool:
         return _is_foreign_logging(path, value)
     if part == "sweeper" and any(key.lstrip("+~").startswith("hydra") for key in path[2:]):
         return True  # a job's own `hydra.…`, which Hydra refuses as well where it is typed
+    if part not in PLUGIN_SETTINGS and len(path) > 2:
+        return False
     text = HARMLESS.sub("", value) if isinstance(value, str) else ""
-    return part not in TEXT_ALONE and ("${" in text or not all(map(str.isprintable, path)))
+    return "${" in text or not all(map(str.isprintable, path))
 
 
 def _is_foreign_logging(path: Path, value: Any) -> bool:

@@ -18,14 +18,7 @@ from nnexp.choices import Choices, what_it_needs
 from nnexp.nearest import nearest, nearest_keys
 
 # Everything by which Hydra says that the user's words or files cannot be composed.
-COMPLAINTS = (
-    HydraException,
-    OmegaConfBaseException,
-    YAMLError,
-    ValueError,
-    OSError,
-    RecursionError,  # defaults that lead back to their own file
-)
+COMPLAINTS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError)
 TECHNICAL = ("full_key:", "object_type=", "reference_type=")  # lines that OmegaConf adds
 LONGEST = 200  # characters of a foreign message that still read as one line
 
@@ -52,11 +45,6 @@ def explain(error: BaseException, choices: Choices) -> ConfigError:
     for one in chain:
         if isinstance(one, ConfigError):
             return one
-    if isinstance(error, RecursionError):
-        return ConfigError(
-            "the defaults of the configs go round in a circle",
-            "look for a config whose defaults name itself, or one that names it",
-        )
     for one in chain:
         if isinstance(one, MarkedYAMLError) and one.problem_mark is not None:
             return _unreadable(one)
