@@ -17,7 +17,7 @@ from nnexp.rundir import (
     write_json,
     write_status,
 )
-from nnexp.state import NEWEST, PREVIOUS, StateError, TrainState, read_state, restore_state
+from nnexp.state import NEWEST, PREVIOUS, WEIGHTS, StateError, TrainState, read_state, restore_state
 
 
 def check_config(
@@ -25,11 +25,14 @@ def check_config(
 ) -> ExperimentConfig:
     """Return the settings to run with: those asked for, traced, probed and tagged as it began.
 
-    A folder that was made with other settings under the same name is refused.
+    A run that has saved nothing begins anew, with all that is asked for. A folder that was made
+    with other settings under the same name is refused.
 
     Raises:
         RunError: With the way on.
     """
+    if not run.config.exists() or not _has_begun(run):
+        return config
     try:
         before = read_config(run)
         foreign = before is not None and run_id(before) != run.path.name
@@ -48,6 +51,12 @@ def check_config(
             words = " ".join(f"{part}.{key}={value}" for key, value in asdict(began).items())
             note(f"this run began with {words} and keeps them; another runs_dir {part}s it anew")
     return replace(config, trace=before.trace, probe=before.probe, tags=before.tags)
+
+
+def _has_begun(run: RunDir) -> bool:
+    """Return whether the run has saved anything that its settings were used for."""
+    states = (run.checkpoint / name for name in (NEWEST, PREVIOUS, WEIGHTS))
+    return run.result.exists() or any(state.exists() for state in states)
 
 
 def check_images(run: RunDir, fingerprint: str) -> None:
@@ -74,7 +83,7 @@ def open_folder(
         write_json(run.environment, known)
     else:
         write_json(run.environment, {**environment, "images_sha256": fingerprint})
-    if not run.config.exists():
+    if not run.config.exists() or not _has_begun(run):
         with replacing(run.config) as scratch:
             scratch.write_text(to_yaml(config), "utf-8")
     write_status(run, "running")
