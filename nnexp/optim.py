@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from nnexp.config import OptimizerConfig, ScheduleConfig
+from nnexp.norms import parts_of_norms
 
 REFERENCE_BATCH_SIZE = 128  # where every scaling rule leaves the learning rate as it is
 
@@ -75,10 +76,11 @@ def build_optimizer(
 def _split_parameters(
     model: nn.Module, decay_all: bool
 ) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    decayed, spared = [], []
+    decayed, spared, in_norms = [], [], parts_of_norms(model)
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            is_weight = isinstance(module, (nn.Conv2d, nn.Linear)) and name == "weight"
+            of_layer = isinstance(module, (nn.Conv2d, nn.Linear)) and module not in in_norms
+            is_weight = of_layer and name == "weight"
             (decayed if is_weight or decay_all else spared).append(parameter)
     return decayed, spared
 

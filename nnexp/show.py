@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-import torch
 from rich import box
 from rich.table import Table
 from torch import Tensor, nn
 
 from nnexp.config import ExperimentConfig
 from nnexp.models import build_model
-from nnexp.norms import Site, find_sites, make_norms
+from nnexp.norms import NORMS, Site, find_sites, make_norms, norm_layers, parts_of_norms, spec_of
+from nnexp.norms.sites import evaluate_blank_images
 
 IMAGE_SIZE = 32
 CLASSES = {"cifar10": 10, "cifar100": 100, "synthetic": 10, "folder": 10}
@@ -94,13 +94,14 @@ def policies(config: ExperimentConfig) -> list[str]:
         "std 0.01 (classifier); biases 0, γ 1, β 0",
         "torch": "PyTorch's own",
     }
+    learned = NORMS[config.norm.name].learned if config.norm.affine else ""
     decayed = "γ, β and biases too" if config.optimizer.decay_norm_and_bias else "weights only"
     return [
         f"bias            norm.conv_bias={config.norm.conv_bias}: {bias[config.norm.conv_bias]}",
         f"initialization  init={config.init}: {init[config.init]}",
         f"weight decay    {config.optimizer.weight_decay:g} on {decayed}",
         f"implementation  {config.norm.implementation}, momentum {config.norm.momentum:g}, "
-        f"{'γ and β learned' if config.norm.affine else 'no γ and β'}",
+        f"{f'{learned} learned' if learned else 'no γ and β'}",
     ]
 
 
@@ -114,18 +115,14 @@ def _blocks(model: nn.Module) -> list[Block]:
         return hook
 
     handles = [child.register_forward_hook(note(name)) for name, child in model.named_children()]
-    was_training = model.training
-    model.eval()  # a batch of one is enough here
-    with torch.no_grad():
-        model(torch.zeros((1, 3, IMAGE_SIZE, IMAGE_SIZE)))
-    model.train(was_training)
+    evaluate_blank_images(model, IMAGE_SIZE)
     for handle in handles:
         handle.remove()
     return [
         Block(
             name=name,
             layers=_layers(child),
-            output=shapes[name],
+            output=shapes.get(name, "–"),  # a model of others may have children it never calls
             parameters=sum(parameter.numel() for parameter in child.parameters()),
         )
         for name, child in model.named_children()
@@ -134,10 +131,14 @@ def _blocks(model: nn.Module) -> list[Block]:
 
 
 def _layers(block: nn.Module) -> str:
-    """Return the leaves of a block that hold something, in words, such as "conv 3×3 64→128"."""
-    leaves = [leaf for leaf in block.modules() if not list(leaf.children())]
-    words = [_leaf(leaf) for leaf in leaves]
-    return " · ".join(word for word in words if word)
+    """Return the layers of a block that hold something, in words, such as "conv 3×3 64→128"."""
+    words = {layer: spec_of(layer).norm for _, layer in norm_layers(block)}
+    in_norms = parts_of_norms(block)
+    leaves = [
+        leaf for leaf in block.modules() if leaf not in in_norms and not list(leaf.children())
+    ]
+    words |= {leaf: _leaf(leaf) for leaf in leaves}
+    return " · ".join(words[layer] for layer in block.modules() if words.get(layer))
 
 
 def _leaf(leaf: nn.Module) -> str:
@@ -152,6 +153,4 @@ def _leaf(leaf: nn.Module) -> str:
         return words + (" +bias" if leaf.bias is not None else "")
     if isinstance(leaf, nn.MaxPool2d):
         return f"max pool {leaf.kernel_size}"
-    if hasattr(leaf, "spec"):
-        return str(vars(leaf)["spec"].norm)
     return ""

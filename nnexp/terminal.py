@@ -232,7 +232,7 @@ def describe_norm(config: ExperimentConfig) -> str:
     from nnexp.norms import NORMS
 
     kind = NORMS[config.norm.name]
-    words = f"{config.norm.name} ({kind.axes})" if kind.over else config.norm.name
+    words = f"{config.norm.name} ({kind.axes})" if kind.statistic else config.norm.name
     swapped = ", ".join(f"{norm} in {block}" for block, norm in config.norm.at.items())
     return f"{words}; {swapped}" if swapped else words
 

@@ -2,15 +2,20 @@ import copy
 
 import pytest
 import torch
+from tables import PACKAGED_NORMS, PAIRED_NORMS, norm_config
 from torch import nn
 
 from nnexp.checks import names_in
-from nnexp.config import ConfigError, NormConfig
+from nnexp.config import ConfigError
 from nnexp.norms import NORMS, NoNorm, keep_norms_in_fp32, make_norms
 from nnexp.norms.groups import groups_by_rule
 from nnexp.norms.reference import ReferenceNorm
 
-NORMALIZING = [name for name in NORMS if name != "none"]
+NORMALIZING = [name for name, kind in NORMS.items() if kind.statistic]
+CENTRED = [name for name, kind in NORMS.items() if kind.statistic and kind.statistic.centred]
+IMPLEMENTED = [(name, "torch") for name in NORMS] + [
+    (name, "reference") for name, kind in NORMS.items() if kind.reference
+]
 N, C, H, W = 4, 8, 6, 5
 
 
@@ -20,7 +25,7 @@ def _seeded():
 
 
 def block_layers(norm, **settings):
-    return make_norms(NormConfig(name=norm, **settings)).for_block("block")
+    return make_norms(norm_config(norm, **settings)).for_block("block")
 
 
 def make_layer(norm, channels=C, **settings):
@@ -50,23 +55,22 @@ def differ(a, b):
     return (a - b).abs().max() > 1e-2
 
 
-def test_every_norm_of_the_table_has_its_yaml_and_every_yaml_its_norm():
-    assert sorted(NORMS) == sorted(names_in("norm"))
+def test_every_norm_of_nnexp_has_its_yaml_and_every_yaml_its_norm():
+    assert sorted(PACKAGED_NORMS) == sorted(names_in("norm"))
 
 
-@pytest.mark.parametrize("norm", NORMALIZING)
-def test_each_set_of_values_that_a_norm_names_has_mean_0_and_biased_variance_1(norm):
+@pytest.mark.parametrize("norm", CENTRED)
+def test_each_set_of_values_that_a_centring_norm_names_has_mean_0_and_biased_variance_1(norm):
     layer = make_layer(norm, affine=False, eps=1e-9).double()
-    groups = layer.spec.groups
-    y = layer(images().double()).reshape(N, groups, C // groups, H, W)
-    axes = {"N": [0], "C": [2], "H": [3], "W": [4]}
-    if norm != "group":  # there every group has a statistic of its own
-        axes["C"] += [1]
-    over = [axis for name in NORMS[norm].over for axis in axes[name]]
+    groups, statistic = layer.spec.groups, NORMS[norm].statistic
+    together = statistic.images(layer.spec.config, 2 * N)
+    y = layer(images(2 * N).double()).reshape(-1, together, groups, C // groups, H, W)
+    axes = {"N": [1], "C": [3] if statistic.groups else [2, 3], "H": [4], "W": [5]}
+    over = [axis for name in statistic.over for axis in axes[name]]
     torch.testing.assert_close(y.mean(over), torch.zeros_like(y.mean(over)), atol=1e-6, rtol=0)
     variance = y.var(over, correction=0)
     torch.testing.assert_close(variance, torch.ones_like(variance), atol=1e-5, rtol=0)
-    assert y.numel() / variance.numel() == layer.spec.values_per_statistic(N, H, W)
+    assert y.numel() / variance.numel() == layer.spec.values_per_statistic(2 * N, H, W)
 
 
 @pytest.mark.parametrize(
@@ -148,25 +152,28 @@ def test_an_evaluated_image_does_not_depend_on_its_batch(norm):
     torch.testing.assert_close(layer(x)[:1], layer(x[:1]))
 
 
-@pytest.mark.parametrize("implementation", ["torch", "reference"])
-@pytest.mark.parametrize("norm", NORMALIZING)
-def test_every_norm_learns_one_scale_and_one_shift_per_channel_unless_told_not_to(
-    norm, implementation
-):
-    layer = make_layer(norm, implementation=implementation)
-    assert [tuple(p.shape) for p in layer.parameters()] == [(C,), (C,)]
-    assert not list(make_layer(norm, implementation=implementation, affine=False).parameters())
+@pytest.mark.parametrize(("norm", "implementation"), IMPLEMENTED)
+def test_a_norm_learns_one_scale_and_one_shift_per_channel_as_its_kind_says(norm, implementation):
+    kind = NORMS[norm]
+    expected = {"weight": C} if kind.gamma else {}
+    expected |= {"bias": C} if kind.beta else {}
+    for affine in (True, False):
+        layer = make_layer(norm, implementation=implementation, affine=affine)
+        sizes = {name: parameter.numel() for name, parameter in layer.named_parameters()}
+        assert {n: size for n, size in sizes.items() if n in ("weight", "bias")} == expected
+        expected = {}
 
 
-@pytest.mark.parametrize("implementation", ["torch", "reference"])
-@pytest.mark.parametrize("norm", NORMALIZING)
+@pytest.mark.parametrize(
+    ("norm", "implementation"), [pair for pair in IMPLEMENTED if pair[0] in NORMALIZING]
+)
 def test_eps_is_added_to_the_variance(norm, implementation):
     x = images()
     layers = [make_layer(norm, eps=e, affine=False, implementation=implementation) for e in (1, 9)]
     assert layers[0](x).abs().max() > 1.2 * layers[1](x).abs().max()
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", [name for name, kind in NORMS.items() if kind.reference])
 def test_the_reference_layer_is_built_from_the_same_settings(norm):
     settings = {"eps": 0.1, "momentum": 0.3}
     fast = make_layer(norm, **settings)
@@ -175,7 +182,7 @@ def test_the_reference_layer_is_built_from_the_same_settings(norm):
     for _ in range(2):
         x = images()
         torch.testing.assert_close(reference(x), fast(x))
-    assert isinstance(reference, ReferenceNorm) == (norm != "none")
+    assert isinstance(reference, ReferenceNorm) == (norm in NORMALIZING)
     assert reference.spec.norm == fast.spec.norm == norm
     fast.eval(), reference.eval()
     torch.testing.assert_close(reference(x), fast(x))
@@ -211,7 +218,7 @@ def test_the_number_of_groups_is_as_set(settings, groups):
 
 @pytest.mark.parametrize("setting", ["num_groups", "channels_per_group"])
 def test_groups_that_do_not_divide_are_refused_with_those_that_would(setting):
-    layers = make_norms(NormConfig(name="group", **{setting: 32})).for_block("stage1_block1")
+    layers = make_norms(norm_config("group", **{setting: 32})).for_block("stage1_block1")
     with pytest.raises(ConfigError) as refusal:
         layers.norm(16)
     assert refusal.value.problem == (
@@ -227,7 +234,7 @@ def test_other_norms_do_not_mind_a_group_setting_that_is_not_theirs():
 @pytest.mark.parametrize(
     ("norm", "affine", "bias"),
     [
-        *[(norm, True, False) for norm in NORMALIZING],
+        *[(norm, True, False) for norm in PAIRED_NORMS],
         ("batch", False, False),
         ("instance", False, False),
         ("layer", False, True),
@@ -237,11 +244,25 @@ def test_other_norms_do_not_mind_a_group_setting_that_is_not_theirs():
         ("none", False, True),
     ],
 )
-def test_a_convolution_has_a_bias_exactly_when_nothing_after_it_supplies_one(norm, affine, bias):
+def test_these_norms_have_a_bias_before_them_or_not(norm, affine, bias):
     layers = block_layers(norm, affine=affine)
     assert layers.bias(C) is bias
     assert (layers.conv_norm_act(3, C, 3).conv.bias is not None) is bias
     assert (layers.linear_norm_act(3, C).linear.bias is not None) is bias
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_convolution_has_a_bias_where_no_shift_follows_and_a_constant_would_not_be_lost(
+    norm, affine
+):
+    layers = block_layers(norm, affine=affine)
+    layer = layers.norm(C)
+    shifts = "bias" in dict(layer.named_parameters())
+    x = images()
+    constant = torch.arange(C)[:, None, None]
+    is_lost = not differ(layer(x), layer(x + constant))
+    assert (layers.conv_norm_act(3, C, 3).conv.bias is not None) == (not shifts and not is_lost)
 
 
 def test_a_bias_before_group_norm_with_one_channel_per_group_would_be_dead():
@@ -260,18 +281,25 @@ def test_a_bias_gets_no_gradient_exactly_before_norms_that_remove_the_channel_me
     y = block(torch.randn(N, 3, H, W))
     (y * torch.randn_like(y)).sum().backward()
     dead = block.conv.bias.grad.abs().max() < 1e-4
-    assert dead == (norm in ("batch", "instance")) == block.norm.spec.removes_channel_mean
+    assert dead == block.norm.spec.removes_channel_mean
+    assert dead == (norm in ("batch", "instance")) or norm not in PACKAGED_NORMS
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_block_is_convolution_norm_and_activation_by_name(norm):
-    layers = block_layers(norm)
+    layers, kind = block_layers(norm), NORMS[norm]
     block = layers.conv_norm_act(4, C, 5, stride=2, groups=2, activation=nn.GELU)
-    assert [name for name, _ in block.named_children()] == ["conv", "norm", "act"]
-    assert isinstance(block.act, nn.GELU)
+    names = ["conv", "norm"] if kind.own_activation else ["conv", "norm", "act"]
+    assert [name for name, _ in block.named_children()] == names
+    assert type(block.conv) is kind.convolution
+    assert kind.own_activation or isinstance(block.act, nn.GELU)
     assert block(torch.randn(2, 4, 16, 16)).shape == (2, C, 8, 8)
     assert [name for name, _ in layers.norm_before_pool(C).named_children()] == ["norm"]
     assert block.norm.spec.block == "block"
+    assert block.norm.spec.activated
+    bare = layers.conv_norm_act(4, C, 5, activation=None)
+    assert [name for name, _ in bare.named_children()] == ["conv", "norm"]
+    assert not bare.norm.spec.activated
 
 
 def test_batch_norm_over_the_features_of_a_dense_layer_is_batchnorm1d():
@@ -280,8 +308,9 @@ def test_batch_norm_over_the_features_of_a_dense_layer_is_batchnorm1d():
     torch.testing.assert_close(dense(x), nn.BatchNorm1d(C)(dense.linear(x)))
 
 
-@pytest.mark.parametrize("implementation", ["torch", "reference"])
-@pytest.mark.parametrize("norm", NORMALIZING)
+@pytest.mark.parametrize(
+    ("norm", "implementation"), [pair for pair in IMPLEMENTED if pair[0] != "none"]
+)
 def test_under_autocast_a_norm_computes_in_float32_and_answers_in_bfloat16(norm, implementation):
     block = block_layers(norm, implementation=implementation).conv_norm_act(3, C, 3)
     plain = copy.deepcopy(block.norm)
@@ -295,7 +324,7 @@ def test_under_autocast_a_norm_computes_in_float32_and_answers_in_bfloat16(norm,
     assert seen["conv"].dtype == torch.bfloat16
     assert seen["x"].dtype == torch.float32
     torch.testing.assert_close(seen["y"], plain(seen["conv"].float()).bfloat16(), rtol=0, atol=0)
-    assert block.norm.weight.grad.dtype == torch.float32
+    assert all(parameter.grad.dtype == torch.float32 for parameter in block.norm.parameters())
 
 
 def test_the_precision_policy_leaves_no_norm_and_float32_alone():

@@ -2,15 +2,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tables import model_config, norm_config
 
-from nnexp.config import ConfigError, ExperimentConfig, ModelConfig, NormConfig
+from nnexp.config import ConfigError, ExperimentConfig
 from nnexp.experiment import build_checked_model, count_parameters
 from nnexp.models import MODELS
 from nnexp.show import policies, sketch_model
 
 
 def config_of(model: str, norm: str = "batch", **more: object) -> ExperimentConfig:
-    return ExperimentConfig(model=ModelConfig(name=model), norm=NormConfig(name=norm, **more))
+    return ExperimentConfig(model=model_config(model), norm=norm_config(norm, **more))
 
 
 @pytest.mark.parametrize("model", MODELS)

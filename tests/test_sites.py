@@ -1,15 +1,26 @@
 import pytest
 import torch
+from tables import model_config, norm_config
 from torch import nn
 
-from nnexp.config import ConfigError, ModelConfig, NormConfig
+from nnexp.config import ConfigError
 from nnexp.models import MODELS, build_model
 from nnexp.norms import NORMS, find_sites, make_norms, norm_layers
 
 
 def build(model, norm="batch", **settings):
-    norms = make_norms(NormConfig(name=norm, **settings))
-    return build_model(ModelConfig(name=model), 10, norms)
+    norms = make_norms(norm_config(norm, **settings))
+    return build_model(model_config(model), 10, norms)
+
+
+def norms_other_than(*names, grouped=True):
+    """Return all other norms that have a statistic, as a message lists them."""
+    *others, last = [
+        name
+        for name, kind in NORMS.items()
+        if kind.statistic and name not in names and (grouped or not kind.statistic.groups)
+    ]
+    return f"{', '.join(others)} or {last}"
 
 
 def refusal_of(model, batch_size=8):
@@ -27,10 +38,16 @@ def test_a_site_says_where_it_is_what_it_normalizes_and_what_it_costs():
     assert (site.eps, site.parameters) == (1e-3, 256)
 
 
-def test_the_batch_size_counts_for_batch_norm_alone():
+def test_the_batch_size_counts_where_a_statistic_extends_over_images_alone():
     for norm in NORMS:
-        values = [find_sites(build("baseline", norm), n)[0].values_per_statistic for n in (2, 8)]
-        assert values[1] == (4 if norm == "batch" else 1) * values[0]
+        sizes = [find_sites(build("baseline", norm), n)[0].values_per_statistic for n in (2, 8)]
+        statistic = NORMS[norm].statistic
+        if statistic and "N" in statistic.over:
+            few, many = (statistic.images(norm_config(), n) for n in (2, 8))
+            assert sizes[1] * few == sizes[0] * many
+            assert sizes[1] > sizes[0]
+        else:
+            assert sizes[1] == sizes[0]
 
 
 def test_a_site_without_a_norm_is_listed_with_nothing_to_normalize():
@@ -79,7 +96,7 @@ def test_instance_norm_on_a_single_position_is_refused_with_what_would_do():
     assert refusal.problem == "norm=instance cannot work at hidden.norm, a 256×1×1 map"
     assert refusal.remedy == (
         "its statistic has a single value, so its output would be 0 everywhere; "
-        "use norm=batch, layer, layer_chw or group, or another model"
+        f"use norm={norms_other_than('instance')}, or another model"
     )
 
 
@@ -93,7 +110,8 @@ def test_group_norm_with_one_channel_per_group_on_a_single_position_is_refused()
     refusal = refusal_of(build("simple_mlp", "group", channels_per_group=1))
     assert refusal.problem == "norm=group cannot work at hidden.norm, a 256×1×1 map"
     assert refusal.remedy.endswith(
-        "use norm.channels_per_group of 2 or more, norm=batch, layer or layer_chw, or another model"
+        "use norm.channels_per_group of 2 or more, "
+        f"norm={norms_other_than('instance', grouped=False)}, or another model"
     )
     find_sites(build("simple_mlp", "group", channels_per_group=2), batch_size=8)
     find_sites(build("simple_cnn", "group", channels_per_group=1), batch_size=8)
@@ -102,33 +120,43 @@ def test_group_norm_with_one_channel_per_group_on_a_single_position_is_refused()
 def test_batch_norm_with_a_single_value_is_refused_and_with_two_is_not():
     refusal = refusal_of(build("simple_mlp"), batch_size=1)
     assert refusal.problem.endswith("hidden.norm, a 256×1×1 map with batch_size=1")
-    assert "norm=layer, layer_chw or group" in refusal.remedy
+    assert "norm=layer, layer_chw" in refusal.remedy
     find_sites(build("simple_mlp"), batch_size=2)
     find_sites(build("simple_cnn"), batch_size=1)
+
+
+# Those that leave a single image the same channel means.
+ALONE = [
+    name
+    for name, kind in NORMS.items()
+    if kind.statistic and kind.statistic.centred and "C" not in kind.statistic.over
+]
+INSTEAD_OF_INSTANCE = f"norm.at.head={norms_other_than('instance')}"
 
 
 @pytest.mark.parametrize(
     ("settings", "batch_size", "chosen", "way"),
     [
-        ({"norm": "instance"}, 8, "norm=instance", "norm.at.head=batch, layer, layer_chw or group"),
+        ({"norm": "instance"}, 8, "norm=instance", INSTEAD_OF_INSTANCE),
         (
             {"norm": "instance", "implementation": "reference"},
             8,
             "norm=instance",
-            "norm.at.head=batch, layer, layer_chw or group",
+            INSTEAD_OF_INSTANCE,
         ),
         (
             {"norm": "layer", "at": {"head": "instance"}},
             8,
             "norm.at.head=instance",
-            "norm.at.head=batch, layer, layer_chw or group",
+            INSTEAD_OF_INSTANCE,
         ),
-        ({"norm": "batch"}, 1, "norm=batch", "norm.at.head=layer, layer_chw or group"),
+        ({"norm": "batch"}, 1, "norm=batch", f"norm.at.head={norms_other_than(*ALONE)}"),
         (
             {"norm": "group", "channels_per_group": 1},
             8,
             "norm=group",
-            "norm.channels_per_group of 2 or more, norm.at.head=batch, layer or layer_chw",
+            "norm.channels_per_group of 2 or more, "
+            f"norm.at.head={norms_other_than('instance', grouped=False)}",
         ),
     ],
 )
@@ -163,11 +191,17 @@ def test_what_is_refused_would_indeed_have_been_zero_up_to_rounding():
     assert layer(torch.randn(8, 256, 1, 1)).abs().max() < 1e-3
 
 
-@pytest.mark.parametrize("implementation", ["torch", "reference"])
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize(
+    ("norm", "implementation"),
+    [
+        (name, implementation)
+        for name, kind in NORMS.items()
+        for implementation in (["torch", "reference"] if kind.reference else ["torch"])
+    ],
+)
 def test_looking_for_sites_leaves_model_and_random_numbers_as_they_were(norm, implementation):
-    norms = make_norms(NormConfig(name=norm, implementation=implementation))
-    model = build_model(ModelConfig(name="baseline", dropout=0.5), 10, norms)
+    norms = make_norms(norm_config(norm, implementation=implementation))
+    model = build_model(model_config("baseline", dropout=0.5), 10, norms)
     model.conv2.eval()
     modes = [module.training for module in model.modules()]
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}

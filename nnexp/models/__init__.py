@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import nn
 
 from nnexp.config import ConfigError, ModelConfig
@@ -31,20 +32,25 @@ MODELS: dict[str, Callable[[ModelConfig, int, Norms], nn.Module]] = {
 def build_model(config: ModelConfig, num_classes: int, norms: Norms) -> nn.Module:
     """Return the architecture that `config.name` names: NCHW images, 3×32×32, to logits.
 
-    Its weights are PyTorch's defaults; `models.init.initialize` decides them by seed.
+    `models.init.initialize` decides the weights of its layers by seed. What else it draws, such as
+    the position embeddings of another library's model, is the same in every run.
 
     Raises:
         ConfigError: `norm.at` names a block that the model does not have, or a setting has
             nothing in this model to act on.
     """
-    model = MODELS[config.name](config, num_classes, norms)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = MODELS[config.name](config, num_classes, norms)
     norms.check_blocks(spec_of(layer).block for _, layer in norm_layers(model))
     _check_stochastic_depth(model, config)
     return model
 
 
 def _check_stochastic_depth(model: nn.Module, config: ModelConfig) -> None:
-    droppable = any(isinstance(module, StochasticDepth) for module in model.modules())
+    # By name: torchvision and timm have such a layer of their own.
+    names = {type(module).__name__ for module in model.modules()}
+    droppable = names & {StochasticDepth.__name__, "DropPath"}
     if config.stochastic_depth and not droppable:
         raise ConfigError(
             f"model.stochastic_depth={config.stochastic_depth} does nothing to {config.name}",

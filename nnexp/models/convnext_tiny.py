@@ -58,25 +58,20 @@ def convnext_tiny(config: ModelConfig, num_classes: int, norms: Norms) -> nn.Mod
     for stage, (channels, blocks) in enumerate(STAGES, 1):
         num_out = scale_channels(channels, config.width)
         if stage == 1:
-            layers["stem"] = _stem(norms.for_block("stem"), num_out)
+            stem = norms.for_block("stem")
+            layers["stem"] = stem.conv_norm_act(3, num_out, 2, stride=2, activation=None)
         else:
             block = f"stage{stage}_downsample"
-            layers[block] = _downsample(norms.for_block(block), num_in, num_out)
+            norm = norms.for_block(block).norm(num_in)
+            conv = nn.Conv2d(num_in, num_out, kernel_size=2, stride=2)
+            layers[block] = nn.Sequential(OrderedDict(norm=norm, conv=conv))
         for index in range(1, blocks + 1):
             block = f"stage{stage}_block{index}"
             layers[block] = ConvNeXtBlock(norms.for_block(block), num_out, next(drop_chances))
         num_in = num_out
-    layers["head"] = norms.for_block("head").norm_before_pool(num_in)
+    head = norms.for_block("head").norm(num_in, pooled=True)
+    layers["head"] = nn.Sequential(OrderedDict(norm=head))
     layers["pool"] = GlobalAveragePool()
     layers["dropout"] = nn.Dropout(config.dropout)
     layers["classifier"] = nn.Linear(num_in, num_classes)
     return nn.Sequential(layers)
-
-
-def _stem(layers: BlockLayers, num_out: int) -> nn.Module:
-    return layers.conv_norm_act(3, num_out, 2, stride=2, activation=None)
-
-
-def _downsample(layers: BlockLayers, num_in: int, num_out: int) -> nn.Module:
-    conv = nn.Conv2d(num_in, num_out, kernel_size=2, stride=2)
-    return nn.Sequential(OrderedDict(norm=layers.norm(num_in), conv=conv))

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from nnexp.norms import parts_of_norms
+
 CLASSIFIER_STD = 0.01
 
 
@@ -13,8 +15,8 @@ def initialize(model: nn.Module, scheme: str, seed: int) -> None:
     """Draw the weights of every convolution and linear layer, in the order of the model.
 
     Only these layers draw, and biases never shift what weights draw, so one seed gives the
-    same weights whatever the norm: norms are compared in pairs. Norm layers keep the γ = 1 and
-    β = 0, and ConvNeXt's blocks the layer scale, that they were built with.
+    same weights whatever the norm: norms are compared in pairs. All else stays as it was built:
+    the norm layers, with γ = 1 and β = 0, and the layer scale of ConvNeXt's blocks.
 
     Args:
         model: A model on the CPU; changed in place.
@@ -22,8 +24,9 @@ def initialize(model: nn.Module, scheme: str, seed: int) -> None:
             have variance 2 / fan_out, where fan_out is what one input feeds: of a grouped
             convolution the outputs of its group alone. Hidden linear layers have 2 / fan_in,
             which keeps the size of what passes forward: 2048 features onto 256 would grow
-            eightfold in variance by fan_out. The classifier has standard deviation 0.01, so that
-            training starts near equal odds for every class. Biases are 0.
+            eightfold in variance by fan_out. The classifier, the last of these layers, has
+            standard deviation 0.01, so that training starts near equal odds for every class.
+            Biases are 0.
             "torch": PyTorch's own, for weights and biases.
         seed: Decides every draw; PyTorch's global generator is neither used nor changed.
     """
@@ -31,8 +34,9 @@ def initialize(model: nn.Module, scheme: str, seed: int) -> None:
 
 
 def _he(model: nn.Module, generator: torch.Generator) -> None:
-    for name, layer in _drawn_layers(model):
-        std = CLASSIFIER_STD if name == "classifier" else math.sqrt(2 / _fan(layer))
+    layers = _drawn_layers(model)
+    for layer in layers:
+        std = CLASSIFIER_STD if layer is layers[-1] else math.sqrt(2 / _fan(layer))
         nn.init.normal_(layer.weight, std=std, generator=generator)
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
@@ -40,7 +44,7 @@ def _he(model: nn.Module, generator: torch.Generator) -> None:
 
 def _torch(model: nn.Module, generator: torch.Generator) -> None:
     with torch.random.fork_rng(devices=[]):
-        for _, layer in _drawn_layers(model):
+        for layer in _drawn_layers(model):
             # A seed for each layer: a bias, drawn after its weight, moves no other layer's draws.
             torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
             layer.reset_parameters()
@@ -49,11 +53,12 @@ def _torch(model: nn.Module, generator: torch.Generator) -> None:
 SCHEMES: dict[str, Callable[[nn.Module, torch.Generator], None]] = {"he": _he, "torch": _torch}
 
 
-def _drawn_layers(model: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
+def _drawn_layers(model: nn.Module) -> list[nn.Conv2d | nn.Linear]:
+    in_norms = parts_of_norms(model)
     return [
-        (name, layer)
-        for name, layer in model.named_modules()
-        if isinstance(layer, nn.Conv2d | nn.Linear)
+        layer
+        for layer in model.modules()
+        if isinstance(layer, nn.Conv2d | nn.Linear) and layer not in in_norms
     ]
 
 

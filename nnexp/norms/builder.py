@@ -1,14 +1,13 @@
-"""Between settings and models: a model asks for the layers of a block, never for a norm."""
+"""Makes the layers of a model's blocks, with the norm that the settings chose for each."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 from torch import nn
 
 from nnexp.config import ConfigError, NormConfig
 from nnexp.nearest import nearest
-from nnexp.norms.kinds import NORMS, NormSpec
+from nnexp.norms.kinds import NORMS, NormKind, NormSpec
 
 Activation = Callable[[], nn.Module]
 
@@ -61,6 +60,11 @@ class BlockLayers:
         self._norm = norm
         self._config = config
 
+    @property
+    def kind(self) -> NormKind:
+        """What the block's norm is."""
+        return NORMS[self._norm]
+
     def conv_norm_act(
         self,
         in_channels: int,
@@ -71,8 +75,11 @@ class BlockLayers:
         groups: int = 1,
         activation: Activation | None = relu,
     ) -> nn.Sequential:
-        """Return `conv`, `norm` and `act`; NCHW to NCHW, an odd kernel keeps H×W / stride."""
-        conv = nn.Conv2d(
+        """Return `conv`, `norm` and `act`; NCHW to NCHW, an odd kernel keeps H×W / stride.
+
+        A norm that brings its own activation leaves out `act`.
+        """
+        conv = self.kind.convolution(
             in_channels,
             out_channels,
             kernel_size,
@@ -86,7 +93,17 @@ class BlockLayers:
     def linear_norm_act(
         self, in_features: int, out_features: int, *, activation: Activation | None = relu
     ) -> nn.Sequential:
-        """Return `linear`, `norm` and `act`; rows of features to N×F×1×1, flattened again."""
+        """Return `linear`, `norm` and `act`; rows of features to N×F×1×1, flattened again.
+
+        Raises:
+            ConfigError: The norm brings a convolution, which has no place here.
+        """
+        if self.kind.convolution is not nn.Conv2d:
+            setting = self._spec(out_features).setting
+            raise ConfigError(
+                f"{setting}={self._norm} cannot work at {self._block}, a linear layer",
+                "it brings a convolution of its own: use another norm or another model",
+            )
         return _named(
             linear=nn.Linear(in_features, out_features, bias=self.bias(out_features)),
             maps=nn.Unflatten(1, (out_features, 1, 1)),
@@ -94,23 +111,27 @@ class BlockLayers:
             features=nn.Flatten(),
         )
 
-    def norm_before_pool(self, channels: int) -> nn.Sequential:
-        """Return `norm` for a place between the last convolution and the global average pooling.
+    def norm(self, channels: int, *, activated: bool = False, pooled: bool = False) -> nn.Module:
+        """Return the norm layer alone, NCHW to NCHW.
 
-        A norm that leaves every image the same channel means cannot stand there; `find_sites`
-        refuses it.
+        Args:
+            channels: C.
+            activated: The layer stands for norm and activation; a norm that brings its own
+                activation then applies it, after any other norm the caller has to.
+            pooled: Global average pooling comes right after the layer. `find_sites` refuses a
+                norm there that leaves every image the same channel means.
         """
-        return _named(norm=self._layer(replace(self._spec(channels), pooled=True)))
-
-    def norm(self, channels: int) -> nn.Module:
-        """Return the norm layer alone, NCHW to NCHW."""
-        return self._layer(self._spec(channels))
-
-    def _layer(self, spec: NormSpec) -> nn.Module:
-        if self._config.implementation == "reference" and spec.kind.over:
-            layer = _reference(spec)
-        else:
-            layer = spec.kind.build(spec)
+        spec = self._spec(channels, activated=activated, pooled=pooled)
+        reference = self._config.implementation == "reference"
+        build = self.kind.reference if reference else self.kind.build
+        if build is None:
+            having = ", ".join(name for name, kind in NORMS.items() if kind.reference)
+            raise ConfigError(
+                f"norm.implementation=reference has no formula for norm={self._norm}",
+                f"leave it out, or use one of {having}",
+            )
+        layer = build(spec)
+        _check_declaration(spec, layer)
         vars(layer)["spec"] = spec  # a plain attribute: no part of the state
         return layer
 
@@ -126,30 +147,41 @@ class BlockLayers:
         return not (spec.adds_bias or spec.removes_channel_mean)
 
     def _norm_and_act(self, channels: int, activation: Activation | None) -> dict[str, nn.Module]:
-        layers = {"norm": self.norm(channels)}
-        return layers if activation is None else layers | {"act": activation()}
+        layers = {"norm": self.norm(channels, activated=activation is not None)}
+        if activation is not None and not self.kind.own_activation:
+            layers["act"] = activation()
+        return layers
 
-    def _spec(self, channels: int) -> NormSpec:
+    def _spec(self, channels: int, **place: bool) -> NormSpec:
         return NormSpec(
-            norm=self._norm,
-            block=self._block,
-            channels=channels,
-            groups=NORMS[self._norm].groups(channels, self._config, self._block),
-            config=self._config,
+            norm=self._norm, block=self._block, channels=channels, config=self._config, **place
         )
 
 
-def _reference(spec: NormSpec) -> nn.Module:
-    from nnexp.norms.reference import ReferenceNorm
+def _check_declaration(spec: NormSpec, layer: nn.Module) -> None:
+    """Check that the layer learns and stores what its entry in the table says.
 
-    return ReferenceNorm(
-        spec.norm,
-        spec.channels,
-        num_groups=spec.groups,
-        eps=spec.config.eps,
-        momentum=spec.config.momentum,
-        affine=spec.config.affine,
-    )
+    Raises:
+        ConfigError: It does not; names the field of `NormKind` or `Statistic`.
+    """
+    kind, weighted = spec.kind, (nn.Conv2d, nn.Linear)  # their weights are no γ
+    modules = [module for module in layer.modules() if not isinstance(module, weighted)]
+    learned = {name for one in modules for name, _ in one.named_parameters(recurse=False)}
+    buffers = {name for name, _ in layer.named_buffers(recurse=False)}
+    stored = kind.statistic is not None and kind.statistic.stored
+    for field, declared, expected, name, found in (
+        ("gamma", kind.gamma, kind.gamma and spec.affine, "weight", learned),
+        ("beta", kind.beta, kind.beta and spec.affine, "bias", learned),
+        ("stored", stored, stored, "running_mean", buffers),
+        ("stored", stored, stored, "running_var", buffers),
+    ):
+        if expected != (name in found):
+            without = "" if spec.affine else " and norm.affine=false is set"
+            raise ConfigError(
+                f"NORMS[{spec.norm!r}] says {field}={declared}{without}, "
+                f"but its layer has {'no' if expected else 'a'} {name}",
+                f"correct {field} in the entry, or what its build function returns",
+            )
 
 
 def _named(**layers: nn.Module) -> nn.Sequential:

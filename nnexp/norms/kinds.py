@@ -1,4 +1,4 @@
-"""The table of norms: what each one is over, and how its layer is built."""
+"""The table of norms: what each one computes and learns, and how its layer is built."""
 
 import math
 from collections.abc import Callable
@@ -6,14 +6,60 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from nnexp.config import NormConfig
+from nnexp.config import ConfigError, NormConfig
 from nnexp.norms.groups import num_groups_for
 from nnexp.norms.layers import ChannelLayerNorm, NoNorm
 
 
-def one_group(channels: int, config: NormConfig, block: str) -> int:
-    """Return 1: the channels are not cut into groups."""
-    return 1
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistic:
+    """The set of values that a norm takes each mean, variance or mean square over."""
+
+    over: str  # the axes of NCHW that the set extends over
+    per: str  # in words, what has a statistic of its own
+    centred: bool = True  # the mean is subtracted; False for root mean square
+    stored: bool = False  # evaluation uses the layer's running_mean and running_var
+    # From channels, settings and block: the groups that the channels are split into.
+    groups: Callable[[int, NormConfig, str], int] | None = None
+    # From the settings: the images of the batch that share a statistic. None: all of them.
+    chunk: Callable[[NormConfig], int] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.over or not set(self.over) <= set("NCHW"):
+            raise ConfigError(f"over={self.over!r} names no axes", 'it needs some of "NCHW"')
+
+    def images(self, config: NormConfig, batch_size: int) -> int:
+        """Return how many images of a batch share a statistic over N."""
+        return min(self.chunk(config), batch_size) if self.chunk else batch_size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NormKind:
+    """What one norm is; where layers get a bias, what is refused and what is shown follow from it.
+
+    For example y = γ_c (x − μ) / √(σ² + ε) + β_c, with μ and the biased σ² over `statistic`.
+    """
+
+    build: Callable[["NormSpec"], nn.Module]  # the layer, NCHW to NCHW
+    statistic: Statistic | None = None  # None: nothing is normalized
+    gamma: bool = True  # a scale is learned, the layer's parameter `weight`, unless affine=False
+    beta: bool = True  # a shift is learned, the layer's parameter `bias`, unless affine=False
+    own_activation: bool = False  # the layer applies it, exactly where `spec.activated` is true
+    convolution: Callable[..., nn.Conv2d] = nn.Conv2d  # what a block convolves with
+    # The layer in float64, for norm.implementation=reference. None: it has no reference.
+    reference: Callable[["NormSpec"], nn.Module] | None = None
+
+    @property
+    def axes(self) -> str:
+        """The statistic in words, such as "N,H,W per channel"."""
+        if self.statistic is None:
+            return "nothing"
+        return f"{','.join(self.statistic.over)} per {self.statistic.per}"
+
+    @property
+    def learned(self) -> str:
+        """What is learned unless affine=False, in words; empty for neither γ nor β."""
+        return " and ".join(["γ"] * self.gamma + ["β"] * self.beta)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,80 +72,132 @@ class NormSpec:
     norm: str
     block: str
     channels: int
-    groups: int  # 1 for every norm but group
     config: NormConfig
+    activated: bool = False  # the block has an activation right after the norm
     pooled: bool = False  # each channel's mean over the map is all that is read of the output
 
     @property
-    def kind(self) -> "NormKind":
+    def kind(self) -> NormKind:
         """The norm's entry in the table."""
         return NORMS[self.norm]
 
     @property
+    def setting(self) -> str:
+        """The setting that chose the norm: `norm`, or `norm.at.` and the block."""
+        return f"norm.at.{self.block}" if self.block in self.config.at else "norm"
+
+    @property
+    def eps(self) -> float:
+        """ε, added to a variance or mean square."""
+        return self.config.eps
+
+    @property
+    def momentum(self) -> float:
+        """Weight of the newest batch in running statistics."""
+        return self.config.momentum
+
+    @property
+    def affine(self) -> bool:
+        """Whether the layer learns its γ and β."""
+        return self.config.affine
+
+    @property
+    def groups(self) -> int:
+        """How many groups the channels are split into; 1 for a norm without groups."""
+        statistic = self.kind.statistic
+        if statistic is None or statistic.groups is None:
+            return 1
+        return statistic.groups(self.channels, self.config, self.block)
+
+    @property
     def adds_bias(self) -> bool:
         """Whether the layer adds a learned β to every channel."""
-        return bool(self.kind.over) and self.config.affine
+        return self.kind.beta and self.affine
 
     @property
     def removes_channel_mean(self) -> bool:
         """Whether a constant added to a channel before the layer is lost in it."""
-        return bool(self.kind.over) and ("C" not in self.kind.over or self.groups == self.channels)
+        statistic = self.kind.statistic
+        if statistic is None or not statistic.centred:
+            return False
+        return "C" not in statistic.over or self.groups == self.channels
 
     def removes_image_means(self, batch_size: int) -> bool:
         """Whether each channel's mean over the map becomes β, whatever the image."""
-        of_one_image = batch_size == 1 or "N" not in self.kind.over
-        return self.removes_channel_mean and of_one_image
+        statistic = self.kind.statistic
+        if statistic is None or not self.removes_channel_mean:
+            return False
+        return "N" not in statistic.over or statistic.images(self.config, batch_size) == 1
 
     def values_per_statistic(self, batch_size: int, height: int, width: int) -> int:
         """Return how many values each mean and variance is taken over; 0 where there is none."""
-        sizes = {"N": batch_size, "C": self.channels // self.groups, "H": height, "W": width}
-        return math.prod(sizes[axis] for axis in self.kind.over) if self.kind.over else 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NormKind:
-    """One norm: y = γ_c (x − μ) / √(σ² + ε) + β_c, with μ and the biased σ² over `over`."""
-
-    build: Callable[[NormSpec], nn.Module]
-    over: str  # the axes of NCHW that a statistic is taken over; empty: nothing is normalized
-    per: str  # what has a statistic of its own
-    groups: Callable[[int, NormConfig, str], int] = one_group  # of channels, config, block
-
-    @property
-    def axes(self) -> str:
-        """The statistic in words, such as "N,H,W per channel"."""
-        return f"{','.join(self.over)} per {self.per}" if self.over else "nothing"
+        statistic = self.kind.statistic
+        if statistic is None:
+            return 0
+        sizes = {
+            "N": statistic.images(self.config, batch_size),
+            "C": self.channels // self.groups,
+            "H": height,
+            "W": width,
+        }
+        return math.prod(sizes[axis] for axis in statistic.over)
 
 
 def _batch(spec: NormSpec) -> nn.Module:
-    config = spec.config
-    return nn.BatchNorm2d(
-        spec.channels, eps=config.eps, momentum=config.momentum, affine=config.affine
-    )
+    return nn.BatchNorm2d(spec.channels, eps=spec.eps, momentum=spec.momentum, affine=spec.affine)
 
 
 def _layer(spec: NormSpec) -> nn.Module:
-    return ChannelLayerNorm(spec.channels, eps=spec.config.eps, affine=spec.config.affine)
+    return ChannelLayerNorm(spec.channels, eps=spec.eps, affine=spec.affine)
 
 
 def _instance(spec: NormSpec) -> nn.Module:
     # PyTorch's default has no γ and β, which would make this arm smaller than the others.
-    return nn.InstanceNorm2d(spec.channels, eps=spec.config.eps, affine=spec.config.affine)
+    return nn.InstanceNorm2d(spec.channels, eps=spec.eps, affine=spec.affine)
 
 
 def _group(spec: NormSpec) -> nn.Module:
-    return nn.GroupNorm(spec.groups, spec.channels, eps=spec.config.eps, affine=spec.config.affine)
+    return nn.GroupNorm(spec.groups, spec.channels, eps=spec.eps, affine=spec.affine)
 
 
 def _none(spec: NormSpec) -> nn.Module:
     return NoNorm()
 
 
+def _reference(spec: NormSpec) -> nn.Module:
+    from nnexp.norms.reference import ReferenceNorm
+
+    return ReferenceNorm(
+        spec.norm,
+        spec.channels,
+        num_groups=spec.groups,
+        eps=spec.eps,
+        momentum=spec.momentum,
+        affine=spec.affine,
+    )
+
+
 NORMS: dict[str, NormKind] = {
-    "batch": NormKind(build=_batch, over="NHW", per="channel"),
-    "layer": NormKind(build=_layer, over="C", per="position"),
-    "layer_chw": NormKind(build=_group, over="CHW", per="image"),
-    "instance": NormKind(build=_instance, over="HW", per="channel and image"),
-    "group": NormKind(build=_group, over="CHW", per="group and image", groups=num_groups_for),
-    "none": NormKind(build=_none, over="", per=""),
+    "batch": NormKind(
+        build=_batch,
+        statistic=Statistic(over="NHW", per="channel", stored=True),
+        reference=_reference,
+    ),
+    "layer": NormKind(
+        build=_layer, statistic=Statistic(over="C", per="position"), reference=_reference
+    ),
+    "layer_chw": NormKind(
+        build=_group, statistic=Statistic(over="CHW", per="image"), reference=_reference
+    ),
+    "instance": NormKind(
+        build=_instance,
+        statistic=Statistic(over="HW", per="channel and image"),
+        reference=_reference,
+    ),
+    "group": NormKind(
+        build=_group,
+        statistic=Statistic(over="CHW", per="group and image", groups=num_groups_for),
+        reference=_reference,
+    ),
+    "none": NormKind(build=_none, gamma=False, beta=False, reference=_none),
 }

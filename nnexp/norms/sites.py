@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from nnexp.config import ConfigError
-from nnexp.norms.groups import groups_by_rule
 from nnexp.norms.kinds import NORMS, NormSpec
 
 
@@ -22,9 +21,9 @@ class Site:
     height: int
     width: int
     axes: str
-    values_per_statistic: int  # 0 for norm=none
-    groups: int | None  # only for norm=group
-    eps: float | None  # none for norm=none
+    values_per_statistic: int  # 0 where nothing is normalized
+    groups: int | None  # only of a norm that splits the channels
+    eps: float | None  # only of a norm with a statistic
     parameters: int
 
 
@@ -35,6 +34,11 @@ def norm_layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
         for path, module in model.named_modules()
         if isinstance(vars(module).get("spec"), NormSpec)
     ]
+
+
+def parts_of_norms(model: nn.Module) -> set[nn.Module]:
+    """Return every norm layer and every module inside one: what is not the network's own."""
+    return {part for _, layer in norm_layers(model) for part in layer.modules()}
 
 
 def spec_of(layer: nn.Module) -> NormSpec:
@@ -67,14 +71,15 @@ def find_sites(model: nn.Module, batch_size: int, image_size: int = 32) -> list[
         for path, layer in norm_layers(model)
     ]
     try:
-        _evaluate_blank_images(model, image_size)
+        evaluate_blank_images(model, image_size)
     finally:
         for hook in hooks:
             hook.remove()
     return sites
 
 
-def _evaluate_blank_images(model: nn.Module, image_size: int) -> None:
+def evaluate_blank_images(model: nn.Module, image_size: int) -> None:
+    """Pass two blank images forward, in evaluation, wherever the model is; it stays as it was."""
     device = next(model.parameters()).device
     modes = [(module, module.training) for module in model.modules()]
     try:
@@ -89,8 +94,8 @@ def _site(path: str, layer: nn.Module, size_NHW: tuple[int, int, int]) -> Site:
     spec = spec_of(layer)
     if reason := _why_not(spec, size_NHW):
         raise _cannot_work(path, spec, size_NHW, reason)
-    values = spec.values_per_statistic(*size_NHW)
     _, height, width = size_NHW
+    statistic = spec.kind.statistic
     return Site(
         layer=path,
         block=spec.block,
@@ -99,16 +104,17 @@ def _site(path: str, layer: nn.Module, size_NHW: tuple[int, int, int]) -> Site:
         height=height,
         width=width,
         axes=spec.kind.axes,
-        values_per_statistic=values,
-        groups=spec.groups if spec.norm == "group" else None,
-        eps=spec.config.eps if values else None,
+        values_per_statistic=spec.values_per_statistic(*size_NHW),
+        groups=spec.groups if statistic and statistic.groups else None,
+        eps=spec.eps if statistic else None,
         parameters=sum(parameter.numel() for parameter in layer.parameters()),
     )
 
 
 def _why_not(spec: NormSpec, size_NHW: tuple[int, int, int]) -> str:
     """Return why what follows the norm would be the same for every image; empty where it is not."""
-    if spec.values_per_statistic(*size_NHW) == 1:
+    statistic = spec.kind.statistic
+    if statistic and statistic.centred and spec.values_per_statistic(*size_NHW) == 1:
         return "its statistic has a single value, so its output would be 0 everywhere"
     if spec.pooled and spec.removes_image_means(size_NHW[0]):
         return (
@@ -121,23 +127,28 @@ def _why_not(spec: NormSpec, size_NHW: tuple[int, int, int]) -> str:
 def _cannot_work(
     path: str, spec: NormSpec, size_NHW: tuple[int, int, int], reason: str
 ) -> ConfigError:
-    setting = f"norm.at.{spec.block}" if spec.block in spec.config.at else "norm"
-    way = f"norm.at.{spec.block}" if spec.pooled else setting  # only this block needs another
     batch_size, height, width = size_NHW
+    statistic = spec.kind.statistic
     shape = f"{spec.channels}×{height}×{width} map"
-    if spec.norm == "batch":
+    if statistic and "N" in statistic.over:
         shape += f" with batch_size={batch_size}"
+    # Only the block before the pooling needs another norm.
+    way = f"norm.at.{spec.block}" if spec.pooled else spec.setting
     *names, last = [name for name in NORMS if _would_work(name, spec, size_NHW)]
     ways = f"{way}={', '.join(names)} or {last}"
-    if spec.norm == "group":
+    if statistic and statistic.groups:
         ways = f"norm.channels_per_group of 2 or more, {ways}"
     return ConfigError(
-        f"{setting}={spec.norm} cannot work at {path}, a {shape}",
+        f"{spec.setting}={spec.norm} cannot work at {path}, a {shape}",
         f"{reason}; use {ways}, or another model",
     )
 
 
 def _would_work(norm: str, spec: NormSpec, size_NHW: tuple[int, int, int]) -> bool:
-    groups = groups_by_rule(spec.channels) if norm == "group" else 1
-    other = replace(spec, norm=norm, groups=groups)
-    return norm != spec.norm and bool(other.kind.over) and not _why_not(other, size_NHW)
+    other = replace(spec, norm=norm)
+    try:
+        return (
+            norm != spec.norm and other.kind.statistic is not None and not _why_not(other, size_NHW)
+        )
+    except ConfigError:  # its groups do not divide these channels
+        return False

@@ -1,0 +1,26 @@
+"""Settings with any name of the tables, and which of the tables' entries are nnexp's own."""
+
+from nnexp.config import ModelConfig, NormConfig
+from nnexp.models import MODELS
+from nnexp.norms import NORMS
+
+PACKAGED_NORMS = [
+    name for name, kind in NORMS.items() if kind.build.__module__.startswith("nnexp.")
+]
+PACKAGED_MODELS = [name for name, make in MODELS.items() if make.__module__.startswith("nnexp.")]
+# Each has γ and β, and nothing else.
+PAIRED_NORMS = [name for name in PACKAGED_NORMS if NORMS[name].gamma and NORMS[name].beta]
+
+
+def norm_config(name="batch", *, at=None, **settings):
+    """Return settings for entries that the settings themselves do not know."""
+    config = NormConfig(**settings)
+    config.name, config.at = name, at or {}
+    return config
+
+
+def model_config(name, **settings):
+    """Return settings for an entry that the settings themselves do not know."""
+    config = ModelConfig(**settings)
+    config.name = name
+    return config
