@@ -70,16 +70,18 @@ def read_bytes(path: Path, most: int = LARGEST_TABLE) -> bytes | None:
         return None
     except OSError as error:
         raise UnreadableError(path, _in_words(error)) from None
-    with os.fdopen(handle, "rb") as file:
+    try:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):
             raise UnreadableError(path, "it is not a regular file")
         if found.st_size > most:
             raise UnreadableError(path, f"it is larger than {most / MB:g} MB")
-        try:
+        with os.fdopen(handle, "rb", closefd=False) as file:
             return file.read(most)
-        except OSError as error:
-            raise UnreadableError(path, _in_words(error)) from None
+    except OSError as error:
+        raise UnreadableError(path, _in_words(error)) from None
+    finally:
+        os.close(handle)
 
 
 def read_text(path: Path, most: int = LARGEST_TEXT) -> str | None:
