@@ -7,6 +7,7 @@ may come from others.
 import csv
 import io
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -17,10 +18,20 @@ import typer
 from rich.segment import Segment
 from rich.table import Table
 
-from nnexp.reading import printable
-
 PIPED_WIDTH = 10_000  # no line of a table is folded where another program reads it
 FORMULA = ("=", "+", "-", "@", "\t")  # what a spreadsheet computes when a cell begins with it
+SEQUENCE = r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"  # of a terminal
+CONTROL = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+NOT_PRINTED = re.compile(f"{SEQUENCE}|{CONTROL}")
+SURROGATE = re.compile("[\ud800-\udfff]")  # what stands for a byte that is no text
+
+
+def printable(text: str) -> str:
+    """Return text without what would steer a terminal or turn the direction of reading.
+
+    Line breaks and tabs stay; a byte that is no text becomes `�`.
+    """
+    return SURROGATE.sub("\ufffd", NOT_PRINTED.sub("", text))
 
 
 class Console(rich.console.Console):
@@ -33,16 +44,6 @@ class Console(rich.console.Console):
         for segment in super().render(renderable, options):
             text = segment.text if segment.control else printable(segment.text)
             yield segment._replace(text=text)
-
-
-class SteadyConsole(Console):
-    """A console whose reader may go away: a run is more than what it prints."""
-
-    def on_broken_pipe(self) -> None:
-        """Say nothing more, instead of ending the process."""
-        self.quiet = True
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.file.fileno())
 
 
 def open_console() -> Console:

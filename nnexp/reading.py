@@ -8,7 +8,6 @@ import csv
 import io
 import json
 import os
-import re
 import stat
 import sys
 from collections.abc import Container, Iterable, Sequence
@@ -16,16 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from nnexp.checks import ConfigError
+from nnexp.console import printable
 
 MB = 2**20
 LARGEST_TEXT, LARGEST_OBJECT, LARGEST_TABLE = MB // 4, 16 * MB, 256 * MB  # bytes
 LARGEST_WHOLE = 2**53  # every whole number up to it is a float64
 WHOLE = ("epoch", "step", "images", "channels", "channel")  # columns of whole numbers
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # marks that a text begins with
-SEQUENCE = r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"  # of a terminal
-CONTROL = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
-NOT_PRINTED = re.compile(f"{SEQUENCE}|{CONTROL}")
-SURROGATE = re.compile("[\ud800-\udfff]")  # what stands for a byte that is no text
 SAVE_AS_UTF8 = "save it as UTF-8 text; if it is damaged, move its folder away"
 LONGEST_QUOTE = 40  # characters of a wrong value
 
@@ -37,14 +33,6 @@ class UnreadableError(ConfigError):
         remedy = remedy or "repair the file, or move its folder away"
         super().__init__(f"{path} cannot be read: {reason}", remedy)
         self.reason = f"{path.name}: {reason}"
-
-
-def printable(text: str) -> str:
-    """Return text without what would steer a terminal or turn the direction of reading.
-
-    Line breaks and tabs stay; a byte that is no text becomes `�`.
-    """
-    return SURROGATE.sub("\ufffd", NOT_PRINTED.sub("", text))
 
 
 def quoted(value: object) -> str:

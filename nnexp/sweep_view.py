@@ -4,13 +4,13 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from nnexp.console import duration, percent
+from nnexp.console import Console, duration, percent
 from nnexp.jobs import FAILED, INTERRUPTED, Job
 from nnexp.rundir import FINAL, read_json
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -20,7 +19,7 @@ from rich.progress import (
 from rich.table import Table
 
 from nnexp.config import ExperimentConfig
-from nnexp.console import duration, forgiving_output
+from nnexp.console import Console, duration, forgiving_output
 from nnexp.interrupt import SIGNAL_EXIT
 from nnexp.reporter import Facts
 from nnexp.reporter import Progress as RunProgress

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nnexp.config import ConfigError
-from nnexp.reading import printable
+from nnexp.console import printable
 from nnexp.rundir import RunDir, read_table_columns
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape as escape_html
 
 from nnexp.compare.tables import BEST_SIGN, NEAR_SIGN, NOTHING, TextCell, TextTable
-from nnexp.reading import printable
+from nnexp.console import printable
 from nnexp.report.colours import style_of
 
 NUMBER = re.compile(r"[+−-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
