@@ -36,6 +36,11 @@ class Wire(Silent):
         self._news = News()
         self._told_at = 0.0
 
+    def loading(self, what: str, done: int, total: int) -> None:
+        """Write what happens to the images into the run's log, to which the process prints."""
+        if total == 0:
+            sys.stderr.write(f"{what}\n")
+
     def started(self, facts: Facts) -> None:
         """Tell where the run begins."""
         self._tell(epoch=facts.epoch, step=facts.step, total_steps=facts.total_steps)

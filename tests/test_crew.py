@@ -6,10 +6,12 @@ import time
 from pathlib import Path
 
 import pytest
+from photos import make_photos
 from results import settings
 from sweeping import PATIENCE, jobs_of, log_of, rows_of, wait_until
 
 from nnexp.crew import Crew, Rules
+from nnexp.data import load_images
 from nnexp.jobs import Job, read_state_of
 from nnexp.launcher import bearable_jobs, choose_slots, own_folder
 from nnexp.lock import read_status
@@ -150,6 +152,20 @@ def test_run_that_another_sweep_has_seen_fail_is_not_tried_again(tmp_path):
     assert record.words == ["failed 0"]
     train([job], record)  # it had failed before this crew began: it is tried again
     assert record.words[1:] == ["started 0", "done 0"]
+
+
+def test_cache_that_is_damaged_while_a_sweep_runs_is_named_in_the_log(tmp_path):
+    photos = make_photos(tmp_path / "photos")
+    images = ("data.train_images=12", "data.val_images=6", "data.test_images=6")
+    folders = (f"data.root={photos}", f"data.cache_dir={tmp_path / 'cache'}")
+    (job,) = jobs_of("data=folder", *folders, *images, "epochs=1")
+    stored = Path(load_images(job.config.data).place) / "train_images.npy"
+    content = bytearray(stored.read_bytes())
+    content[-1] ^= 1
+    stored.write_bytes(content)
+    train([job], Record())
+    assert job.state == "done"
+    assert f"{stored.parent} is damaged" in log_of(job.run)
 
 
 def stuck(*signums: int):
