@@ -23,6 +23,7 @@ from nnexp.choices import Choices, own_configs, read_choices
 from nnexp.composer import compose_all
 from nnexp.config import ExperimentConfig, run_id
 from nnexp.extras import set_plugins
+from nnexp.loader import use_checked_loader
 from nnexp.messages import COMPLAINTS, explain
 from nnexp.overrides import (
     check_grid,
@@ -59,6 +60,7 @@ def register() -> None:
     add_resolver("run_id", lambda *, _root_: run_id(to_config(_root_)), replace=True)
     add_resolver("in_folder", lambda folder, path: str(Path(folder) / path), replace=True)
     Plugins.instance().register(OwnConfigs)
+    use_checked_loader()
     set_plugins()
 
 
