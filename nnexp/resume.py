@@ -14,18 +14,19 @@ from nnexp.rundir import (
     write_json,
     write_status,
 )
-from nnexp.state import NEWEST, PREVIOUS, StateError, TrainState, read_state, restore_state
+from nnexp.state import NEWEST, PREVIOUS, WEIGHTS, StateError, TrainState, read_state, restore_state
 
 
 def check_config(run: RunDir, config: ExperimentConfig, journal: Journal) -> ExperimentConfig:
     """Return the settings to run with: those asked for, traced, probed and tagged as it began.
 
-    A folder that was made with other settings under the same name is refused.
+    A run that has saved nothing begins anew, with all that is asked for. A folder that was made
+    with other settings under the same name is refused.
 
     Raises:
         RunError: With the way on.
     """
-    if not run.config.exists():
+    if not run.config.exists() or not _has_begun(run):
         return config
     try:
         before = from_yaml(run.config.read_text("utf-8"))
@@ -44,6 +45,12 @@ def check_config(run: RunDir, config: ExperimentConfig, journal: Journal) -> Exp
                 f"this run began with {words} and keeps them; another runs_dir {part}s it anew"
             )
     return replace(config, trace=before.trace, probe=before.probe, tags=before.tags)
+
+
+def _has_begun(run: RunDir) -> bool:
+    """Return whether the run has saved anything that its settings were used for."""
+    states = (run.checkpoint / name for name in (NEWEST, PREVIOUS, WEIGHTS))
+    return run.result.exists() or any(state.exists() for state in states)
 
 
 def check_images(run: RunDir, fingerprint: str) -> None:
@@ -70,7 +77,7 @@ def open_folder(
         write_json(run.environment, known)
     else:
         write_json(run.environment, {**environment, "images_sha256": fingerprint})
-    if not run.config.exists():
+    if not run.config.exists() or not _has_begun(run):
         with replacing(run.config) as scratch:
             scratch.write_text(to_yaml(config), "utf-8")
     write_status(run, "running")

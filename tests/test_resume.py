@@ -12,7 +12,15 @@ import pytest
 import nnexp.experiment as experiment_module
 import nnexp.resume as resume_module
 import nnexp.state as state_module
-from nnexp.config import ExperimentConfig, NormConfig, OptimizerConfig, TraceConfig, run_id
+from nnexp.config import (
+    ExperimentConfig,
+    NormConfig,
+    OptimizerConfig,
+    TraceConfig,
+    from_yaml,
+    run_id,
+    to_yaml,
+)
 from nnexp.experiment import run_experiment
 from nnexp.reporter import Progress, Silent
 from nnexp.rundir import RunDir, read_status, write_status
@@ -306,6 +314,24 @@ def test_resumed_run_keeps_the_traces_it_began_with(tiny, straight):
     run_experiment(replace(tiny, trace=TraceConfig(points=3)), notes)
     assert "began with trace.points=10 trace.channels=2 and keeps them" in notes.lines[0]
     assert bytes_of(tiny) == straight(tiny)
+
+
+def test_run_that_has_saved_nothing_begins_with_what_is_asked_now(tiny, straight):
+    other = replace(tiny, trace=TraceConfig(points=3), tags=["first"])
+    assert run_in_child(other, "killed after step", 3) == -signal.SIGKILL
+    assert run_in_child(tiny) == 0
+    assert bytes_of(tiny) == straight(tiny)
+    run = RunDir(Path(tiny.runs_dir) / run_id(tiny))
+    assert from_yaml(run.config.read_text()) == tiny
+
+
+def test_settings_that_no_version_can_run_are_forgotten_where_nothing_was_saved(tiny, straight):
+    run = RunDir(Path(tiny.runs_dir) / run_id(tiny))
+    run.path.mkdir(parents=True)
+    run.config.write_text(to_yaml(tiny).replace("points: 10", "points: 1000000000000"))
+    assert run_in_child(tiny) == 0
+    assert bytes_of(tiny) == straight(tiny)
+    assert from_yaml(run.config.read_text()) == tiny
 
 
 def test_two_processes_at_once_train_one_run_once(tiny, straight):

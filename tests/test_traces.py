@@ -1,3 +1,4 @@
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,23 @@ def test_trace_steps_are_even_in_log():
     steps = sorted(trace_steps(100_000, 60))[-20:]
     ratios = np.diff(np.log(steps))
     assert ratios.std() < 0.01 * ratios.mean()
+
+
+@pytest.mark.parametrize("total", [1, 2, 7, 240, 3000])
+def test_trace_steps_are_what_all_points_in_log_round_to(total):
+    for points in (3, 10, 500, *range(round(total * np.log(total)), 30_000, 2_500)):
+        spaced = np.geomspace(1, total, max(3, points) - 1)
+        steps = {0, total, *(round(step) for step in spaced.tolist())}
+        assert trace_steps(total, max(3, points)) == steps
+
+
+def test_more_points_than_steps_take_no_more_memory():
+    tracemalloc.start()
+    try:
+        assert trace_steps(1000, 10**12) == frozenset(range(1001))
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_no_points_mean_no_steps():

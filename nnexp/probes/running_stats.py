@@ -1,5 +1,6 @@
 """BatchNorm's running mean and variance over the steps, and their like for the other norms."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -56,8 +57,10 @@ def trace_steps(total_steps: int, points: int) -> frozenset[int]:
     """
     if points < 3:
         return frozenset((total_steps, 0)[:points])
+    if points - 2 > total_steps * math.log(total_steps) + 1:  # less than a step apart, even last
+        return frozenset(range(total_steps + 1))
     spaced = np.geomspace(1, total_steps, points - 1)
-    return frozenset({0, total_steps, *(round(step) for step in spaced.tolist())})
+    return frozenset({0, total_steps, *np.unique(np.rint(spaced)).astype(np.int64).tolist()})
 
 
 class Recorder:
