@@ -15,6 +15,8 @@ WORDS = {
     "init": ("he", "torch"),
     "precision": ("fp32", "bf16"),
 }
+LAYOUT = "data.root needs train/<class>/ and test/<class>/ with pictures in them"
+MOST = 10_000_000  # of anything that is counted: with more, no run ends or fits into memory
 
 
 class ConfigError(Exception):
@@ -43,6 +45,20 @@ def config_home() -> Path:
     raise AssertionError("nnexp was installed without its configs/")
 
 
+def find_folder(root: str | None) -> Path:
+    """Return the folder that `data.root` names; can be asked before torch is imported.
+
+    Raises:
+        ConfigError: `data.root` is not set, or no folder.
+    """
+    if root is None:
+        raise ConfigError("data.root is not set", f"data=folder data.root=FOLDER: {LAYOUT}")
+    folder = Path(root).expanduser().absolute()
+    if not folder.is_dir():
+        raise ConfigError(f"data.root={root} is not a folder", LAYOUT)
+    return folder
+
+
 @cache
 def names_in(group: str) -> tuple[str, ...]:
     """Return the names that code exists for: one packaged file each."""
@@ -69,12 +85,17 @@ def check_word(key: str, value: str) -> None:
         raise ConfigError(f"{key} cannot be {value!r}", f"it needs one of {', '.join(WORDS[key])}")
 
 
-def check_at_least(key: str, value: int, least: int) -> None:
-    """Refuse a number below `least`."""
-    if value < least:
-        raise ConfigError(
-            f"{key} cannot be {value!r}", f"it needs a whole number of at least {least}"
-        )
+def check_count(key: str, value: int, least: int, most: int = MOST) -> None:
+    """Refuse a whole number below `least` or above `most`."""
+    if not least <= value <= most:
+        bound = f"at least {least}" if value < least else f"at most {most}"
+        raise ConfigError(f"{key} cannot be {value!r}", f"it needs a whole number of {bound}")
+
+
+def check_kind(key: str, value: object, kind: type, example: str) -> None:
+    """Refuse a value that is not a list or a mapping where one is needed."""
+    if not isinstance(value, kind):
+        raise ConfigError(f"{key} cannot be {value!r}", f"it needs {example}")
 
 
 def check_positive(key: str, value: float) -> None:
@@ -87,6 +108,12 @@ def check_not_negative(key: str, value: float) -> None:
     """Refuse what is below zero, infinity and what is no number."""
     if not 0 <= value < math.inf:
         raise ConfigError(f"{key} cannot be {value!r}", "it needs a number of at least 0")
+
+
+def check_below_one(key: str, value: float) -> None:
+    """Refuse what is no share of the past that an average keeps: 1 would never take in the new."""
+    if not 0 <= value < 1:
+        raise ConfigError(f"{key} cannot be {value!r}", "it needs a number from 0 to below 1")
 
 
 def check_range(key: str, value: float, low: float, high: float) -> None:

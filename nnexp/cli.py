@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from nnexp import __version__, arguments
-from nnexp.checks import ConfigError
+from nnexp.checks import ConfigError, find_folder
 
 if TYPE_CHECKING:
     from nnexp.compose import Task
@@ -154,9 +154,12 @@ def show(overrides: arguments.Overrides = None, config_dir: arguments.ConfigDir 
 @app.command(epilog="Example: nnexp data data=folder data.root=photos")
 def data(overrides: arguments.Overrides = None, config_dir: arguments.ConfigDir = None) -> None:
     """Fetch, verify and describe the images."""
+    config = composed(overrides, config_dir)
+    if config.data.name == "folder":
+        find_folder(config.data.root)
     from nnexp.pages import data_page
 
-    if not data_page(composed(overrides, config_dir)):
+    if not data_page(config):
         raise typer.Exit(1)
 
 
@@ -354,9 +357,10 @@ def _run(overrides: list[str] | None, config_dir: str | None) -> None:
 
 def _train_one(flags: Sequence[str]) -> "Task":
     def train_one(config: "ExperimentConfig", argv: list[str]) -> int:
-        from nnexp.terminal import train_command
-
         try:
+            _find_pictures(config)  # before torch is imported, which takes seconds
+            from nnexp.terminal import train_command
+
             code = train_command(config, [*flags, *argv])
         except ConfigError as error:
             code = say_error(error)
@@ -365,6 +369,16 @@ def _train_one(flags: Sequence[str]) -> "Task":
         return code
 
     return train_one
+
+
+def _find_pictures(config: "ExperimentConfig") -> None:
+    """Refuse a folder of pictures that is not there; a run that has its result needs none."""
+    from nnexp.config import run_id
+    from nnexp.rundir import RunDir
+
+    run = RunDir(Path(config.runs_dir) / run_id(config))
+    if config.data.name == "folder" and not run.result.exists():
+        find_folder(config.data.root)
 
 
 def exit_code(codes: Sequence[int]) -> int:

@@ -9,7 +9,9 @@ import yaml
 
 from nnexp.checks import (
     ConfigError,
-    check_at_least,
+    check_below_one,
+    check_count,
+    check_kind,
     check_name,
     check_not_negative,
     check_positive,
@@ -17,6 +19,8 @@ from nnexp.checks import (
     check_word,
 )
 from nnexp.checks import config_home as config_home
+
+MOST_THREADS = 1024  # PyTorch does not survive very many
 
 
 @dataclass(kw_only=True, slots=True)
@@ -60,12 +64,13 @@ class NormConfig:
             ("norm.channels_per_group", self.channels_per_group),
         ):
             if value is not None:
-                check_at_least(key, value, 1)
+                check_count(key, value, 1)
         if self.num_groups is not None and self.channels_per_group is not None:
             raise ConfigError(
                 "norm.num_groups and norm.channels_per_group are both set",
                 "each decides the other: leave one out",
             )
+        check_kind("norm.at", self.at, dict, "a name for each: norm.at.a=b")
         for block, name in self.at.items():
             check_name("norm", f"norm.at.{block}", name)
 
@@ -84,13 +89,13 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_name("data", "data.name", self.name)
-        check_at_least("data.val_images", self.val_images, 1)
+        check_count("data.val_images", self.val_images, 1)
         for key, value in (
             ("data.train_images", self.train_images),
             ("data.test_images", self.test_images),
         ):
             if value is not None:
-                check_at_least(key, value, 1)
+                check_count(key, value, 1)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -111,9 +116,9 @@ class OptimizerConfig:
         check_name("optimizer", "optimizer.name", self.name)
         check_positive("optimizer.learning_rate", self.learning_rate)
         check_word("optimizer.learning_rate_scaling", self.learning_rate_scaling)
-        check_range("optimizer.momentum", self.momentum, 0.0, 1.0)
-        check_range("optimizer.beta1", self.beta1, 0.0, 1.0)
-        check_range("optimizer.beta2", self.beta2, 0.0, 1.0)
+        check_below_one("optimizer.momentum", self.momentum)
+        check_below_one("optimizer.beta1", self.beta1)
+        check_below_one("optimizer.beta2", self.beta2)
         check_not_negative("optimizer.weight_decay", self.weight_decay)
         if self.clip_norm is not None:
             check_positive("optimizer.clip_norm", self.clip_norm)
@@ -132,6 +137,12 @@ class ScheduleConfig:
         check_name("schedule", "schedule.name", self.name)
         check_range("schedule.warmup", self.warmup, 0.0, 1.0)
         check_positive("schedule.factor", self.factor)
+        check_kind(
+            "schedule.milestones",
+            self.milestones,
+            list,
+            "a list: schedule.milestones=[0.5,0.75]",
+        )
         for share in self.milestones:
             check_range("schedule.milestones", share, 0.0, 1.0)
 
@@ -144,8 +155,8 @@ class TraceConfig:
     channels: int = 0  # single channels of each layer that channels.csv also holds
 
     def __post_init__(self) -> None:
-        check_at_least("trace.points", self.points, 0)
-        check_at_least("trace.channels", self.channels, 0)
+        check_count("trace.points", self.points, 0)
+        check_count("trace.channels", self.channels, 0)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -156,8 +167,8 @@ class ProbeConfig:
     images: int = 128  # training images, neither cropped nor flipped, that are looked at
 
     def __post_init__(self) -> None:
-        check_at_least("probe.points", self.points, 0)
-        check_at_least("probe.images", self.images, 2)
+        check_count("probe.points", self.points, 0)
+        check_count("probe.images", self.images, 2)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -184,13 +195,14 @@ class ExperimentConfig:
     tags: list[str] = field(default_factory=list)  # words to find the run by
 
     def __post_init__(self) -> None:
-        check_at_least("batch_size", self.batch_size, 1)
-        check_at_least("epochs", self.epochs, 1)
+        check_count("batch_size", self.batch_size, 1)
+        check_count("epochs", self.epochs, 1)
         check_range("seed", self.seed, 0, 2**63 - 1)
         check_word("init", self.init)
         check_word("precision", self.precision)
+        check_kind("tags", self.tags, list, "a list: tags=[a,b]")
         if self.threads is not None:
-            check_at_least("threads", self.threads, 1)
+            check_count("threads", self.threads, 1, MOST_THREADS)
 
 
 # Settings that change how a run executes, or what is written of it, but not what it learns.

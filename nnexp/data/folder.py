@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from nnexp.checks import ConfigError
+from nnexp.checks import LAYOUT, ConfigError, find_folder
 from nnexp.config import DataConfig
 from nnexp.data.cache import Pile, Progress, Source, cache_home, cached, fingerprint
 
@@ -24,7 +24,6 @@ WRONG_PICTURE = (
     OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError,
     struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip  # what Pillow's readers are known to raise on damaged files
-LAYOUT = "data.root needs train/<class>/ and test/<class>/ with pictures in them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ def load_folder(config: DataConfig, progress: Progress) -> Source:
     Raises:
         ConfigError: The folder is not laid out as it must be, or a file is not a picture.
     """
-    root = _root(config)
+    root = find_folder(config.root)
     train, test = _listing(root, "train"), _listing(root, "test")
     _check_classes(root, train, test)
     place = hashlib.sha256(os.fsencode(root)).hexdigest()[:8]
@@ -85,15 +84,6 @@ def _rgb(picture: Image.Image) -> Image.Image:
         layer = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
     return picture.convert("RGB")
-
-
-def _root(config: DataConfig) -> Path:
-    if config.root is None:
-        raise ConfigError("data.root is not set", f"data=folder data.root=FOLDER: {LAYOUT}")
-    root = Path(config.root).expanduser().absolute()
-    if not root.is_dir():
-        raise ConfigError(f"data.root={config.root} is not a folder", LAYOUT)
-    return root
 
 
 def _listing(root: Path, half: str) -> Listing:
