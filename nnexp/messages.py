@@ -9,6 +9,7 @@ from omegaconf.errors import (
     ConfigKeyError,
     InterpolationResolutionError,
     OmegaConfBaseException,
+    ValidationError,
 )
 from yaml import MarkedYAMLError, YAMLError
 
@@ -102,7 +103,12 @@ def _refused(error: OmegaConfBaseException, outer: BaseException, choices: Choic
         told = no_such_setting(key, value, choices)
     elif setting is None:
         told = _first_lines(error)
-    elif isinstance(error, InterpolationResolutionError):
+    elif unset := re.search(r"Environment variable '(.*?)' not found", str(error)):
+        told = ConfigError(
+            f"{key} needs the environment variable {unset[1]}, which is not set",
+            f"set it, or write {key}=${{oc.env:{unset[1]},VALUE}}",
+        )
+    elif isinstance(error, InterpolationResolutionError) and not isinstance(error, ValidationError):
         told = ConfigError(f"{key}: {_first_lines(error).problem}", what_it_needs(setting))
     else:
         shown = _quoted(value or _value_in(error))

@@ -9,7 +9,15 @@ from hydra.core.config_store import ConfigStore
 from nnexp.checks import WORDS, ConfigError, names_in
 from nnexp.choices import list_settings, read_choices, what_it_needs
 from nnexp.compose import compose_config, compose_jobs
-from nnexp.config import NOT_IDENTITY, ExperimentConfig, from_yaml, run_id, to_yaml
+from nnexp.config import (
+    NOT_IDENTITY,
+    ExperimentConfig,
+    OptimizerConfig,
+    flatten,
+    from_yaml,
+    run_id,
+    to_yaml,
+)
 
 OPTIONS = [
     f"{group}={option}"
@@ -173,6 +181,52 @@ def test_no_setting_takes_a_number_that_cannot_train(key: str, value: str) -> No
     part, _, leaf = key.rpartition(".")
     with pytest.raises(ConfigError, match=f"{key} cannot be"):
         get_type_hints(ExperimentConfig)[part](**{leaf: float(value)})
+
+
+@pytest.mark.parametrize("key", [key for key, one in SETTINGS.items() if one.kind is int])
+def test_every_whole_number_has_an_upper_limit(key: str) -> None:
+    part, _, leaf = key.rpartition(".")
+    owner = get_type_hints(ExperimentConfig)[part] if part else ExperimentConfig
+    with pytest.raises(ConfigError, match=f"{key} cannot be 1000"):
+        owner(**{leaf: 10**30})
+
+
+@pytest.mark.parametrize("key", ["momentum", "beta1", "beta2"])
+def test_an_average_of_the_optimizer_keeps_less_than_all_of_the_past(key: str) -> None:
+    assert OptimizerConfig(**{key: 0.9999})
+    assert OptimizerConfig(**{key: 0.0})
+    with pytest.raises(ConfigError, match=f"{key} cannot be 1.0"):
+        OptimizerConfig(**{key: 1.0})
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("seed", "3", 3),
+        ("batch_size", "64", 64),
+        ("threads", "2", 2),
+        ("data.val_images", "70", 70),
+        ("optimizer.learning_rate", "1e-3", 0.001),
+        ("norm.affine", "false", False),
+        ("runs_dir", "7", "7"),
+    ],
+)
+def test_a_value_from_the_environment_has_the_type_of_its_setting(
+    key: str, text: str, value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NNEXP_TEST_VALUE", text)
+    config = compose_config([f"{key}=${{oc.env:NNEXP_TEST_VALUE}}"])
+    found = flatten(config)[key]
+    assert found == value
+    assert type(found) is type(value)
+    assert config == from_yaml(to_yaml(config))
+
+
+@pytest.mark.parametrize("key", ["tags", "schedule.milestones", "norm.at"])
+def test_a_text_from_the_environment_is_no_list(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NNEXP_TEST_VALUE", "0.5")
+    with pytest.raises(ConfigError, match=f"{key} cannot be '0.5'"):
+        compose_config([f"{key}=${{oc.env:NNEXP_TEST_VALUE}}"])
 
 
 @pytest.mark.parametrize("key", [*WORDS, "model.name", "norm.name", "schedule.name"])

@@ -13,6 +13,11 @@ MODELS = (
 )
 NORMS = "norm: batch, group, instance, layer, layer_chw, none"
 STUDIES = "study: batch_size, claims, disable_bn, running_stats, swap_block"
+NO_FOLDER = (
+    "nnexp: data.root=/nowhere is not a folder\n"
+    "       data.root needs train/<class>/ and test/<class>/ with pictures in them\n"
+)
+TWO_COMMANDS = "nnexp train runs once, nnexp sweep a grid"
 WHOLE = "it needs a whole number of at least 1"
 
 ANSWERS = [  # what is typed after `nnexp train`, what is wrong, what would do
@@ -89,6 +94,20 @@ ANSWERS = [  # what is typed after `nnexp train`, what is wrong, what would do
         "norm.num_groups and norm.channels_per_group are both set",
         "each decides the other: leave one out",
     ),
+    ("optimizer.beta1=1", "optimizer.beta1 cannot be 1.0", "it needs a number from 0 to below 1"),
+    ("threads=100000000", "threads cannot be 100000000", "it needs a whole number of at most 1024"),
+    (
+        "trace.points=1000000000000",
+        "trace.points cannot be 1000000000000",
+        "it needs a whole number of at most 10000000",
+    ),
+    (
+        "seed=${oc.env:NNEXP_NOT_SET}",
+        "seed needs the environment variable NNEXP_NOT_SET, which is not set",
+        "set it, or write seed=${oc.env:NNEXP_NOT_SET,VALUE}",
+    ),
+    ("batch_size=${oc.env:PWD}", "batch_size cannot be '/'", WHOLE),
+    ("tags=${oc.env:PWD}", "tags cannot be '/'", "it needs a list: tags=[a,b]"),
     # form
     ("batch_size=", "'batch_size=' has no value", "settings are written batch_size=VALUE"),
     ("norm= batch", "'norm=' has no value", "settings are written norm=batch"),
@@ -155,6 +174,12 @@ ANSWERS = [  # what is typed after `nnexp train`, what is wrong, what would do
         "--config-dir needs a folder with configs in it",
     ),
     ("hydra/launcher=foo", "no hydra/launcher 'foo'", "hydra/launcher: basic, process"),
+    (
+        "hydra.mode=MULTIRUN",
+        "hydra.mode cannot be set",
+        "nnexp train runs once, nnexp sweep a grid",
+    ),
+    ("hydra.mode=RUN -m", "hydra.mode cannot be set", "nnexp train runs once, nnexp sweep a grid"),
     # what falls through
     ("batch_size=${foo}", "batch_size: Interpolation key 'foo' not found", WHOLE),
     (
@@ -189,6 +214,7 @@ IN_A_FILE = [  # an option's text, what is wrong, what would do
 @pytest.fixture(autouse=True)
 def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PWD", "/")
 
 
 def said(capsys: pytest.CaptureFixture[str], *argv: str) -> list[str]:
@@ -225,6 +251,19 @@ def test_a_wrong_config_file_is_answered_in_two_lines(
     assert lines[0] == f"nnexp: {problem.format(file=file)}"
     assert remedy in lines[1]  # what is wrong inside YAML is worded by its parser
     assert len(lines) == 2
+
+
+@pytest.mark.parametrize("names", [("mine", "mine"), ("mine", "yours"), ("mine", "yours", "ours")])
+def test_configs_that_name_each_other_are_answered_in_two_lines(
+    names: tuple[str, ...], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "own/norm").mkdir(parents=True)
+    for name, other in zip(names, [*names[1:], names[0]], strict=True):
+        (tmp_path / f"own/norm/{name}.yaml").write_text(f"defaults:\n  - {other}@_here_\n")
+    assert said(capsys, "train", "--config-dir", "own", "norm=mine") == [
+        "nnexp: the defaults of the configs go round in a circle",
+        "       look for a config whose defaults name itself, or name one that names it",
+    ]
 
 
 def test_a_value_that_only_hydras_sweeper_knows_is_checked_too(
@@ -293,11 +332,21 @@ def test_whatever_is_typed_ends_without_a_traceback(
     assert lines[1].strip()
 
 
-def test_wrong_words_are_answered_before_torch_is_imported(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [
+        ("train batch_size=0", f"nnexp: batch_size cannot be 0\n       {WHOLE}\n"),
+        ("train data=folder data.root=/nowhere", NO_FOLDER),
+        ("data data=folder data.root=/nowhere", NO_FOLDER),
+    ],
+)
+def test_wrong_words_are_answered_before_torch_is_imported(
+    typed: str, answer: str, tmp_path: Path
+) -> None:
     for name in ("torch", "torchvision", "pandas", "matplotlib"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('imported too early')\n")
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
-    command = [sys.executable, "-m", "nnexp", "train", "batch_size=0"]
+    command = [sys.executable, "-m", "nnexp", *typed.split()]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stderr == answer
     assert done.returncode == 2
-    assert done.stderr == f"nnexp: batch_size cannot be 0\n       {WHOLE}\n"
