@@ -27,6 +27,8 @@ from nnexp.sharing import shareable_folder, without_home
 
 MOST_THREADS = 1024  # PyTorch does not survive very many
 
+MOST_THREADS = 1024  # PyTorch does not survive very many
+
 
 @dataclass(kw_only=True, slots=True)
 class ModelConfig:

@@ -74,7 +74,7 @@ class CheckedLoader(ConfigLoaderImpl):
 
 def use_checked_loader() -> None:
     """Have every later `hydra.main` and `hydra.compose` of this process load with our loader."""
-    hydra_internals.__dict__["ConfigLoaderImpl"] = CheckedLoader  # Hydra has no setting for it
+    hydra_internals.ConfigLoaderImpl = CheckedLoader  # pyright: ignore[reportPrivateImportUsage]
 
 
 def refuse_code(composed: DictConfig) -> None:
