@@ -94,7 +94,7 @@ def refuse_code(composed: DictConfig) -> None:
             continue
         if path[1:3] == ("job", "env_set") and (value or path[3:]) and path[-1] not in copied:
             raise _refused(path, "set the variable in the shell that starts nnexp")
-        if COMMANDS.intersection(path) and value is not None:
+        if path[1] in PLUGIN_SETTINGS and COMMANDS.intersection(path) and value is not None:
             raise _refused(path, "run it in the shell that starts nnexp")
         if _runs_code(path, value):
             raise _refused(path, "a config can set values, and choose among known launchers")

@@ -41,6 +41,8 @@ REFUSED = [  # what stands below `hydra` in a file, the key that is named
     ('launcher: {_target_: logging.os.system, _args_: ["true"]}', "hydra.launcher._target_"),
     (f"sweeper: {TARGET}", "hydra.sweeper._target_"),
     ("sweeper: {params: {+hydra.job.env_set.PATH: /tmp}}", "hydra.sweeper.params"),
+    ("launcher: {setup: [echo]}", "hydra.launcher.setup.0"),
+    ("launcher: {ray: {init: {runtime_env: {pip: [x]}}}}", "hydra.launcher.ray.init.runtime_env"),
     ("job: {env_set: {PATH: /tmp}}", "hydra.job.env_set.PATH"),
     ("job: {env_set: '${oc.create:\"{PATH: /tmp}\"}'}", "hydra.job.env_set"),
 ]
@@ -161,6 +163,11 @@ def test_no_own_setting_takes_a_target(text: str, trace: Path) -> None:
     with pytest.raises(ConfigError, match=r"norm\.(at\.)?_target_"):
         compose_config(["+paper=code"], "mine")
     assert not trace.exists()
+
+
+def test_a_group_of_the_user_may_have_the_name_of_a_command() -> None:
+    write("mine/setup/one.yaml", "# @package _global_\nseed: 1\n")
+    assert compose_config(["+setup=one"], "mine").seed == 1
 
 
 @pytest.mark.parametrize("group", ["hydra_logging", "job_logging"])
