@@ -60,7 +60,7 @@ def run_experiment(
     signal in `interrupted`, anything unforeseen in `failed` with its traceback in `log.txt`.
 
     Raises:
-        ConfigError: The settings cannot work; nothing was written.
+        ConfigError: The settings cannot work and nothing was written, or the folder cannot be used.
         RunError: The folder is in use, belongs to other settings, or the disk is full.
     """
     reporter = reporter or Silent()
