@@ -4,12 +4,14 @@
 not about a single entry. What is about an entry of nnexp's own has been run without the plugin.
 """
 
+from itertools import pairwise
+
 import pytest
 import rms_norm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.resnet import BasicBlock, ResNet
+from torchvision.ops import Conv2dNormActivation
 
 from nnexp.models import MODELS
 from nnexp.norms import NORMS, NormKind, NormSpec, Statistic, replace_norms
@@ -55,7 +57,7 @@ class DynamicTanh(nn.Module):
 
     def __init__(self, spec: NormSpec) -> None:
         super().__init__()
-        self.alpha = nn.Parameter(torch.tensor(0.5))
+        self.alpha = nn.Parameter(torch.tensor(1.0))  # 0.5 would halve the signal in each block
         self.weight = nn.Parameter(torch.ones(spec.channels)) if spec.affine else None
         self.bias = nn.Parameter(torch.zeros(spec.channels)) if spec.affine else None
 
@@ -70,9 +72,12 @@ def ghost_norm(spec: NormSpec) -> nn.Module:
     return GhostNorm(spec.channels, eps=spec.eps, momentum=spec.momentum, affine=spec.affine)
 
 
-def small_resnet(config, num_classes, norms):
-    """Return a model of torchvision with nnexp's norms: 10 layers, 4.9 million parameters."""
-    return replace_norms(ResNet(BasicBlock, [1, 1, 1, 1], num_classes=num_classes), norms)
+def small_torchvision(config, num_classes, norms):
+    """Return a chain of torchvision's blocks of convolution, norm and ReLU, with nnexp's norms."""
+    widths = (3, 8, 16, 32)
+    blocks = [Conv2dNormActivation(i, o, stride=2) for i, o in pairwise(widths)]
+    head = [nn.Flatten(), nn.Linear(widths[-1] * 4 * 4, num_classes)]
+    return replace_norms(nn.Sequential(*blocks, *head), norms)
 
 
 NORMS |= {
@@ -95,8 +100,8 @@ NORMS |= {
     ),
     "dyt": NormKind(build=DynamicTanh),
 }
-MODELS["small_resnet"] = small_resnet
-OWN = {"rms", "frn", "standardized", "ghost", "dyt", "small_resnet"}
+MODELS["small_torchvision"] = small_torchvision
+OWN = {"rms", "frn", "standardized", "ghost", "dyt", "small_torchvision"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
