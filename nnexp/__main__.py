@@ -1,6 +1,6 @@
 """`python -m nnexp` is `nnexp`."""
 
-from nnexp.cli import main
+from nnexp.cli.app import main
 
 if __name__ == "__main__":
     main()

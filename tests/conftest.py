@@ -5,13 +5,7 @@ import matplotlib as mpl
 import pytest
 import torch
 
-from nnexp.config import (
-    DataConfig,
-    ExperimentConfig,
-    ModelConfig,
-    OptimizerConfig,
-    TraceConfig,
-)
+from nnexp.settings import DataConfig, ExperimentConfig, ModelConfig, OptimizerConfig, TraceConfig
 
 mpl.use("Agg")
 torch.set_num_threads(1)  # tiny tensors: thread hand-over costs more than the work

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nnexp.config import ConfigError, DataConfig
 from nnexp.data import load_images
+from nnexp.settings import ConfigError, DataConfig
 
 CLASSES = ("ant", "bee", "cat")
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from results import settings, write_run
 
-from nnexp.config import ModelConfig, OptimizerConfig
 from nnexp.rundir import RunDir
+from nnexp.settings import ModelConfig, OptimizerConfig
 
 GAINS = {"batch": 0.06, "group": 0.03, "none": 0.0}
 MADE_WITH = {

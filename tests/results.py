@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from nnexp.cli import main
-from nnexp.config import ExperimentConfig, NormConfig, result_head, run_id, to_yaml
+from nnexp.cli.app import main
 from nnexp.rundir import RunDir, write_json
+from nnexp.settings import ExperimentConfig, NormConfig, result_head, run_id, to_yaml
 
 HERE = {"nnexp": "0.1.0", "torch": "2.15.0", "device": "cpu", "images_sha256": "a" * 64}
 # seed → test accuracy

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from nnexp.cli import main
-from nnexp.compose import compose_jobs
-from nnexp.jobs import Job, make_jobs
+from nnexp.cli.app import main
 from nnexp.rundir import RunDir, read_json
+from nnexp.settings.compose import compose_jobs
+from nnexp.sweeps.jobs import Job, make_jobs
 
 TINY = [
     "data=synthetic",

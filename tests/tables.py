@@ -1,8 +1,8 @@
 """Settings with any name of the tables, and which of the tables' entries are nnexp's own."""
 
-from nnexp.config import ModelConfig, NormConfig
 from nnexp.models import MODELS
 from nnexp.norms import NORMS
+from nnexp.settings import ModelConfig, NormConfig
 
 PACKAGED_NORMS = [
     name for name, kind in NORMS.items() if kind.build.__module__.startswith("nnexp.")

@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from nnexp.bench import BenchRow, BenchSettings, bench, bench_table
-from nnexp.config import NormConfig
+from nnexp.bench.bench import BenchRow, BenchSettings, bench, bench_table
+from nnexp.settings import NormConfig
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from nnexp.compare import read_rows
-from nnexp.compare.answer import Answer, Question, find_answer
-from nnexp.config import OptimizerConfig
+from nnexp.compare.comparison import Comparison, Question, make_comparison
+from nnexp.settings import OptimizerConfig
 
 RATE = "optimizer.learning_rate"
 SEEDS = (0, 1, 2)
@@ -33,8 +33,8 @@ def write(rate: float, accuracy: Any, norm: str = "batch", **changes: Any) -> No
             write_run(Path("runs"), config, outcome[1], val_accuracy=outcome[0])
 
 
-def answered(**asked: Any) -> Answer:
-    return find_answer(read_rows(), Question(best=RATE, **asked))
+def answered(**asked: Any) -> Comparison:
+    return make_comparison(read_rows(), Question(best=RATE, **asked))
 
 
 def chosen(norm: str = "batch") -> Any:
@@ -107,7 +107,7 @@ def test_words_have_no_edge():
     for scaling, mean in (("none", 0.3), ("sqrt", 0.5)):
         optimizer = OptimizerConfig(learning_rate_scaling=scaling)
         write_run(Path("runs"), settings(optimizer=optimizer), mean, val_accuracy=mean)
-    answer = find_answer(read_rows(), Question(best="optimizer.learning_rate_scaling"))
+    answer = make_comparison(read_rows(), Question(best="optimizer.learning_rate_scaling"))
     assert answer.choices[0].chosen.value == "sqrt"
     assert (answer.choices[0].chosen.edge, answer.choices[0].chosen.largest) == ("", "")
 

@@ -13,9 +13,9 @@ import pytest
 from full_disk import room_for
 from photos import CLASSES, draw, folder_config, make_photos, refusal
 
-from nnexp.config import ConfigError, DataConfig
 from nnexp.data import describe, load_images
-from nnexp.data.cache import Pile, Source, cache_home, cached, fingerprint, silent
+from nnexp.data.cache import Examples, Source, cache_home, cached, fingerprint, silent
+from nnexp.settings import ConfigError, DataConfig
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def test_a_damaged_cache_is_named_and_made_again(
 
 def tiny_source(fill: int) -> Source:
     images = np.full((4, 3, 32, 32), fill, np.uint8)
-    pile = Pile(images, np.arange(4, dtype=np.int64) % 2)
+    pile = Examples(images, np.arange(4, dtype=np.int64) % 2)
     return Source(
         classes=("a", "b"), train=pile, test=pile, fingerprint=fingerprint("ab", pile, pile)
     )

@@ -8,11 +8,11 @@ from tables import model_config, norm_config
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from nnexp.config import ConfigError, DataConfig
 from nnexp.data import load_images, normalized
 from nnexp.models import MODELS, build_model
 from nnexp.models.init import initialize
 from nnexp.norms import NORMS, find_sites, make_norms, norm_layers, spec_of
+from nnexp.settings import ConfigError, DataConfig
 
 CELLS = [(model, norm) for model in MODELS for norm in NORMS]
 NUM_IMAGES = 12

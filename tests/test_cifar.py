@@ -11,8 +11,8 @@ import pytest
 from photos import refusal
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from nnexp.config import DataConfig
 from nnexp.data import cifar, load_images
+from nnexp.settings import DataConfig
 
 NAMES = ["plane", "car"]
 

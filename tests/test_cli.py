@@ -9,9 +9,9 @@ import yaml
 from hydra.core.global_hydra import GlobalHydra
 
 import nnexp
-from nnexp.cli import app, exit_code, main
-from nnexp.compose import run_hydra
-from nnexp.config import ExperimentConfig, from_yaml, run_id
+from nnexp.cli.app import app, exit_code, main
+from nnexp.settings import ExperimentConfig, from_yaml, run_id
+from nnexp.settings.compose import run_hydra
 
 COMMANDS = [command.callback.__name__ for command in app.registered_commands if command.callback]
 BASIC = ["-m", "hydra/launcher=basic"]  # one run after another, in this process
@@ -66,7 +66,7 @@ def test_help_imports_nothing_slow() -> None:
     command = [sys.executable, "-X", "importtime", "-m", "nnexp", "-h"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "nnexp.cli" in modules
+    assert "nnexp.cli.app" in modules
     assert not modules & {"torch", "torchvision", "pandas", "numpy", "matplotlib", "hydra", "yaml"}
 
 

@@ -10,13 +10,13 @@ import pytest
 from results import BATCH, GROUP, LAYER, cells, compared, settings, write_run, write_seeds
 
 from nnexp.compare import read_rows
-from nnexp.compare.answer import Question, find_answer
 from nnexp.compare.columns import blocks
+from nnexp.compare.comparison import Question, make_comparison
 from nnexp.compare.grid import lay_out, make_grids
 from nnexp.compare.selection import filter_rows
 from nnexp.compare.tables import escape_latex
-from nnexp.config import ConfigError, NormConfig, OptimizerConfig
 from nnexp.rundir import read_json
+from nnexp.settings import ConfigError, NormConfig, OptimizerConfig
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ def test_rows_are_all_that_varies_except_the_seed():
     write_seeds(Path("runs"), BATCH, "batch", batch_size=8)
     write_seeds(Path("runs"), LAYER, "layer", batch_size=8, threads=3, tags=["x"])
     write_seeds(Path("runs"), GROUP, "group", batch_size=32)
-    answer = find_answer(read_rows(), Question())
+    answer = make_comparison(read_rows(), Question())
     (grid,) = answer.grids
     assert grid.row_keys == ["norm", "batch_size"]
     assert grid.rows == [("batch", "8"), ("group", "32"), ("layer", "8")]
@@ -56,7 +56,7 @@ def test_settings_equal_to_six_digits_are_two_groups():
     for rate in (0.0123456789, 0.0123456788):
         config = settings(optimizer=OptimizerConfig(learning_rate=rate))
         write_run(Path("runs"), config, rate)
-    (grid,) = find_answer(read_rows(), Question()).grids
+    (grid,) = make_comparison(read_rows(), Question()).grids
     assert len(grid.rows) == 2
 
 
@@ -85,7 +85,7 @@ def test_columns_are_in_the_order_of_numbers():
     for size in (128, 2, 32):
         write_seeds(Path("runs"), {0: 0.5}, "batch", batch_size=size)
     question = Question(rows=["norm"], columns=["batch_size"])
-    assert find_answer(read_rows(), question).grids[0].columns == [("2",), ("32",), ("128",)]
+    assert make_comparison(read_rows(), question).grids[0].columns == [("2",), ("32",), ("128",)]
 
 
 def test_missing_failed_and_diverged_runs_are_shown_in_their_cells(capsys):
@@ -132,7 +132,7 @@ def test_two_runs_of_a_seed_that_differ_in_nothing_known_are_refused_not_lost():
     Path("runs/newer").mkdir()
     Path("runs/newer/result.json").write_text(json.dumps(other))
     with pytest.raises(ConfigError, match="and another run of its seed differ in nothing"):
-        find_answer(read_rows(), Question())
+        make_comparison(read_rows(), Question())
 
 
 def test_where_keeps_the_runs_that_have_one_of_the_values(capsys):
@@ -301,7 +301,7 @@ def test_comparing_imports_neither_torch_nor_pandas():
     command = [sys.executable, "-X", "importtime", "-m", "nnexp", "compare"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "nnexp.compare.page" in modules
+    assert "nnexp.cli.compare_page" in modules
     assert not modules & {"torch", "pandas", "scipy.stats", "statsmodels", "matplotlib", "hydra"}
 
 
@@ -316,7 +316,7 @@ def test_a_thousand_runs_are_read_and_compared_in_two_seconds():
         (folder / "result.json").write_text(json.dumps({**result, **figures}))
         (folder / "environment.json").write_text(run.environment.read_text())
     start = time.process_time()
-    assert find_answer(read_rows(), Question()).runs == 1001
+    assert make_comparison(read_rows(), Question()).runs == 1001
     assert time.process_time() - start < 2
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nnexp.cli import main
+from nnexp.cli.app import main
 
 Capsys = pytest.CaptureFixture[str]
 

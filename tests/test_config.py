@@ -6,18 +6,20 @@ import pytest
 import yaml
 from hydra.core.config_store import ConfigStore
 
-from nnexp.checks import WORDS, ConfigError, names_in
-from nnexp.choices import list_settings, read_choices, what_it_needs
-from nnexp.compose import compose_config, compose_jobs
-from nnexp.config import (
+from nnexp.settings import (
     NOT_IDENTITY,
+    WORDS,
+    ConfigError,
     ExperimentConfig,
     OptimizerConfig,
     flatten,
     from_yaml,
+    names_in,
     run_id,
     to_yaml,
 )
+from nnexp.settings.choices import list_settings, read_choices, what_it_needs
+from nnexp.settings.compose import compose_config, compose_jobs
 
 OPTIONS = [
     f"{group}={option}"

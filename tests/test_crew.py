@@ -10,12 +10,12 @@ from photos import make_photos
 from results import settings
 from sweeping import PATIENCE, jobs_of, log_of, rows_of, wait_until
 
-from nnexp.crew import Crew, Rules
 from nnexp.data import load_images
-from nnexp.jobs import Job, read_state_of
-from nnexp.launcher import bearable_jobs, choose_slots, own_folder
-from nnexp.lock import read_status
-from nnexp.worker import open_fork_server, settings_of_slot
+from nnexp.rundir import read_status
+from nnexp.sweeps.jobs import Job, read_state_of
+from nnexp.sweeps.launcher import bearable_jobs, choose_slots, own_folder
+from nnexp.sweeps.pool import Pool, PoolSettings
+from nnexp.sweeps.worker import open_fork_server, settings_of_slot
 
 LONG = ("data.train_images=600", "epochs=4")
 
@@ -46,8 +46,8 @@ class Record:
 
 
 def train(jobs: list[Job], record: Record, *, fail_fast: bool = False) -> int | None:
-    rules = Rules(slots=[None] * 2, threads=1, timeout=PATIENCE, fail_fast=fail_fast)
-    return Crew(open_fork_server(), rules, record, lambda job: ["nnexp"]).train(jobs)
+    rules = PoolSettings(slots=[None] * 2, threads=1, timeout=PATIENCE, fail_fast=fail_fast)
+    return Pool(open_fork_server(), rules, record, lambda job: ["nnexp"]).train(jobs)
 
 
 def send_once(signum: int, pid_of):
@@ -190,10 +190,10 @@ def test_second_signal_ends_what_does_not_stop():
 
 
 def test_run_that_takes_too_long_and_does_not_stop_is_killed(monkeypatch):
-    monkeypatch.setattr("nnexp.crew.GRACE", 0.2)
+    monkeypatch.setattr("nnexp.sweeps.pool.GRACE", 0.2)
     (job,) = jobs_of("epochs=1000")
-    rules = Rules(slots=[None], threads=1, timeout=2)
-    Crew(open_fork_server(), rules, Record(stuck()), lambda job: ["nnexp"]).train([job])
+    rules = PoolSettings(slots=[None], threads=1, timeout=2)
+    Pool(open_fork_server(), rules, Record(stuck()), lambda job: ["nnexp"]).train([job])
     assert read_state_of(job.run) == ("failed", "timed out after 2 s")
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from results import settings, write_epochs, write_run
 
-from nnexp.cli import main
-from nnexp.config import NormConfig
-from nnexp.diff import diff_runs
+from nnexp.cli.app import main
+from nnexp.compare.diff import diff_runs
+from nnexp.settings import NormConfig
 
 
 def page(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, str, str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from nnexp.cli import app
-from nnexp.compose import compose_config, compose_jobs
-from nnexp.config import ExperimentConfig, NormConfig, flatten
+from nnexp.cli.app import app
+from nnexp.settings import ExperimentConfig, NormConfig, flatten
+from nnexp.settings.compose import compose_config, compose_jobs
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")

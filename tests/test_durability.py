@@ -13,7 +13,11 @@ import pytest
 from power_loss import Crashes, Disk
 from safetensors.torch import load_file
 
-from nnexp.config import (
+from nnexp.experiment.checkpoint import NEWEST, PREVIOUS, WEIGHTS, SavedState, read_state
+from nnexp.experiment.listeners import Listener, Progress
+from nnexp.experiment.run import run_experiment
+from nnexp.rundir import RunDir
+from nnexp.settings import (
     DataConfig,
     ExperimentConfig,
     ModelConfig,
@@ -22,17 +26,13 @@ from nnexp.config import (
     from_yaml,
     run_id,
 )
-from nnexp.experiment import run_experiment
-from nnexp.reporter import Progress, Silent
-from nnexp.rundir import RunDir
-from nnexp.state import NEWEST, PREVIOUS, WEIGHTS, SavedState, read_state
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["nnexp.experiment", "torch._dynamo"])
+SERVER.set_forkserver_preload(["nnexp.experiment.run", "torch._dynamo"])
 STOP_AT = 3  # a step in the middle of the second epoch
 
 
-class Promises(Silent):
+class Promises(Listener):
     """Notes each moment at which a run says, or implies, that something is on disk."""
 
     def __init__(self, disk: Disk) -> None:

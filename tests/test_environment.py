@@ -5,14 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from nnexp.config import ConfigError
-from nnexp.environment import (
-    choose_device,
-    describe_environment,
-    differences,
-    peak_memory_mb,
-    prepare_process,
-)
+from nnexp.experiment.environment import describe_environment, differences
+from nnexp.settings import ConfigError
+from nnexp.training import choose_device, peak_memory_mb, prepare_process
 
 CPU = torch.device("cpu")
 
@@ -28,7 +23,7 @@ def test_peak_memory_is_that_since_the_process_was_prepared(tiny):
 
 
 def test_threads_of_one_run_do_not_stay_for_the_next(tiny, monkeypatch):
-    monkeypatch.setattr("nnexp.environment.USUAL_THREADS", 1)
+    monkeypatch.setattr("nnexp.experiment.run.environment.USUAL_THREADS", 1)
     prepare_process(replace(tiny, threads=2), CPU)
     assert torch.get_num_threads() == 2
     prepare_process(replace(tiny, threads=None), CPU)

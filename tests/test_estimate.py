@@ -7,9 +7,9 @@ import pytest
 from results import settings, write_run
 from sweeping import jobs_of
 
-from nnexp.config import DataConfig
-from nnexp.estimate import estimate_seconds, num_images
-from nnexp.jobs import Job
+from nnexp.settings import DataConfig
+from nnexp.sweeps.estimate import estimate_seconds, num_images
+from nnexp.sweeps.jobs import Job
 
 IMAGES = DataConfig(name="synthetic", train_images=90, val_images=30, test_images=60)
 

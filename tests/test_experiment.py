@@ -13,7 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nnexp.config import (
+from nnexp.data import batch_sizes, epoch_plan, load_images, train_batches
+from nnexp.experiment.run import run_experiment
+from nnexp.rundir import RunDir, RunError, is_locked, locked, read_status, write_json, write_status
+from nnexp.settings import (
     ConfigError,
     DataConfig,
     NormConfig,
@@ -23,12 +26,13 @@ from nnexp.config import (
     from_yaml,
     run_id,
 )
-from nnexp.data import batch_sizes, epoch_plan, load_images, train_batches
-from nnexp.experiment import run_experiment, start_state
-from nnexp.lock import is_locked, locked, read_status
-from nnexp.optim import learning_rate_at, peak_learning_rate
-from nnexp.rundir import RunDir, RunError, write_json, write_status
-from nnexp.step import StepSettings, train_step
+from nnexp.training import (
+    StepSettings,
+    learning_rate_at,
+    peak_learning_rate,
+    start_state,
+    train_step,
+)
 
 
 def read_rows(path):
@@ -199,7 +203,7 @@ def test_error_that_nobody_foresaw_is_a_failed_run_with_its_traceback(tiny, monk
     def broken(*args: object) -> None:
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr("nnexp.loop.learning_rate_at", broken)
+    monkeypatch.setattr("nnexp.training.loop.learning_rate_at", broken)
     outcome = run_experiment(tiny)
     assert outcome.status == "failed"
     assert read_status(outcome.run) == {"status": "failed", "reason": "ZeroDivisionError: by zero"}

@@ -11,21 +11,21 @@ from matplotlib.text import Text
 from report_runs import write_curves, write_full, write_study, write_traces
 from results import settings, write_run
 
-from nnexp.cli import main
+from nnexp.cli.app import main
 from nnexp.compare import read_rows
-from nnexp.compare.answer import Question, find_answer
-from nnexp.config import ConfigError, NormConfig
+from nnexp.compare.comparison import Question, make_comparison
+from nnexp.figures.colours import STYLES, style_of, variant_of
+from nnexp.figures.curves import draw_curves, mean_curve
+from nnexp.figures.dots import draw_dots
+from nnexp.figures.heatmap import draw_heatmap
+from nnexp.figures.kinds import KINDS, Request, draw
+from nnexp.figures.lines import draw_error, draw_rates
+from nnexp.figures.probes import over_steps, through_depth
+from nnexp.figures.series import make_panels
+from nnexp.figures.traces import write_figure
 from nnexp.norms import NORMS
-from nnexp.report.colours import STYLES, style_of, variant_of
-from nnexp.report.curves import draw_curves, mean_curve
-from nnexp.report.depth import over_steps, through_depth
-from nnexp.report.dots import draw_dots
-from nnexp.report.figures import KINDS, Request, draw
-from nnexp.report.heatmap import draw_heatmap
-from nnexp.report.lines import draw_error, draw_rates
-from nnexp.report.series import make_panels
 from nnexp.rundir import read_table
-from nnexp.traces import write_figure
+from nnexp.settings import ConfigError, NormConfig
 
 # Machado, Oliveira and Fernandes (2009), IEEE TVCG 15:1291, severity 1; in linear RGB.
 VISIONS = {
@@ -204,7 +204,7 @@ def test_curves_of_too_many_settings_are_refused():
 def test_dots_show_every_seed():
     write_study(Path("runs"), batch_sizes=(32,))
     rows = read_rows()
-    answer = find_answer(rows, Question(rows=["norm"], columns=["batch_size"]))
+    answer = make_comparison(rows, Question(rows=["norm"], columns=["batch_size"]))
     (axes,) = draw_dots(answer.grids, "test_accuracy").axes
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names == ["batch", "group", "none"]

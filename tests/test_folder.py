@@ -12,9 +12,9 @@ import torch
 from photos import CLASSES, folder_config, make_photos, refusal
 from PIL import Image
 
-from nnexp.config import DataConfig
 from nnexp.data import SOURCES, load_images
 from nnexp.data.folder import decode_picture
+from nnexp.settings import DataConfig
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 from hostile import BROKEN, ODD, TORN, Damage
 from report_runs import write_full
 
-from nnexp.cli import main
-from nnexp.experiment import run_experiment
+from nnexp.cli.app import main
+from nnexp.experiment.run import run_experiment
 from nnexp.rundir import RunDir, write_results_view
 
 GUARD = 300  # seconds after which a command that waits for a FIFO is ended

@@ -7,9 +7,8 @@ import pytest
 from results import settings, write_run
 from sweeping import jobs_of, rows_of
 
-from nnexp.jobs import Job, make_jobs, read_state_of, record_failure
-from nnexp.lock import locked
-from nnexp.rundir import RunDir
+from nnexp.rundir import RunDir, locked
+from nnexp.sweeps.jobs import Job, make_jobs, read_state_of, record_failure
 
 
 @pytest.fixture(autouse=True)

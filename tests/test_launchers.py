@@ -16,13 +16,12 @@ from uuid import uuid4
 
 import pytest
 
-from nnexp.checks import ConfigError
-from nnexp.compose import compose_jobs
-from nnexp.config import ExperimentConfig
-from nnexp.experiment import run_experiment
-from nnexp.extras import EXTRAS, check_extra
-from nnexp.jobs import Job
-from nnexp.task import objective
+from nnexp.experiment.run import run_experiment
+from nnexp.settings import ConfigError, ExperimentConfig
+from nnexp.settings.compose import compose_jobs
+from nnexp.settings.extras import EXTRAS, check_extra
+from nnexp.sweeps.cluster_task import objective
+from nnexp.sweeps.jobs import Job
 
 LAUNCHERS = ["basic", "joblib", "submitit_local", "ray"]
 TINY = [

@@ -9,8 +9,8 @@ import pytest
 from results import BATCH, LAYER, compared, settings, write_run, write_seeds
 
 from nnexp.compare import load_runs, read_rows
-from nnexp.config import DataConfig, NormConfig
 from nnexp.rundir import read_json, write_results_view
+from nnexp.settings import DataConfig, NormConfig
 
 
 @pytest.fixture(autouse=True)

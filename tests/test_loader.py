@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from nnexp.checks import ConfigError
-from nnexp.cli import main
-from nnexp.compose import compose_config, compose_jobs, expand_jobs
-from nnexp.loader import TARGETS
+from nnexp.cli.app import main
+from nnexp.settings import ConfigError
+from nnexp.settings.compose import compose_config, compose_jobs, expand_jobs
+from nnexp.settings.loader import TARGETS
 
 TARGET = "{_target_: foreign.leave_a_trace}"
 FACTORY = '{version: 1, root: {level: INFO}, formatters: {f: {"()": foreign.leave_a_trace}}}'

@@ -4,13 +4,20 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nnexp.config import ModelConfig, NormConfig
 from nnexp.data import load_images, normalized
-from nnexp.experiment import start_state
-from nnexp.loop import Diverged, evaluate, fit, raise_if_diverged
 from nnexp.norms import NORMS
-from nnexp.probes.running_stats import Recorder
-from nnexp.step import StepSettings, seed_random_layers, train_step
+from nnexp.probes import Recorder
+from nnexp.settings import ModelConfig, NormConfig
+from nnexp.training import (
+    Diverged,
+    StepSettings,
+    evaluate,
+    fit,
+    raise_if_diverged,
+    seed_random_layers,
+    start_state,
+    train_step,
+)
 
 CPU = torch.device("cpu")
 
@@ -60,7 +67,7 @@ def test_evaluation_does_not_depend_on_the_batch_and_leaves_the_model_as_it_was(
     state.model.train()
     before = {name: value.clone() for name, value in state.model.state_dict().items()}
     whole = evaluate(state.model, images.val, images, "fp32")
-    monkeypatch.setattr("nnexp.loop.EVALUATION_BATCH", 3)
+    monkeypatch.setattr("nnexp.training.loop.EVALUATION_BATCH", 3)
     pieces = evaluate(state.model, images.val, images, "fp32")
     assert pieces[0] == pytest.approx(whole[0], rel=1e-5)
     assert pieces[1] == whole[1]

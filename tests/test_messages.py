@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nnexp.cli import main
+from nnexp.cli.app import main
 
 MODELS = (
     "model: alexnet, baseline, convnext_tiny, efficientnet_lite0, "

@@ -7,13 +7,12 @@ import torchvision
 from tables import PACKAGED_MODELS, PAIRED_NORMS, model_config, norm_config
 from torch import nn
 
-from nnexp.checks import names_in
-from nnexp.config import ConfigError
 from nnexp.models import MODELS, build_model
 from nnexp.models.efficientnet_lite0 import MBConv
 from nnexp.models.init import initialize
 from nnexp.models.parts import StochasticDepth
 from nnexp.norms import NORMS, find_sites, make_norms, norm_layers
+from nnexp.settings import ConfigError, names_in
 
 CELLS = [(model, norm) for model in MODELS for norm in NORMS]
 

@@ -5,11 +5,10 @@ import torch
 from tables import PACKAGED_NORMS, PAIRED_NORMS, norm_config
 from torch import nn
 
-from nnexp.checks import names_in
-from nnexp.config import ConfigError
 from nnexp.norms import NORMS, NoNorm, keep_norms_in_fp32, make_norms
 from nnexp.norms.groups import groups_by_rule
 from nnexp.norms.reference import ReferenceNorm
+from nnexp.settings import ConfigError, names_in
 
 NORMALIZING = [name for name, kind in NORMS.items() if kind.statistic]
 CENTRED = [name for name, kind in NORMS.items() if kind.statistic and kind.statistic.centred]

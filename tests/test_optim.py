@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from nnexp.config import OptimizerConfig, ScheduleConfig
-from nnexp.optim import SCHEDULES, build_optimizer, learning_rate_at, peak_learning_rate
+from nnexp.settings import OptimizerConfig, ScheduleConfig
+from nnexp.training import SCHEDULES, build_optimizer, learning_rate_at, peak_learning_rate
 
 
 def rates(config: ScheduleConfig, total: int = 100, peak: float = 0.2) -> list[float]:

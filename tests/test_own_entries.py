@@ -12,12 +12,13 @@ import torch
 from tables import model_config, norm_config
 from torch import nn
 
-from nnexp.config import ConfigError, ExperimentConfig, OptimizerConfig
+from nnexp.cli.show import policies
 from nnexp.models import build_model
 from nnexp.models.init import initialize
+from nnexp.models.sketch import sketch_model
 from nnexp.norms import NORMS, NormKind, Statistic, find_sites, make_norms
-from nnexp.optim import build_optimizer
-from nnexp.show import policies, sketch_model
+from nnexp.settings import ConfigError, ExperimentConfig, OptimizerConfig
+from nnexp.training import build_optimizer
 
 HERE = Path(__file__).parent
 OF_THE_TABLES = [

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from test_resume import bytes_of, run_in_child
 
-from nnexp.config import ExperimentConfig, NormConfig, ProbeConfig, run_id
 from nnexp.rundir import RunDir, read_json
+from nnexp.settings import ExperimentConfig, NormConfig, ProbeConfig, run_id
 
 
 def folder_of(config: ExperimentConfig) -> RunDir:

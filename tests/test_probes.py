@@ -12,16 +12,24 @@ from test_resume import Notes
 
 from nnexp.compare import read_rows
 from nnexp.compare.grid import direction
-from nnexp.config import ConfigError, ModelConfig, NormConfig, ProbeConfig, TraceConfig, run_id
 from nnexp.data import load_images
-from nnexp.experiment import run_experiment, start_state
+from nnexp.experiment.run import run_experiment
 from nnexp.models import MODELS
 from nnexp.norms import NORMS
-from nnexp.probes.figures import SMALLEST, gradient_spread, probe_figures
-from nnexp.probes.passes import keeping_random_numbers, probe_batch
-from nnexp.probes.step_probe import ProbeRow, StepProbe, probe_steps, shift_layers
+from nnexp.probes import (
+    SMALLEST,
+    ProbeRow,
+    StepProbe,
+    gradient_spread,
+    keeping_random_numbers,
+    probe_batch,
+    probe_figures,
+    probe_steps,
+    shift_layers,
+)
 from nnexp.rundir import RunDir
-from nnexp.step import StepSettings, train_step
+from nnexp.settings import ConfigError, ModelConfig, NormConfig, ProbeConfig, TraceConfig, run_id
+from nnexp.training import StepSettings, start_state, train_step
 
 CPU = torch.device("cpu")
 FIGURES = (

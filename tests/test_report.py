@@ -7,15 +7,15 @@ import pytest
 from report_runs import MADE_WITH, write_full, write_study, write_traces
 from results import BATCH, GROUP, LAYER, settings, write_run, write_seeds
 
-from nnexp.cli import main
+from nnexp.cli.app import main
+from nnexp.cli.report_pages import about_study
 from nnexp.compare import read_rows
-from nnexp.compare.answer import Question, find_answer
-from nnexp.report.asked import complete
-from nnexp.report.commands import about_study
+from nnexp.compare.comparison import Question, make_comparison
+from nnexp.figures.defaults import complete
 from nnexp.report.markup import sort_value
-from nnexp.report.page import Topic, make_page
+from nnexp.report.page import PageHead, make_page
 from nnexp.report.runs import MOST_TRACED, runs_section
-from nnexp.report.words import short_answer
+from nnexp.report.sentences import short_answer
 from nnexp.rundir import write_results_view
 
 VOID = {"meta", "link", "img", "source", "path", "br", "input"}
@@ -57,15 +57,15 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def page_of(*sources: str, topic: Topic | None = None, **question) -> str:
+def page_of(*sources: str, topic: PageHead | None = None, **question) -> str:
     rows = read_rows(sources or ("runs",))
-    return make_page(rows, Question(**question), topic or Topic())
+    return make_page(rows, Question(**question), topic or PageHead())
 
 
 def said(**question) -> dict[str, str]:
     """Return what the short answer says, by what it says it of."""
     rows = read_rows()
-    answer = find_answer(rows, complete(Question(**question), rows))
+    answer = make_comparison(rows, complete(Question(**question), rows))
     return {one.about: one.text for one in short_answer(answer)}
 
 
@@ -103,7 +103,7 @@ def test_what_others_wrote_is_text_and_never_markup():
     others = row.replace("baseline-batch", evil).replace("done,", f"{evil},")
     others = others.replace(",batch,", r",<b>$\frac$</b>,")
     sheet.write_text(f"{head}\n{others}\n", "utf-8")
-    html = page_of("runs", str(sheet), topic=Topic(title=f"A & B {evil}", question=evil))
+    html = page_of("runs", str(sheet), topic=PageHead(title=f"A & B {evil}", question=evil))
     assert evil not in html
     assert html.count("<script>") == 1
     assert "<b>" not in html
@@ -129,7 +129,7 @@ def test_only_differences_that_survive_the_correction_are_called_differences():
     write_seeds(Path("runs"), {**LAYER, 1: 0.86}, "layer")
     write_seeds(Path("runs"), {0: 0.5}, "instance")
     rows = read_rows()
-    answer = find_answer(rows, complete(Question(), rows))
+    answer = make_comparison(rows, complete(Question(), rows))
     words = {one.about: one.text for one in short_answer(answer)}
     tested = {one.treatment["norm"]: one.p_holm for one in answer.comparisons}
     assert tested["group"] < 0.05 < tested["layer"]
@@ -243,11 +243,11 @@ def test_cells_are_sorted_by_the_number_they_begin_with(text, value):
 
 
 def test_study_heads_the_page_with_its_question():
-    topic = about_study(["study=disable_bn", "elsewhere"], Topic())
+    topic = about_study(["study=disable_bn", "elsewhere"], PageHead())
     assert topic.title == "Study disable_bn"
     assert topic.question.endswith("?")
-    assert about_study(["study=disable_bn"], Topic(question="Why?")).question == "Why?"
-    assert about_study(["runs"], Topic()) == Topic()
+    assert about_study(["study=disable_bn"], PageHead(question="Why?")).question == "Why?"
+    assert about_study(["runs"], PageHead()) == PageHead()
 
 
 def test_command_writes_the_page_and_says_how_large_it_is(capsys):
@@ -274,8 +274,8 @@ def test_probed_runs_have_a_table_of_what_happens_inside():
     for norm, shift in (("batch", 0.5), ("none", 0.1)):
         for seed in (0, 1):
             write_run(Path("runs"), settings(norm, seed=seed), 0.8, covariate_shift=shift)
-    page = make_page(read_rows(), Question(), Topic())
+    page = make_page(read_rows(), Question(), PageHead())
     assert "Inside the network" in page
     assert "0.5000 ± 0.0000 (2)" in page
     write_run(Path("more"), settings("batch", seed=0), 0.8)
-    assert "Inside the network" not in make_page(read_rows(["more"]), Question(), Topic())
+    assert "Inside the network" not in make_page(read_rows(["more"]), Question(), PageHead())

@@ -15,8 +15,8 @@ import pytest
 from report_runs import write_full, write_study
 
 from nnexp.compare import read_rows
-from nnexp.compare.answer import Question
-from nnexp.report.page import Topic, make_page
+from nnexp.compare.comparison import Question
+from nnexp.report.page import PageHead, make_page
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -58,7 +58,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("browser")
     write_study(folder / "runs")
     write_full(folder / "runs", "none", None, rate=0.5, status="diverged")
-    html = make_page(read_rows([folder / "runs"]), Question(), Topic())
+    html = make_page(read_rows([folder / "runs"]), Question(), PageHead())
     path = folder / "report.html"
     path.write_text(html, "utf-8")
     return path

@@ -9,6 +9,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import nnexp.logger as journal_module
+import nnexp.resume as resume_module
+import nnexp.state as state_module
 import pytest
 import torch
 from full_disk import room_for
@@ -16,10 +19,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import nnexp.experiment as experiment_module
-import nnexp.journal as journal_module
-import nnexp.resume as resume_module
-import nnexp.state as state_module
-from nnexp.config import (
+from nnexp.experiment.checkpoint import NEWEST, PREVIOUS, WEIGHTS
+from nnexp.experiment.listeners import Listener, Progress
+from nnexp.experiment.run import run_experiment
+from nnexp.rundir import RunDir, RunError, read_status, write_status
+from nnexp.settings import (
     ExperimentConfig,
     NormConfig,
     OptimizerConfig,
@@ -28,17 +32,12 @@ from nnexp.config import (
     run_id,
     to_yaml,
 )
-from nnexp.experiment import run_experiment
-from nnexp.lock import read_status
-from nnexp.reporter import Progress, Silent
-from nnexp.rundir import RunDir, RunError, write_status
-from nnexp.state import NEWEST, PREVIOUS, WEIGHTS
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["nnexp.experiment", "torch._dynamo"])  # the optimizer imports it
+SERVER.set_forkserver_preload(["nnexp.experiment.run", "torch._dynamo"])  # the optimizer imports it
 
 
-class KilledAtStep(Silent):
+class KilledAtStep(Listener):
     """Sends its own process a signal when the run has taken a number of steps."""
 
     def __init__(self, step: int, signum: int) -> None:
@@ -57,14 +56,14 @@ class StoppedTwiceAtStep(KilledAtStep):
         super().progress(progress)
 
 
-class Slow(Silent):
+class Slow(Listener):
     """Gives the test time to send a signal of its own."""
 
     def progress(self, progress: Progress) -> None:
         time.sleep(0.02)
 
 
-class Notes(Silent):
+class Notes(Listener):
     """Keeps what the run said."""
 
     def __init__(self) -> None:
@@ -90,7 +89,7 @@ def run_until(config: ExperimentConfig, moment: str, at: int) -> None:
     raise SystemExit(0 if outcome.status == "done" else 3)
 
 
-def reporter_for(moment: str, at: int) -> Silent:
+def reporter_for(moment: str, at: int) -> Listener:
     """Return who sends the signal of a moment."""
     if moment == "killed after step, saving all the time":
         journal_module.SAVE_EVERY = 0.0
@@ -102,7 +101,7 @@ def reporter_for(moment: str, at: int) -> Silent:
     if moment.startswith("stopped twice in step by "):
         signal.signal(signal.SIGINT, signal.default_int_handler)
         return StoppedTwiceAtStep(at, signal.Signals[moment.rpartition(" ")[2]])
-    return Slow() if moment == "slow" else Silent()
+    return Slow() if moment == "slow" else Listener()
 
 
 def _break(module, name, at, instead) -> None:

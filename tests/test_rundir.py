@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 from full_disk import room_for
 
-from nnexp.config import ConfigError
-from nnexp.lock import empty_folder, is_locked, locked, read_status
 from nnexp.rundir import (
     RunDir,
     RunError,
     append_log,
     append_rows,
+    empty_folder,
+    is_locked,
+    locked,
     naming_full_disk,
+    read_status,
     read_table,
     read_tables,
     replacing,
@@ -27,6 +29,7 @@ from nnexp.rundir import (
     write_results_view,
     write_status,
 )
+from nnexp.settings import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +173,7 @@ def test_lock_is_that_of_the_folder_that_is_there(run, monkeypatch):
         calls.append(handle)
         real(handle, how)
 
-    monkeypatch.setattr("nnexp.rundir.fcntl.flock", removed_first)
+    monkeypatch.setattr("nnexp.rundir.lock.fcntl.flock", removed_first)
     with locked(run):
         assert len(calls) == 2
         assert (run.path / ".lock").stat().st_ino == os.fstat(calls[-1]).st_ino
@@ -263,7 +266,7 @@ def test_folder_that_vanishes_before_its_lock_is_made_is_made_again(run, monkeyp
             run.path.rmdir()
         return real(path, *more, **named)
 
-    monkeypatch.setattr("nnexp.rundir.os.open", removed_first)
+    monkeypatch.setattr("nnexp.rundir.files.os.open", removed_first)
     with locked(run):
         assert calls
         assert (run.path / ".lock").exists()

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from results import settings, write_epochs, write_run
 
-from nnexp.cli import main
-from nnexp.lock import locked
+from nnexp.cli.app import main
+from nnexp.rundir import locked
 
 
 @pytest.fixture(autouse=True)

@@ -11,13 +11,13 @@ import torch
 from report_runs import write_full
 from results import settings, write_run
 
-from nnexp.cli import main
+from nnexp.cli.app import main
 from nnexp.compare import read_rows
-from nnexp.config import DataConfig, result_head
-from nnexp.environment import describe_environment
-from nnexp.experiment import run_experiment
+from nnexp.experiment.environment import describe_environment
+from nnexp.experiment.run import run_experiment
 from nnexp.rundir import read_json, write_results_view
-from nnexp.sharing import shareable_command, shareable_folder, without_home
+from nnexp.settings import DataConfig, result_head
+from nnexp.settings.sharing import shareable_command, shareable_folder, without_home
 
 
 @pytest.fixture(autouse=True)

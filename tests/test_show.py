@@ -4,10 +4,11 @@ import pytest
 import torch
 from tables import model_config, norm_config
 
-from nnexp.config import ConfigError, ExperimentConfig
-from nnexp.experiment import build_checked_model, count_parameters
+from nnexp.cli.show import policies
 from nnexp.models import MODELS
-from nnexp.show import policies, sketch_model
+from nnexp.models.sketch import sketch_model
+from nnexp.settings import ConfigError, ExperimentConfig
+from nnexp.training import build_checked_model, count_parameters
 
 
 def config_of(model: str, norm: str = "batch", **more: object) -> ExperimentConfig:

@@ -3,9 +3,9 @@ import torch
 from tables import model_config, norm_config
 from torch import nn
 
-from nnexp.config import ConfigError
 from nnexp.models import MODELS, build_model
 from nnexp.norms import NORMS, find_sites, make_norms, norm_layers
+from nnexp.settings import ConfigError
 
 
 def build(model, norm="batch", **settings):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from nnexp.config import ConfigError, DataConfig
-from nnexp.data.cache import Pile, Source
+from nnexp.data.cache import Examples, Source
 from nnexp.data.split import channel_statistics, cut, deal
+from nnexp.settings import ConfigError, DataConfig
 
 
 def numbered(per_class: list[int]) -> Source:
@@ -14,7 +14,7 @@ def numbered(per_class: list[int]) -> Source:
     labels = np.repeat(np.arange(len(per_class)), per_class)
     images = np.zeros((len(labels), 3, 32, 32), np.uint8)
     images[:, :, 0, 0] = np.arange(len(labels))[:, None]
-    pile = Pile(images, labels)
+    pile = Examples(images, labels)
     return Source(classes=tuple("abcdef"[: len(per_class)]), train=pile, test=pile, fingerprint="")
 
 
@@ -115,7 +115,7 @@ def test_statistics_are_exact_over_many_images() -> None:
 
 
 def test_images_that_are_all_alike_are_refused() -> None:
-    pile = Pile(np.zeros((8, 3, 32, 32), np.uint8), np.arange(8) % 2)
+    pile = Examples(np.zeros((8, 3, 32, 32), np.uint8), np.arange(8) % 2)
     source = Source(classes=("a", "b"), train=pile, test=pile, fingerprint="")
     with pytest.raises(ConfigError, match="one value in every pixel"):
         cut(source, DataConfig(name="folder", val_images=2))
@@ -123,7 +123,7 @@ def test_images_that_are_all_alike_are_refused() -> None:
 
 def test_images_are_normalized_by_the_training_images_that_are_used() -> None:
     rng = np.random.default_rng(0)
-    pile = Pile(rng.integers(0, 256, (30, 3, 32, 32), dtype=np.uint8), np.arange(30) % 3)
+    pile = Examples(rng.integers(0, 256, (30, 3, 32, 32), dtype=np.uint8), np.arange(30) % 3)
     source = Source(classes=("a", "b", "c"), train=pile, test=pile, fingerprint="")
     images = cut(source, DataConfig(name="folder", val_images=3, train_images=9))
     pixels = images.train.images.numpy().astype(np.float64) / 255

@@ -2,19 +2,23 @@ import pytest
 import torch
 from torch import nn
 
-from nnexp.config import OptimizerConfig
-from nnexp.loop import Diverged, raise_if_diverged
-from nnexp.optim import build_optimizer
-from nnexp.state import (
+from nnexp.experiment.checkpoint import (
     NEWEST,
     PREVIOUS,
     StateError,
-    TrainState,
     read_state,
     restore_state,
     save_state,
 )
-from nnexp.step import StepSettings, train_step
+from nnexp.settings import OptimizerConfig
+from nnexp.training import (
+    Diverged,
+    StepSettings,
+    TrainState,
+    build_optimizer,
+    raise_if_diverged,
+    train_step,
+)
 
 CPU = torch.device("cpu")
 STEP = StepSettings(seed=0)
@@ -144,7 +148,7 @@ def test_failed_save_leaves_the_old_states_and_no_scrap(tmp_path, monkeypatch):
     save_state(state, tmp_path / "c", {}, {})
     state.step = 1
     before = {path.name: path.read_bytes() for path in (tmp_path / "c").iterdir()}
-    monkeypatch.setattr("nnexp.state._digest", lambda tensors, text: 1 / 0)
+    monkeypatch.setattr("nnexp.experiment.checkpoint._digest", lambda tensors, text: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         save_state(state, tmp_path / "c", {}, {})
     assert {path.name: path.read_bytes() for path in (tmp_path / "c").iterdir()} == before

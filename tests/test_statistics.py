@@ -9,7 +9,7 @@ from scipy import stats
 from nnexp.compare import read_rows
 from nnexp.compare.against import compare_against
 from nnexp.compare.statistics import holm, paired_test, within_noise
-from nnexp.config import NormConfig
+from nnexp.settings import NormConfig
 
 
 @pytest.fixture(autouse=True)

@@ -10,12 +10,21 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from results import compared, settings, write_run
 
-from nnexp.bench import differing_in_speed
-from nnexp.checks import ConfigError, config_home, names_in
-from nnexp.choices import read_choices, remarks
-from nnexp.cli import main
+from nnexp.bench.bench import differing_in_speed
+from nnexp.cli.app import main
 from nnexp.compare import read_rows
-from nnexp.compose import (
+from nnexp.rundir import write_results_view
+from nnexp.settings import (
+    ConfigError,
+    ExperimentConfig,
+    NormConfig,
+    OptimizerConfig,
+    config_home,
+    names_in,
+    run_id,
+)
+from nnexp.settings.choices import read_choices, remarks
+from nnexp.settings.compose import (
     VERSION_BASE,
     compose_config,
     compose_each,
@@ -25,9 +34,7 @@ from nnexp.compose import (
     run_hydra,
     to_config,
 )
-from nnexp.composer import compose_all
-from nnexp.config import ExperimentConfig, NormConfig, OptimizerConfig, run_id
-from nnexp.rundir import write_results_view
+from nnexp.settings.compose_many import compose_all
 
 STUDIES = names_in("study")
 MINE = """# @package _global_

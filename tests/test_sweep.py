@@ -24,13 +24,12 @@ from sweeping import (
     wait_until,
 )
 
-from nnexp.experiment import run_experiment
-from nnexp.jobs import read_state_of
-from nnexp.launcher import count_cpus
-from nnexp.lock import is_locked, locked, read_status
-from nnexp.rundir import RunDir, read_json
-from nnexp.state import NEWEST
-from nnexp.worker import open_fork_server
+from nnexp.experiment.checkpoint import NEWEST
+from nnexp.experiment.run import run_experiment
+from nnexp.rundir import RunDir, is_locked, locked, read_json, read_status
+from nnexp.sweeps.jobs import read_state_of
+from nnexp.sweeps.launcher import count_cpus
+from nnexp.sweeps.worker import open_fork_server
 
 LONG = ("data.train_images=600", "epochs=4")  # long enough to be stopped in the middle
 ENDLESS = "epochs=1000"  # minutes

@@ -3,10 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnexp.config import DataConfig
 from nnexp.data import load_images, synthetic
 from nnexp.data.shapes import SHAPES, Shape
 from nnexp.data.synthetic import DrawnImages
+from nnexp.settings import DataConfig
 
 SMOKE = DataConfig(name="synthetic", train_images=1000, val_images=250, test_images=500)
 

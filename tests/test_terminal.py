@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from sweeping import TINY, runs_of
 
-from nnexp.config import ExperimentConfig, NormConfig, OptimizerConfig, run_id, to_yaml
+from nnexp.cli.terminal import describe_norm, train_command
 from nnexp.rundir import RunDir, read_status
-from nnexp.terminal import describe_norm, train_command
+from nnexp.settings import ExperimentConfig, NormConfig, OptimizerConfig, run_id, to_yaml
 
 
 def test_run_says_what_it_is_how_it_goes_and_what_to_type_next(tiny, capsys):
@@ -67,7 +67,7 @@ def test_diverged_run_is_a_result_and_not_a_failure(tiny, capsys):
 
 
 def test_failed_run_is_one_line_and_where_the_rest_is(tiny, capsys, monkeypatch):
-    monkeypatch.setattr("nnexp.loop.train_step", lambda *args: 1 / 0)
+    monkeypatch.setattr("nnexp.training.loop.train_step", lambda *args: 1 / 0)
     assert train_command(tiny, []) == 1
     err = capsys.readouterr().err
     assert "nnexp: the run failed: ZeroDivisionError: division by zero" in err
@@ -163,18 +163,18 @@ def test_next_command_leaves_out_what_belongs_to_the_norm_alone(tiny, capsys):
 
 
 def test_long_run_says_so_with_the_smaller_scale(tiny, monkeypatch):
-    from nnexp import journal
-    from nnexp.experiment import run_experiment
-    from nnexp.reporter import Silent
+    from nnexp.experiment import logger as logger
+    from nnexp.experiment.listeners import Listener
+    from nnexp.experiment.run import run_experiment
 
     lines: list[str] = []
 
-    class Notes(Silent):
+    class Notes(Listener):
         def note(self, text: str) -> None:
             lines.append(text)
 
-    monkeypatch.setattr(journal, "LONG_RUN", 0.0)
-    monkeypatch.setattr(journal, "LOOK_AFTER", 0.0)
+    monkeypatch.setattr(logger, "LONG_RUN", 0.0)
+    monkeypatch.setattr(logger, "LOOK_AFTER", 0.0)
     run_experiment(tiny, Notes())
     (line,) = lines
     assert "will take about" in line

@@ -7,16 +7,16 @@ import pandas as pd
 import pytest
 import torch
 
-from nnexp.config import ConfigError, NormConfig, TraceConfig
-from nnexp.experiment import run_experiment
-from nnexp.probes.running_stats import batch_statistics, trace_steps
+from nnexp.experiment.run import run_experiment
+from nnexp.figures.traces import Series, draw_traces, load_series, load_traces, save_figure
+from nnexp.probes import batch_statistics, trace_steps
 from nnexp.rundir import RunDir
-from nnexp.traces import Course, courses, draw_traces, load_traces, save_figure
+from nnexp.settings import ConfigError, NormConfig, TraceConfig
 
 
-def course(values, steps=None) -> Course:
+def course(values, steps=None) -> Series:
     steps = np.arange(len(values)) if steps is None else np.asarray(steps)
-    return Course(layer="a", quantity="running_mean", steps=steps, values=np.asarray(values))
+    return Series(layer="a", quantity="running_mean", steps=steps, values=np.asarray(values))
 
 
 @pytest.mark.parametrize("total", [1, 2, 7, 240, 100_000])
@@ -109,7 +109,7 @@ def test_diverged_run_can_be_drawn(tiny, tmp_path):
     outcome = run_experiment(wild)
     assert outcome.status == "diverged"
     save_figure(draw_traces([outcome.run]), tmp_path / "traces.png")
-    assert any("×" in one.sparkline for one in courses(load_traces(outcome.run)))
+    assert any("×" in one.sparkline for one in load_series(load_traces(outcome.run)))
 
 
 def test_sparkline_rises_with_the_values():
@@ -140,9 +140,9 @@ def test_figure_draws_what_the_table_holds(tiny):
 
 def test_single_layer_is_picked_by_name_and_a_wrong_one_is_answered_with_the_names(tiny):
     traces = load_traces(run_experiment(tiny).run)
-    assert {one.layer for one in courses(traces, "conv3.norm")} == {"conv3.norm"}
+    assert {one.layer for one in load_series(traces, "conv3.norm")} == {"conv3.norm"}
     with pytest.raises(ConfigError, match=r"conv1\.norm, conv2\.norm, conv3\.norm"):
-        courses(traces, "conv4.norm")
+        load_series(traces, "conv4.norm")
 
 
 def test_run_that_is_not_there_or_has_no_traces_is_said(tiny, tmp_path):

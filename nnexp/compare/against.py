@@ -15,13 +15,13 @@ from nnexp.compare.selection import (
     varying,
 )
 from nnexp.compare.statistics import holm, mean_of, paired_test
-from nnexp.config import ConfigError
+from nnexp.settings import ConfigError
 
 Pairing = dict[int, float]  # seed → metric
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class PairedDifference:
     """One value of the compared setting against the baseline, where all else is equal."""
 
     treatment: dict[str, str]  # the compared setting, and those of its group that differ with it
@@ -41,7 +41,7 @@ class Comparison:
 
 def compare_against(
     rows: Sequence[Row], metric: str, against: str, row_keys: Sequence[str] = ()
-) -> list[Comparison]:
+) -> list[PairedDifference]:
     """Return the paired difference of every other value to `against`, over the seeds both have.
 
     `against` is a value of the first row setting, by default of norm, or `key=value`. A pair is
@@ -87,21 +87,21 @@ def _values(rows: Sequence[Row], key: str) -> set[Group]:
 
 def _compared(
     rows: Sequence[Row], base: Sequence[Row], metric: str, own: Sequence[str], rest: Sequence[str]
-) -> Comparison:
+) -> PairedDifference:
     treatment = dict(zip(own, values_of(rows[0], own), strict=True))
     settings = dict(zip(rest, values_of(rows[0], rest), strict=True))
     left, right = _by_seed(rows, metric), _by_seed(base, metric)
     seeds = sorted(set(left) & set(right))
     notes = _notes(rows, base, left, right)
     if not seeds:
-        return Comparison(treatment=treatment, settings=settings, notes=notes)
+        return PairedDifference(treatment=treatment, settings=settings, notes=notes)
     values, others = [left[seed] for seed in seeds], [right[seed] for seed in seeds]
     test = paired_test(values, others)
     if test.pairs == 1:
         notes = ("one pair: no interval, no test", *notes)
     elif test.p is None:
         notes = ("every pair differs by the same: no interval, no test", *notes)
-    return Comparison(
+    return PairedDifference(
         treatment=treatment,
         settings=settings,
         pairs=test.pairs,
@@ -159,7 +159,7 @@ def _state(row: Row) -> str:
     return "has no figure" if row["status"] == "done" else str(row["status"])
 
 
-def _corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
+def _corrected(comparisons: Sequence[PairedDifference]) -> list[PairedDifference]:
     tested = [one.p for one in comparisons if one.p is not None]
     corrected = iter(holm(tested))
     return [one if one.p is None else replace(one, p_holm=next(corrected)) for one in comparisons]

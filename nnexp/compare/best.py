@@ -9,7 +9,7 @@ from nnexp.compare.grid import BEST, NEAR, Cell, Chosen, make_cell
 from nnexp.compare.load import figures
 from nnexp.compare.selection import grouped, varying
 from nnexp.compare.statistics import ROUNDING, within_noise
-from nnexp.config import NOT_IDENTITY, ConfigError
+from nnexp.settings import NOT_IDENTITY, ConfigError
 
 JUDGE = "val_accuracy"  # what chooses: the test images are for what is left
 AT_BEST = f"each cell's best by {JUDGE}"  # what stands for the chosen setting's values

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from nnexp.config import ExperimentConfig, result_head
+from nnexp.settings import ExperimentConfig, result_head
 
 Row = dict[str, Any]
 

@@ -8,7 +8,7 @@ from typing import Any
 from nnexp.compare.columns import Row
 from nnexp.compare.selection import Group, goes_with, grouped, in_order, values_of, varying
 from nnexp.compare.statistics import deviation_of, mean_of, within_noise
-from nnexp.config import ConfigError
+from nnexp.settings import ConfigError
 
 BEST, NEAR = "best", "within noise of the best"
 

@@ -11,26 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 from nnexp.compare.columns import ENVIRONMENT, HEAD, MEASURED, Row, as_typed, blocks
 from nnexp.compare.study import WORD, keep_studies
-from nnexp.config import (
-    ConfigError,
-    column_types,
-    fits,
-    result_head,
-    shareable,
-)
-from nnexp.lock import with_lock
-from nnexp.reading import (
+from nnexp.rundir import (
+    FINAL,
     LARGEST_TABLE,
     SAVE_AS_UTF8,
+    RunDir,
     UnreadableError,
-    is_number,
     parse_cells,
     printable,
-    quoted,
+    read_config,
     read_object,
+    read_result,
     read_text,
+    with_lock,
+    wrong_type,
 )
-from nnexp.rundir import FINAL, RunDir, read_config, read_result, wrong_type
+from nnexp.settings import ConfigError, column_types, fits, result_head, shareable
+from nnexp.settings.values import is_number, quoted
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from nnexp.compare.columns import SETTINGS, Row, blocks, shown
 from nnexp.compare.load import figures
-from nnexp.config import NOT_IDENTITY, ConfigError
-from nnexp.nearest import nearest, nearest_keys
+from nnexp.settings import NOT_IDENTITY, ConfigError, nearest, nearest_keys
 
 Group = tuple[str, ...]  # values of settings, as typed
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from nnexp.compare.columns import SETTINGS, Row, as_typed, shown
-from nnexp.config import NOT_IDENTITY, ConfigError, ExperimentConfig, result_head
+from nnexp.settings import NOT_IDENTITY, ConfigError, ExperimentConfig, result_head
 
 WORD = "study="  # what a source begins with that names a study
 SEED = "seed="
@@ -36,7 +36,7 @@ def read_study(name: str) -> Study:
     Raises:
         ConfigError: There is none, or it cannot be composed.
     """
-    from nnexp.compose import compose_each, expand_jobs  # Hydra takes a third of a second
+    from nnexp.settings.compose import compose_each, expand_jobs  # Hydra takes a third of a second
 
     jobs = expand_jobs([f"{WORD}{name}"])
     arms = {tuple(word for word in job if not word.startswith(SEED)) for job in jobs}

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nnexp.compare.against import Comparison
+from nnexp.compare.against import PairedDifference
 from nnexp.compare.grid import BEST, NEAR, Cell, Chosen, Grid, direction
 
 NOTHING = "–"
@@ -99,7 +99,9 @@ def side_by_side(grids: Sequence[Grid]) -> TextTable:
     )
 
 
-def differences_table(comparisons: Sequence[Comparison], metric: str, against: str) -> TextTable:
+def differences_table(
+    comparisons: Sequence[PairedDifference], metric: str, against: str
+) -> TextTable:
     """Return paired differences with their interval and p-values, a row per comparison."""
     labels = [*comparisons[0].treatment, *comparisons[0].settings]
     unit = " points" if in_percent(metric) else ""
@@ -187,7 +189,7 @@ def legend(grids: Sequence[Grid], metric: str) -> list[str]:
     return lines
 
 
-def differences_legend(comparisons: Sequence[Comparison]) -> list[str]:
+def differences_legend(comparisons: Sequence[PairedDifference]) -> list[str]:
     """Return what a reader has to know of the differences."""
     tests = sum(one.p is not None for one in comparisons)
     lines = ["means are over the pairs: runs with the same seed, equal in every other setting"]
@@ -245,7 +247,7 @@ def _settings(settings: dict[str, str]) -> str:
     return ", ".join(f"{key}={value}" for key, value in settings.items())
 
 
-def _difference_row(one: Comparison, metric: str) -> list[TextCell]:
+def _difference_row(one: PairedDifference, metric: str) -> list[TextCell]:
     interval = NOTHING
     if one.low is not None:
         low, high = (figure(end, metric, signed=True) for end in (one.low, one.high))

@@ -16,8 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from nnexp.checks import ConfigError
-from nnexp.config import DataConfig
+from nnexp.settings import ConfigError, DataConfig
 
 VERSION = 1  # of the layout on disk and of the decoding; another number decodes again
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -40,7 +39,7 @@ class Pixels(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Pile:
+class Examples:
     """The images of one half of a source, and their labels, int64 (N,)."""
 
     images: Pixels
@@ -58,8 +57,8 @@ class Source:
     """
 
     classes: tuple[str, ...]
-    train: Pile
-    test: Pile
+    train: Examples
+    test: Examples
     fingerprint: str
     fingerprinted: int | None = None
     place: str = "in memory"
@@ -74,7 +73,9 @@ def cache_home(config: DataConfig) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nnexp"
 
 
-def fingerprint(classes: Iterable[str], train: Pile, test: Pile, first: int | None = None) -> str:
+def fingerprint(
+    classes: Iterable[str], train: Examples, test: Examples, first: int | None = None
+) -> str:
     """Return a digest of what the pictures show, whatever files they came from.
 
     SHA-256 over the class names as a JSON list, then, for train and for test, the labels as
@@ -142,8 +143,8 @@ def _open(folder: Path, place: Path | None = None) -> Source:
             raise ValueError(f"{half}_images.npy does not hold {count} images")
         if labels.shape != (count,) or labels.dtype != np.int64:
             raise ValueError(f"{half}_labels.npy does not hold {count} labels")
-    train = Pile(np.asarray(arrays["train_images"]), np.array(arrays["train_labels"]))
-    test = Pile(np.asarray(arrays["test_images"]), np.array(arrays["test_labels"]))
+    train = Examples(np.asarray(arrays["train_images"]), np.array(arrays["train_labels"]))
+    test = Examples(np.asarray(arrays["test_images"]), np.array(arrays["test_labels"]))
     _check_content(meta, train, test)
     return Source(
         classes=tuple(meta["classes"]),
@@ -155,7 +156,7 @@ def _open(folder: Path, place: Path | None = None) -> Source:
     )
 
 
-def _check_content(meta: dict[str, Any], train: Pile, test: Pile) -> None:
+def _check_content(meta: dict[str, Any], train: Examples, test: Examples) -> None:
     """Refuse classes, labels or images that are not those that were decoded.
 
     Reads everything, each time: 0.1 s for the 184 MB of CIFAR where the processor has SHA
@@ -200,8 +201,8 @@ def _build(folder: Path, decoded: Source) -> Source:
 
 
 def _write(folder: Path, source: Source) -> None:
-    train = Pile(source.train.images[:], source.train.labels)
-    test = Pile(source.test.images[:], source.test.labels)
+    train = Examples(source.train.images[:], source.train.labels)
+    test = Examples(source.test.images[:], source.test.labels)
     arrays = (train.images, train.labels, test.images, test.labels)
     for name, array in zip(ARRAYS, arrays, strict=True):
         with (folder / f"{name}.npy").open("wb") as file:

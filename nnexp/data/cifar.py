@@ -10,10 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from nnexp.checks import ConfigError
-from nnexp.config import DataConfig
 from nnexp.data.cache import (
-    Pile,
+    Examples,
     Progress,
     Source,
     cache_home,
@@ -21,6 +19,7 @@ from nnexp.data.cache import (
     fingerprint,
     scratch_folder,
 )
+from nnexp.settings import ConfigError, DataConfig
 
 TIMEOUT = 10.0  # seconds of silence after which a download is given up
 PIECE = 1 << 18  # bytes
@@ -137,9 +136,9 @@ def _decode(dataset: Any, root: Path) -> Source:
     )
 
 
-def _pile(dataset: Any) -> Pile:
+def _pile(dataset: Any) -> Examples:
     images_NHWC = dataset.data
-    return Pile(
+    return Examples(
         np.ascontiguousarray(images_NHWC.transpose(0, 3, 1, 2)),
         np.array(dataset.targets, dtype=np.int64),
     )

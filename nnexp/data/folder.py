@@ -15,9 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from nnexp.checks import LAYOUT, ConfigError, find_folder
-from nnexp.config import DataConfig
-from nnexp.data.cache import Pile, Progress, Source, cache_home, cached, fingerprint
+from nnexp.data.cache import Examples, Progress, Source, cache_home, cached, fingerprint
+from nnexp.settings import LAYOUT, ConfigError, DataConfig, find_folder
 
 SIDE = 32
 CHUNK = 250  # pictures a thread decodes at a time
@@ -184,7 +183,7 @@ def _decode(root: Path, train: Listing, test: Listing, progress: Progress) -> So
             " away, or put a dot before their names",
         )
     cut = sum(len(pictures) for pictures in train.values())
-    halves = Pile(images[:cut], _labels(train)), Pile(images[cut:], _labels(test))
+    halves = Examples(images[:cut], _labels(train)), Examples(images[cut:], _labels(test))
     classes = tuple(train)
     return Source(
         classes=classes,

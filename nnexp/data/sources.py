@@ -5,13 +5,12 @@ from typing import Any
 
 import torch
 
-from nnexp.checks import no_such_option
-from nnexp.config import DataConfig
 from nnexp.data.cache import Progress, Source, silent
 from nnexp.data.cifar import load_cifar10, load_cifar100
 from nnexp.data.folder import load_folder
 from nnexp.data.split import Images, Split, cut
 from nnexp.data.synthetic import load_synthetic
+from nnexp.settings import DataConfig, no_such_option
 
 SOURCES: dict[str, Callable[[DataConfig, Progress], Source]] = {
     "cifar10": load_cifar10,

@@ -8,9 +8,8 @@ import torch
 from numpy.random import Philox
 from torch import Tensor
 
-from nnexp.checks import ConfigError
-from nnexp.config import DataConfig
-from nnexp.data.cache import Pile, Source
+from nnexp.data.cache import Examples, Source
+from nnexp.settings import ConfigError, DataConfig
 
 CLASS_ORDER_KEY = 0x6E6E657870  # "nnexp": the same cut for every run, whatever its seed
 
@@ -185,7 +184,7 @@ def _sorted(parts: Iterable[np.ndarray]) -> np.ndarray:
     return np.sort(np.concatenate(list(parts)))  # sorted: the mapped file is read in one sweep
 
 
-def _take(pile: Pile, indices: np.ndarray) -> Split:
+def _take(pile: Examples, indices: np.ndarray) -> Split:
     # Indexing by an array copies what is chosen out of the mapped file, and nothing else.
     return Split(
         torch.from_numpy(pile.images[indices]),

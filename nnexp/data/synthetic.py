@@ -9,9 +9,9 @@ import math
 import numpy as np
 from numpy.random import Philox
 
-from nnexp.config import DataConfig
-from nnexp.data.cache import Pile, Progress, Source, cache_home, cached, fingerprint, silent
+from nnexp.data.cache import Examples, Progress, Source, cache_home, cached, fingerprint, silent
 from nnexp.data.shapes import SHAPES
+from nnexp.settings import DataConfig
 
 CLASSES = tuple(SHAPES)
 COUNTS = {"train": 50_000, "test": 10_000}
@@ -84,9 +84,9 @@ def _source(progress: Progress) -> Source:
     )
 
 
-def _pile(half: str, progress: Progress = silent) -> Pile:
+def _pile(half: str, progress: Progress = silent) -> Examples:
     labels = np.arange(COUNTS[half], dtype=np.int64) % len(CLASSES)
-    return Pile(DrawnImages(half, progress), labels)
+    return Examples(DrawnImages(half, progress), labels)
 
 
 def _draw(stream: int, indices: np.ndarray) -> np.ndarray:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from nnexp.config import ConfigError, ModelConfig
 from nnexp.models.alexnet import alexnet
 from nnexp.models.baseline import baseline
 from nnexp.models.convnext_tiny import convnext_tiny
@@ -16,6 +15,7 @@ from nnexp.models.simple_cnn import simple_cnn
 from nnexp.models.simple_mlp import simple_mlp
 from nnexp.models.vgg16 import vgg16
 from nnexp.norms import Norms, norm_layers, spec_of
+from nnexp.settings import ConfigError, ModelConfig
 
 MODELS: dict[str, Callable[[ModelConfig, int, Norms], nn.Module]] = {
     "simple_cnn": simple_cnn,

@@ -13,9 +13,9 @@ from collections import OrderedDict
 
 from torch import nn
 
-from nnexp.config import ModelConfig
 from nnexp.models.parts import scale_channels
 from nnexp.norms import Norms
+from nnexp.settings import ModelConfig
 
 CONVS = (  # channels, stride, whether a pool follows
     (64, 2, True),

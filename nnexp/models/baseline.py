@@ -8,9 +8,9 @@ from collections import OrderedDict
 
 from torch import nn
 
-from nnexp.config import ModelConfig
 from nnexp.models.parts import scale_channels
 from nnexp.norms import Norms
+from nnexp.settings import ModelConfig
 
 WIDTHS = (32, 64, 128)
 DENSE_WIDTH = 256

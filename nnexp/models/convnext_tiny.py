@@ -15,7 +15,6 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from nnexp.config import ModelConfig
 from nnexp.models.parts import (
     GlobalAveragePool,
     StochasticDepth,
@@ -23,6 +22,7 @@ from nnexp.models.parts import (
     stochastic_depths,
 )
 from nnexp.norms import BlockLayers, Norms
+from nnexp.settings import ModelConfig
 
 STAGES = ((96, 3), (192, 3), (384, 9), (768, 3))  # channels, blocks
 LAYER_SCALE = 1e-6

@@ -12,7 +12,6 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from nnexp.config import ModelConfig
 from nnexp.models.parts import (
     GlobalAveragePool,
     StochasticDepth,
@@ -20,6 +19,7 @@ from nnexp.models.parts import (
     stochastic_depths,
 )
 from nnexp.norms import BlockLayers, Norms
+from nnexp.settings import ModelConfig
 
 STEM_WIDTH = 32
 STAGES = (  # expansion, kernel size, stride, channels, blocks

@@ -11,7 +11,6 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from nnexp.config import ModelConfig
 from nnexp.models.parts import (
     GlobalAveragePool,
     StochasticDepth,
@@ -19,6 +18,7 @@ from nnexp.models.parts import (
     stochastic_depths,
 )
 from nnexp.norms import BlockLayers, Norms
+from nnexp.settings import ModelConfig
 
 WIDTHS = (64, 128, 256, 512)
 BLOCKS_PER_STAGE = 2

@@ -7,9 +7,9 @@ from collections import OrderedDict
 
 from torch import nn
 
-from nnexp.config import ModelConfig
 from nnexp.models.parts import scale_channels
 from nnexp.norms import Norms
+from nnexp.settings import ModelConfig
 
 
 def simple_cnn(config: ModelConfig, num_classes: int, norms: Norms) -> nn.Module:

@@ -10,9 +10,9 @@ from collections import OrderedDict
 
 from torch import nn
 
-from nnexp.config import ModelConfig
 from nnexp.models.parts import scale_channels
 from nnexp.norms import Norms
+from nnexp.settings import ModelConfig
 
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
 

@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterable
 
 from torch import nn
 
-from nnexp.config import ConfigError, NormConfig
-from nnexp.nearest import nearest
 from nnexp.norms.kinds import NORMS, NormKind, NormSpec
+from nnexp.settings import ConfigError, NormConfig, nearest
 
 Activation = Callable[[], nn.Module]
 

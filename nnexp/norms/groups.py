@@ -1,6 +1,6 @@
 """How many groups GroupNorm cuts a layer's channels into."""
 
-from nnexp.config import ConfigError, NormConfig
+from nnexp.settings import ConfigError, NormConfig
 
 MOST_GROUPS = 32  # Wu & He, 2018, https://arxiv.org/abs/1803.08494
 FEWEST_CHANNELS_PER_GROUP = 4  # below it, narrow layers drift towards InstanceNorm

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from nnexp.config import ConfigError, NormConfig
 from nnexp.norms.groups import num_groups_for
 from nnexp.norms.layers import ChannelLayerNorm, NoNorm
+from nnexp.settings import ConfigError, NormConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from nnexp.config import ConfigError
 from nnexp.norms.builder import BlockLayers, Norms
 from nnexp.norms.sites import evaluate_blank_images
+from nnexp.settings import ConfigError
 
 KNOWN = (nn.BatchNorm2d, nn.GroupNorm, nn.InstanceNorm2d, nn.LayerNorm)
 WEIGHTED = (nn.Conv2d, nn.Linear)

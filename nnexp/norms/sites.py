@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from nnexp.config import ConfigError
 from nnexp.norms.kinds import NORMS, NormSpec
+from nnexp.settings import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

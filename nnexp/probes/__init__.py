@@ -1,1 +1,24 @@
 """What is measured inside the network while it trains; measuring never changes what is learned."""
+
+from nnexp.probes.forward_passes import keeping_random_numbers, probe_batch
+from nnexp.probes.observers import Observers, make_observers
+from nnexp.probes.running_statistics import Recorder, batch_statistics, trace_steps
+from nnexp.probes.step_probe import ProbeRow, StepProbe, probe_steps, shift_layers
+from nnexp.probes.summary import SMALLEST, gradient_spread, probe_figures
+
+__all__ = [
+    "SMALLEST",
+    "Observers",
+    "ProbeRow",
+    "Recorder",
+    "StepProbe",
+    "batch_statistics",
+    "gradient_spread",
+    "keeping_random_numbers",
+    "make_observers",
+    "probe_batch",
+    "probe_figures",
+    "probe_steps",
+    "shift_layers",
+    "trace_steps",
+]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from nnexp.probes.passes import (
+from nnexp.probes.forward_passes import (
     ProbeBatch,
     Weights,
     evaluating,
@@ -16,9 +16,8 @@ from nnexp.probes.passes import (
     modules_seen,
     weights_of,
 )
-from nnexp.probes.running_stats import batch_statistics, trace_steps
-from nnexp.state import TrainState
-from nnexp.step import seed_random_layers
+from nnexp.probes.running_statistics import batch_statistics, trace_steps
+from nnexp.training import TrainState, seed_random_layers
 
 
 @dataclass(frozen=True, slots=True)

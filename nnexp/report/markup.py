@@ -6,7 +6,7 @@ from html import escape as escape_html
 
 from nnexp.compare.tables import BEST_SIGN, NEAR_SIGN, NOTHING, TextCell, TextTable
 from nnexp.console import printable
-from nnexp.report.colours import style_of
+from nnexp.figures.colours import style_of
 
 NUMBER = re.compile(r"[+−-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
 COUNT = re.compile(r"\d+ of \d+ ")

@@ -8,20 +8,20 @@ from pathlib import Path
 from string import Template
 
 from nnexp import __version__
-from nnexp.compare.answer import Answer, Question, find_answer
-from nnexp.compare.chosen import choices_legend, choices_table
+from nnexp.compare.best_table import choices_legend, choices_table
 from nnexp.compare.columns import Row
+from nnexp.compare.comparison import Comparison, Question, make_comparison
 from nnexp.compare.selection import filter_rows, find_setting
 from nnexp.compare.tables import differences_legend, differences_table, grid_table, legend
-from nnexp.report.asked import complete
-from nnexp.report.figures import at_best
-from nnexp.report.inside import inside_section
+from nnexp.figures.defaults import complete
+from nnexp.figures.kinds import at_best
+from nnexp.figures.series import plain
 from nnexp.report.markup import details, escape, pairs, paragraphs, table, tag
 from nnexp.report.pictures import make_pictures
+from nnexp.report.probes import inside_section
 from nnexp.report.reproduce import MOST_COMMANDS, Recipe, find_recipes, ways
 from nnexp.report.runs import lost_section, runs_section, same_settings
-from nnexp.report.series import plain
-from nnexp.report.words import (
+from nnexp.report.sentences import (
     Statement,
     default_question,
     default_title,
@@ -33,7 +33,7 @@ HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Topic:
+class PageHead:
     """What a page is headed by; empty: said by what is compared."""
 
     title: str = ""
@@ -41,7 +41,7 @@ class Topic:
     remarks: tuple[str, ...] = ()
 
 
-def make_page(rows: Sequence[Row], question: Question, topic: Topic) -> str:
+def make_page(rows: Sequence[Row], question: Question, topic: PageHead) -> str:
     """Return the page: the answer in words, tables, figures, runs, failures, how to reproduce it.
 
     Raises:
@@ -49,7 +49,7 @@ def make_page(rows: Sequence[Row], question: Question, topic: Topic) -> str:
     """
     rows = filter_rows(rows, question.where)
     question = complete(question, rows)
-    answer = find_answer(rows, question)
+    answer = make_comparison(rows, question)
     pictures, left_out = make_pictures(rows, at_best(rows, question.best), answer)
     inside = inside_section(rows, question)
     sections = {
@@ -64,7 +64,7 @@ def make_page(rows: Sequence[Row], question: Question, topic: Topic) -> str:
     return _filled(topic, answer, sections)
 
 
-def _filled(topic: Topic, answer: Answer, sections: dict[str, tuple[str, str]]) -> str:
+def _filled(topic: PageHead, answer: Comparison, sections: dict[str, tuple[str, str]]) -> str:
     style, script = (_read(name) for name in ("page.css", "page.js"))
     title = topic.title or default_title(answer)
     links = [tag("a", escape(head), href=f"#{name}") for name, (head, _) in sections.items()]
@@ -94,7 +94,7 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _answer(answer: Answer) -> str:
+def _answer(answer: Comparison) -> str:
     items = [_statement(one) for one in short_answer(answer)]
     warnings = [tag("li", escape(warning)) for warning in answer.warnings]
     box = tag("div", tag("h3", "Read with care") + tag("ul", "".join(warnings)), class_="warning")
@@ -106,7 +106,7 @@ def _statement(one: Statement) -> str:
     return tag("div", tag("dt", escape(one.about)) + tag("dd", escape(one.text)))
 
 
-def _tables(answer: Answer) -> str:
+def _tables(answer: Comparison) -> str:
     parts = [_grids(answer)]
     for key, values in answer.along.items():
         line = f"{key} goes with the rows and columns, and differs too: {', '.join(values)}"
@@ -122,7 +122,7 @@ def _tables(answer: Answer) -> str:
     return "".join(parts)
 
 
-def _grids(answer: Answer) -> str:
+def _grids(answer: Comparison) -> str:
     tables = [table(grid_table(grid)) for grid in answer.grids]
     return "".join(tables) + paragraphs(legend(answer.grids, answer.metric), "note")
 
@@ -131,7 +131,7 @@ def _shared(rows: Sequence[Row], question: Question) -> str:
     """Return the tables in which all cells share a value, where the others show each's best."""
     if question.best is None:
         return ""
-    answer = find_answer(rows, replace(question, best=None, against=None))
+    answer = make_comparison(rows, replace(question, best=None, against=None))
     name = plain(find_setting(question.best))
     return details(f"The same tables at each {name}", _grids(answer))
 

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnexp.compare.answer import Answer
 from nnexp.compare.columns import Row
+from nnexp.compare.comparison import Comparison
 from nnexp.compare.tables import in_percent
-from nnexp.config import ConfigError
-from nnexp.report.asked import RATE
-from nnexp.report.curves import draw_curves
-from nnexp.report.depth import draw_probes
-from nnexp.report.dots import draw_dots
-from nnexp.report.heatmap import draw_heatmap
-from nnexp.report.lines import draw_error, draw_rates, quantity_label
+from nnexp.figures.curves import draw_curves
+from nnexp.figures.defaults import RATE
+from nnexp.figures.dots import draw_dots
+from nnexp.figures.heatmap import draw_heatmap
+from nnexp.figures.lines import draw_error, draw_rates, quantity_label
+from nnexp.figures.probes import draw_probes
+from nnexp.figures.tables import NEEDS, set_aside
+from nnexp.figures.traces import write_figure
 from nnexp.report.markup import escape, tag
-from nnexp.report.tables import NEEDS, set_aside
 from nnexp.rundir import RunDir
-from nnexp.traces import write_figure
+from nnexp.settings import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,7 +70,7 @@ def data_uri(figure: "Figure", form: str) -> str:
 
 
 def make_pictures(
-    rows: Sequence[Row], best: Sequence[Row], answer: Answer
+    rows: Sequence[Row], best: Sequence[Row], answer: Comparison
 ) -> tuple[list[str], list[str]]:
     """Return the figures that the rows allow, and a line for each that was left out.
 
@@ -86,7 +86,7 @@ def make_pictures(
     return drawn, left_out
 
 
-def _wanted(rows: Sequence[Row], best: Sequence[Row], answer: Answer) -> list[Picture]:
+def _wanted(rows: Sequence[Row], best: Sequence[Row], answer: Comparison) -> list[Picture]:
     pictures = []
     if _varies(best, "batch_size"):
         pictures.append(_error(best, answer.metric))
@@ -143,7 +143,7 @@ def _curves(rows: Sequence[Row]) -> Picture:
     )
 
 
-def _dots(answer: Answer) -> Picture:
+def _dots(answer: Comparison) -> Picture:
     name = quantity_label(answer.metric)
     return Picture(
         title=f"{name} of every seed",

@@ -8,7 +8,7 @@ from typing import Any
 
 from nnexp.compare.columns import Row
 from nnexp.rundir import RunDir, read_json
-from nnexp.sharing import without_home
+from nnexp.settings.sharing import without_home
 
 SHARED = ("nnexp", "commit", "dirty", "python", "torch", "torchvision", "numpy", "hydra-core")
 MACHINE = ("cuda", "cudnn", "device", "threads", "platform", "images_sha256")

@@ -17,7 +17,7 @@ from nnexp.report.markup import (
     text_table,
 )
 from nnexp.report.reproduce import facts_of, read_environment
-from nnexp.report.sparks import run_charts
+from nnexp.report.run_charts import run_charts
 from nnexp.rundir import RunDir
 
 MOST_TRACED = 60  # runs whose traces are drawn: those of a VGG16 take 15 kB a run

@@ -1,0 +1,1 @@
+"""Throughput of the training loop beside the bare step and a textbook loop."""

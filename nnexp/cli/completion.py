@@ -1,0 +1,129 @@
+"""What the shell offers after <Tab>: groups, options and settings, without importing torch."""
+
+import os
+import shlex
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import typer
+
+from nnexp.settings import ConfigError
+
+if TYPE_CHECKING:
+    from nnexp.settings.choices import Choices
+
+Offers = dict[str, str]  # whole word → what it is, for the shells that show it
+
+
+def complete_override(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Offer what the word under the cursor can become: `norm=`, `norm=batch`, `norm.eps=1e-05`."""
+    word, shown = _current_word(incomplete)
+    prefix = word[: len(word) - len(word.lstrip("+~"))]
+    choices = _choices(ctx)
+    if choices is None:
+        return []
+    offers = _offers(word.removeprefix(prefix), choices)
+    cut = len(word) - len(shown)
+    return [((prefix + offer)[cut:], meaning) for offer, meaning in offers.items()]
+
+
+def complete_choice(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Offer the groups, and after `GROUP=` its options."""
+    word, shown = _current_word(incomplete)
+    group, has_value, _ = word.partition("=")
+    choices = _choices(ctx)
+    if choices is None:
+        return []
+    names = {*choices.groups, *choices.parts}
+    offers = _values(group, "", choices) if has_value else dict.fromkeys(sorted(names), "")
+    cut = len(word) - len(shown)
+    return [(offer[cut:], text) for offer, text in offers.items() if offer.startswith(word)]
+
+
+def _choices(ctx: typer.Context) -> "Choices | None":
+    """Return what there is to choose from, or None where `--config-dir` is not a folder yet."""
+    from nnexp.settings.choices import read_choices
+
+    try:
+        return read_choices(ctx.params.get("config_dir"))
+    except ConfigError:
+        return None
+
+
+def _current_word(incomplete: str) -> tuple[str, str]:
+    """Return the word under the cursor, and the part of it that the shell will replace.
+
+    Bash breaks words at `=`, so there the parts are joined again; zsh and fish do not.
+    """
+    if os.environ.get("_NNEXP_COMPLETE") != "complete_bash":
+        return incomplete, incomplete
+    words = shlex.split(os.environ.get("COMP_WORDS", ""))
+    at = int(os.environ.get("COMP_CWORD", "0"))
+    current = words[at] if at < len(words) else ""
+    if current == "=" and at >= 1:
+        return f"{words[at - 1]}=", ""
+    if at >= 2 and words[at - 1] == "=":
+        return f"{words[at - 2]}={current}", current
+    return current, current
+
+
+def _offers(word: str, choices: "Choices") -> Offers:
+    key, has_value, value = word.partition("=")
+    if has_value:
+        offers = _values(key, value, choices)
+    else:
+        offers = _keys(key, choices)
+        while len(offers) == 1:  # a shell would end the word here, so look behind it
+            (only,) = offers
+            behind = _values(only[:-1], "", choices) if only[-1] == "=" else _keys(only, choices)
+            if only[-1] == ".":
+                offers = behind
+                continue
+            offers = behind if len(behind) > 1 else offers | behind
+            break
+    return {offer: meaning for offer, meaning in offers.items() if offer.startswith(word)}
+
+
+def _keys(start: str, choices: "Choices") -> Offers:
+    """Offer the keys that begin with `start`, one level at a time: `norm=`, `norm.`."""
+    parent = start[: start.rfind(".") + 1]
+    offers: Offers = {}
+    for key in sorted(choices.keys):
+        if key.startswith(start):
+            head, deeper, _ = key.removeprefix(parent).partition(".")
+            setting = choices.settings.get(key)
+            meaning = f"settings of {parent}{head}" if deeper else ""
+            offers.setdefault(
+                f"{parent}{head}{'.' if deeper else '='}",
+                meaning or (setting.explanation if setting else f"a {key}"),
+            )
+    return offers
+
+
+def _values(key: str, typed: str, choices: "Choices") -> Offers:
+    """Offer the values of a key; behind a comma, those that are not in the list yet."""
+    begun, comma, _ = typed.rpartition(",")
+    used = set(begun.split(","))
+    return {
+        f"{key}={begun}{comma}{value}": meaning
+        for value, meaning in _meanings(key, choices).items()
+        if value not in used and (not comma or len(_meanings(key, choices)) > 1)
+    }
+
+
+def _meanings(key: str, choices: "Choices") -> Offers:
+    """Return each value of a key with what it means."""
+    from nnexp.settings.choices import explain_option
+
+    if key in choices.groups:
+        return {name: explain_option(file) for name, file in choices.groups[key].items()}
+    if key.startswith("norm.at."):
+        return _meanings("norm", choices)
+    if key not in choices.settings:
+        return {}
+    setting = choices.settings[key]
+    if setting.kind in (list, dict):
+        return {}
+    default = str(setting.default).lower() if setting.kind is bool else str(setting.default)
+    values: Iterable[str] = setting.words or ([] if setting.default is None else [default])
+    return {value: "the default" if value == default else "" for value in values}

@@ -1,0 +1,1 @@
+"""One run: resume, checkpoint, log, signals, environment."""

@@ -1,0 +1,81 @@
+"""What a run was made with: versions, device, threads, commit, command line."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nnexp import __version__
+from nnexp.settings.sharing import shareable_command
+
+PACKAGES = ("torchvision", "numpy", "hydra-core", "safetensors")
+
+
+DECIDES_BITS = ("device", "threads", "torch")  # equal bytes are promised where these are equal
+
+
+def describe_environment(device: torch.device, command: Sequence[str]) -> dict[str, Any]:
+    """Return the contents of `environment.json`."""
+    return {
+        "command": shareable_command(command),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "nnexp": __version__,
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+        **{package: _version(package) for package in PACKAGES},
+        "device": _device_name(device),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "flush_denormal": True,
+        **_commit(),
+    }
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Return what decides the last digits of a result and is not the same in both."""
+    return [
+        f"{key}: {old.get(key)} then, {new.get(key)} now"
+        for key in DECIDES_BITS
+        if key in old and old[key] != new.get(key)
+    ]
+
+
+def _version(package: str) -> str | None:
+    """Return a package's version; None where it is only on the path, not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
+
+
+def _commit() -> dict[str, Any]:
+    """Return the commit nnexp runs from and whether its tree was dirty; nothing outside git."""
+    folder = Path(__file__).resolve().parent.parent
+    if not (folder.parent / ".git").exists():
+        return {"commit": None, "dirty": None}
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}

@@ -1,0 +1,121 @@
+"""Where an earlier try at a run stopped: its folder checked, its newest whole state taken up."""
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+from nnexp.experiment.checkpoint import (
+    NEWEST,
+    PREVIOUS,
+    WEIGHTS,
+    StateError,
+    read_state,
+    restore_state,
+)
+from nnexp.experiment.logger import RunLogger, read_spent
+from nnexp.rundir import (
+    RunDir,
+    RunError,
+    UnreadableError,
+    read_config,
+    read_json,
+    replacing,
+    restore_tables,
+    write_json,
+    write_status,
+)
+from nnexp.settings import ExperimentConfig, run_id, to_yaml
+from nnexp.training import TrainState
+
+
+def check_config(
+    run: RunDir, config: ExperimentConfig, note: Callable[[str], None]
+) -> ExperimentConfig:
+    """Return the settings to run with: those asked for, traced, probed and tagged as it began.
+
+    A run that has saved nothing begins anew, with all that is asked for. A folder that was made
+    with other settings under the same name is refused.
+
+    Raises:
+        RunError: With the way on.
+    """
+    if not run.config.exists() or not _has_begun(run):
+        return config
+    try:
+        before = read_config(run)
+        foreign = before is not None and run_id(before) != run.path.name
+    except UnreadableError:
+        before, foreign = None, True
+    if foreign:
+        raise RunError(
+            f"{run.config} is not the config of {run.path.name}: it was edited or is damaged; "
+            "move the folder away and give the same command again"
+        )
+    if before is None:
+        return config
+    for part in ("trace", "probe"):
+        began = getattr(before, part)
+        if began != getattr(config, part):
+            words = " ".join(f"{part}.{key}={value}" for key, value in asdict(began).items())
+            note(f"this run began with {words} and keeps them; another runs_dir {part}s it anew")
+    return replace(config, trace=before.trace, probe=before.probe, tags=before.tags)
+
+
+def _has_begun(run: RunDir) -> bool:
+    """Return whether the run has saved anything that its settings were used for."""
+    states = (run.checkpoint / name for name in (NEWEST, PREVIOUS, WEIGHTS))
+    return run.result.exists() or any(state.exists() for state in states)
+
+
+def check_images(run: RunDir, fingerprint: str) -> None:
+    """Refuse a folder whose run saw other images.
+
+    Raises:
+        RunError: With the way on.
+    """
+    known = read_json(run.environment).get("images_sha256")
+    if known not in (None, fingerprint):
+        raise RunError(
+            f"{run.path} was trained on other images (sha256 {known[:12]}… then, "
+            f"{fingerprint[:12]}… now); use another runs_dir for these"
+        )
+
+
+def open_folder(
+    run: RunDir, config: ExperimentConfig, fingerprint: str, environment: dict[str, Any]
+) -> None:
+    """Write what is known before the first step; a later try is added to the first one's record."""
+    known = read_json(run.environment)
+    if known:
+        known.setdefault("resumed", []).append(environment)
+        write_json(run.environment, known)
+    else:
+        write_json(run.environment, {**environment, "images_sha256": fingerprint})
+    if not run.config.exists() or not _has_begun(run):
+        with replacing(run.config) as scratch:
+            scratch.write_text(to_yaml(config), "utf-8")
+    write_status(run, "running")
+
+
+def resume(run: RunDir, state: TrainState, logger: RunLogger) -> None:
+    """Bring back the newest state that is whole, and the tables as they were with it."""
+    for path in (run.checkpoint / NEWEST, run.checkpoint / PREVIOUS):
+        if not path.exists():
+            continue
+        try:
+            saved = read_state(path)
+            spent = read_spent(saved)
+            restore_state(state, saved)
+        except StateError as error:
+            logger.note(f"{error}; trying the state before it")
+            continue
+        for table in restore_tables(run, saved.files):
+            logger.note(f"{table} was changed after it was written; it is put back")
+        if path.name == PREVIOUS:  # else the next save would put the damaged file in its place
+            (run.checkpoint / NEWEST).unlink(missing_ok=True)
+        logger.recall(spent)
+        logger.note_environment()
+        return
+    if run.checkpoint.exists():
+        logger.note(f"no whole state in {run.checkpoint}; starting again from step 0")
+    restore_tables(run, {})

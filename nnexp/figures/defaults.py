@@ -1,0 +1,44 @@
+"""Rows → the question that a report asks of them where the user asked nothing else."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from nnexp.compare.best import JUDGE
+from nnexp.compare.columns import Row, shown
+from nnexp.compare.comparison import Question
+from nnexp.compare.load import figures
+from nnexp.compare.selection import filter_rows, find_setting, goes_with, varying
+
+RATE = "optimizer.learning_rate"
+COLUMNS = ("batch_size", "model", RATE)  # what makes the columns, the first that is free
+BASELINES = (("norm", "batch"), ("norm", "none"), ("norm.at", "{}"))
+
+
+def complete(question: Question, rows: Sequence[Row], *, choose_best: bool = True) -> Question:
+    """Return the question with what it leaves open: rows, columns, baseline, how to choose.
+
+    Norms and their settings make the rows, batch sizes the columns. Where learning rates vary
+    and make neither, each cell is shown at its best, if `choose_best`. All is compared with
+    BatchNorm if it is there.
+    """
+    rows = filter_rows(rows, question.where)
+    free = [key for key in varying(rows) if not (key != "norm" and goes_with(rows, key, ["norm"]))]
+    taken = {find_setting(key) for key in (*question.rows, *question.columns)}
+    best = question.best
+    if choose_best and best is None and RATE in free and RATE not in taken:
+        best = RATE if JUDGE in figures(rows) else None
+    chosen = replace(question, best=best, against=question.against or _baseline(rows, free))
+    if taken:
+        return chosen
+    free = [key for key in free if best is None or key != find_setting(best)]
+    row_keys = [key for key in free if key.startswith("norm")] or ["norm"]
+    columns = [key for key in COLUMNS if key in free][:1]
+    return replace(chosen, rows=row_keys, columns=columns)
+
+
+def _baseline(rows: Sequence[Row], free: Sequence[str]) -> str | None:
+    """Return what all else is compared with; nothing where no run is a usual baseline."""
+    for key, value in BASELINES:
+        if key in free and any(shown(row[key]) == value for row in rows):
+            return f"{key}={value}"
+    return None

@@ -1,0 +1,56 @@
+"""All that looks on while a network trains, as one: its tables' rows come from here."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from nnexp.data import Images, batch_sizes
+from nnexp.probes.forward_passes import probe_batch
+from nnexp.probes.running_statistics import ChannelRow, Recorder, TraceRow
+from nnexp.probes.step_probe import ProbeRow, StepProbe, probe_steps
+from nnexp.settings import ExperimentConfig
+from nnexp.training import TrainState
+
+
+@dataclass(frozen=True, slots=True)
+class Observers:
+    """The recorder of running statistics, and the probe of single steps."""
+
+    recorder: Recorder
+    probe: StepProbe
+
+    def note_start(self, state: TrainState) -> None:
+        """Note what there is to see before the first step."""
+        self.recorder.note_start(state)
+
+    @contextmanager
+    def watching(self, state: TrainState) -> Iterator[None]:
+        """Look at the step taken inside the block."""
+        # The recorder inside: it must not take the probe's passes for the step's own.
+        with self.probe.watching(state), self.recorder.watching(state):
+            yield
+
+    def drain(self) -> Mapping[str, Sequence[TraceRow | ChannelRow | ProbeRow]]:
+        """Return the rows since the last call, by the name of their table, and forget them."""
+        traces, channels = self.recorder.drain()
+        return {"traces": traces, "channels": channels, "probes": self.probe.drain()}
+
+
+def make_observers(state: TrainState, images: Images, config: ExperimentConfig) -> Observers:
+    """Return the observers that `config` asks for; `images` lie where the network does."""
+    steps_per_epoch = len(batch_sizes(len(images.train), config.batch_size))
+    total_steps = steps_per_epoch * config.epochs
+    recorder = Recorder(
+        state.model,
+        total_steps=total_steps,
+        epochs=config.epochs,
+        points=config.trace.points,
+        channels=config.trace.channels,
+    )
+    probe = StepProbe(
+        probe_batch(images, config.probe.images if config.probe.points else 0),
+        steps=probe_steps(total_steps, config.probe.points),
+        steps_per_epoch=steps_per_epoch,
+        seed=config.seed,
+    )
+    return Observers(recorder, probe)

@@ -1,0 +1,47 @@
+"""Figures of probed runs → one table: what each norm did inside, beside what came of it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from nnexp.compare.columns import Row
+from nnexp.compare.comparison import Question, make_comparison
+from nnexp.compare.load import figures
+from nnexp.compare.tables import grid_table, legend, side_by_side
+from nnexp.report.markup import paragraphs, table
+
+PROBED = "covariate_shift"  # a figure that only probed runs have
+FIGURES = (
+    "mean_val_accuracy",
+    "generalization_gap",
+    PROBED,
+    "shift_cosine",
+    "activation_drift",
+    "initial_gradient_spread",
+    "gradient_spread",
+)
+MEANINGS = (
+    "mean_val_accuracy: over the epochs, so higher is faster; generalization_gap: accuracy on the "
+    "training images as they are, less test accuracy",
+    "covariate_shift: how far a step of the layers below turns a layer's gradient, relative to it "
+    "(Santurkar et al. 2018, Def. 2.1); shift_cosine: between the gradient before and after",
+    "activation_drift: how far a step moves the channel means of a layer's input, in their "
+    "standard deviations; gradient_spread: log10 of the largest over the smallest relative "
+    "gradient of the hidden layers, median over the run or (initial) before the first step",
+)
+
+
+def inside_section(rows: Sequence[Row], question: Question) -> str:
+    """Return the table and what its figures mean; nothing where no run was probed."""
+    known = [name for name in FIGURES if name in figures(rows)]
+    if PROBED not in known:
+        return ""
+    asked = replace(question, columns=(), against=None, sort=None)
+    grids = [make_comparison(rows, replace(asked, metric=name)).grids for name in known]
+    one_each = all(len(of_metric) == 1 for of_metric in grids)
+    made = (
+        [side_by_side([of_metric[0] for of_metric in grids])]
+        if one_each
+        else [grid_table(grid) for of_metric in grids for grid in of_metric]
+    )
+    notes = [*legend(grids[0][0:1], known[0])[:1], *MEANINGS]
+    return "".join(map(table, made)) + paragraphs(notes, "note")

@@ -1,0 +1,262 @@
+"""An answer's tables and differences → what they say, in sentences a stranger can read."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nnexp.compare.against import PairedDifference
+from nnexp.compare.comparison import Comparison
+from nnexp.compare.grid import BEST, NEAR, Cell, Chosen, Grid, direction
+from nnexp.compare.selection import Group
+from nnexp.compare.statistics import LEVEL, within_noise
+from nnexp.compare.tables import figure, in_percent
+from nnexp.figures.series import plain
+
+MOST_COLUMNS, MOST_NAMES = 12, 8
+ALPHA = 1 - LEVEL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """One thing that can be said, and of what."""
+
+    about: str
+    text: str
+
+
+def short_answer(answer: Comparison) -> list[Statement]:
+    """Return the answer in words: what is best where, what is tested, what was lost."""
+    columns = [(grid, column) for grid in answer.grids for column in grid.columns]
+    said = [_column(grid, column) for grid, column in columns[:MOST_COLUMNS]]
+    more = len(columns) - len(said)
+    return [
+        *_overview(answer.grids),
+        *said,
+        *([Statement(about=f"{more} more", text="see the tables")] if more else []),
+        *_tested(answer),
+        *_lost(answer.grids),
+    ]
+
+
+def _overview(grids: Sequence[Grid]) -> list[Statement]:
+    """Say which row leads which columns, where there are several columns."""
+    led: dict[str, list[str]] = {}
+    alone = Counter[str]()
+    for grid in grids:
+        for column in grid.columns:
+            cells = {row: grid.cell(row, column) for row in grid.rows}
+            for row in (row for row, cell in cells.items() if cell.mark == BEST):
+                name = _name(grid.row_keys, row)
+                led.setdefault(name, []).append(_about(grid, column))
+                alone[name] += _is_alone(cells, row)
+    if sum(len(grid.columns) for grid in grids) < 2 or not led:
+        return []
+    order = sorted(led, key=lambda name: -len(led[name]))
+    words = [f"{name} {_leading(led[name], alone[name])}" for name in order]
+    about = f"{_extreme(grids[0].metric).capitalize()} {plain(grids[0].metric)}"
+    return [Statement(about=about, text=f"{_listed(words, '; ')}.")]
+
+
+def _leading(places: Sequence[str], alone: int) -> str:
+    """Say where a row leads, and how often nothing else is within its noise."""
+    where = _together(places) if len(places) <= MOST_NAMES else f"{len(places)} columns"
+    if not alone:
+        return f"at {where} (others inside its noise, or too few seeds to know)"
+    often = "" if alone == len(places) else f"{alone} of {len(places)} times "
+    return f"at {where} ({often}outside the noise of all others)"
+
+
+def _together(places: Sequence[str]) -> str:
+    """List places; `batch size 2; batch size 8` as batch size 2, 8."""
+    heads = {place.rpartition(" ")[0] for place in places}
+    if len(heads) > 1 or "" in heads:
+        return "; ".join(places)
+    return f"{heads.pop()} {', '.join(place.rpartition(' ')[2] for place in places)}"
+
+
+def _is_alone(cells: dict[Group, Cell], best: Group) -> bool:
+    """Return whether every other cell that competes is outside the noise of the best."""
+    others = [cell for row, cell in cells.items() if row != best and cell.competes]
+    return all(within_noise(one.values, cells[best].values) is False for one in others)
+
+
+def _column(grid: Grid, column: Group) -> Statement:
+    """Say of one column what is best and what is within the noise of it."""
+    cells = {row: grid.cell(row, column) for row in grid.rows}
+    cells = {row: cell for row, cell in cells.items() if cell.states}
+    about = _about(grid, column)
+    best = [row for row, cell in cells.items() if cell.mark == BEST]
+    if not best:
+        return Statement(about=about, text=_unranked(grid, cells))
+    top = cells[best[0]]
+    near = [row for row, cell in cells.items() if cell.mark == NEAR]
+    rest = [row for row, cell in cells.items() if cell.competes and row not in [*best, *near]]
+    unknown = [row for row in rest if within_noise(cells[row].values, top.values) is None]
+    clear = [row for row in rest if row not in unknown]
+    which = _extreme(grid.metric).capitalize()
+    parts = [f"{which}: {_names(grid, best)}, {_figure(top, grid.metric)}"]
+    if near:
+        parts.append(f"inside the noise of it: {_names(grid, near)}")
+    if clear:
+        gaps = [f"{_name(grid.row_keys, row)} {_gap(cells[row], top, grid)}" for row in clear]
+        parts.append(f"outside the noise: {_listed(gaps)}")
+    if unknown:
+        parts.append(f"too few seeds to know the noise: {_names(grid, unknown)}")
+    return Statement(about=about, text=f"{'; '.join(parts)}.")
+
+
+def _unranked(grid: Grid, cells: dict[Group, Cell]) -> str:
+    """Say what was measured where nothing can be the best."""
+    known = {row: cell for row, cell in cells.items() if cell.competes}
+    if not known:
+        return "Nothing finished that could be compared."
+    figures = [
+        f"{_name(grid.row_keys, row)} {_figure(one, grid.metric)}" for row, one in known.items()
+    ]
+    remark = "; nothing else to compare it with" if len(known) == 1 else ""
+    return f"{_listed(figures)}{remark}."
+
+
+def _tested(answer: Comparison) -> list[Statement]:
+    """Say which paired differences are left after the correction for their number."""
+    tests = [one for one in answer.comparisons if one.p_holm is not None]
+    shown = [one for one in tests if (one.p_holm or 0.0) < ALPHA]
+    base = answer.against.removeprefix("norm=")
+    unit = " points" if in_percent(answer.metric) else ""
+    said = []
+    for sign, word in ((1, "Higher"), (-1, "Lower")):
+        side = [one for one in shown if sign * (one.difference or 0.0) > 0]
+        if side:
+            gaps = _by_place(side, answer.metric)
+            said.append(Statement(about=f"{word} than {base}", text=f"{gaps}{unit}."))
+    if hidden := [one for one in tests if one not in shown]:
+        text = f"{_by_place(hidden)}. Not shown is not equal: see the intervals."
+        said.append(Statement(about=f"Not shown to differ from {base}", text=text))
+    if untested := [one for one in answer.comparisons if one not in tests]:
+        text = f"{_by_place(untested)}: fewer than two pairs of seeds, or all differ by the same."
+        said.append(Statement(about=f"Not tested against {base}", text=text))
+    return said
+
+
+def _by_place(comparisons: Sequence[PairedDifference], metric: str = "") -> str:
+    """List comparisons by what else they share; with their differences if `metric` is given."""
+    places: dict[str, list[str]] = {}
+    for one in comparisons:
+        gap = f" {figure(one.difference, metric, signed=True)}" if metric else ""
+        places.setdefault(_pairs(one.settings), []).append(f"{_treatment(one)}{gap}")
+    groups = [
+        f"{place}: {', '.join(names)}" if place else ", ".join(names)
+        for place, names in places.items()
+    ]
+    return _listed(groups, "; ")
+
+
+def reading_notes(answer: Comparison) -> list[str]:
+    """Return how the words of the answer are meant."""
+    notes = []
+    if any(len(cell.values) > 1 for grid in answer.grids for cell in grid.cells.values()):
+        notes.append(
+            "Inside the noise: the 95 % interval of the difference to the best includes 0, each "
+            "pair of cells taken alone, and the best chosen by looking."
+        )
+    if tests := sum(one.p_holm is not None for one in answer.comparisons):
+        base = answer.against.removeprefix("norm=")
+        stricter = f" after Holm's correction for {tests} tests, so stricter" if tests > 1 else ""
+        notes.append(
+            f"Higher or lower than {base}: paired t test over equal seeds, p below {ALPHA:.2g}"
+            f"{stricter}."
+        )
+    return notes
+
+
+def _lost(grids: Sequence[Grid]) -> list[Statement]:
+    """Say which groups lost runs, and to what."""
+    said = []
+    met = dict.fromkeys(
+        state for grid in grids for cell in grid.cells.values() for state in cell.states
+    )
+    for state in (state for state in met if state != "done"):
+        words = [
+            f"{_place(grid, row, column)} ({cell.states[state]} of {cell.states.total()})"
+            for grid in grids
+            for (row, column), cell in sorted(grid.cells.items())
+            if cell.states[state]
+        ]
+        if words:
+            about = {"running": "Still running"}.get(state, state.capitalize())
+            said.append(Statement(about=about, text=f"{_listed(words)}."))
+    return said
+
+
+def _place(grid: Grid, row: Group, column: Group) -> str:
+    words = [_name(grid.row_keys, row), _name(grid.column_keys, column), _pairs(grid.layer)]
+    return ", ".join(word for word in words if word)
+
+
+def _treatment(one: PairedDifference) -> str:
+    return " ".join(v if k == "norm" else f"{plain(k)} {v}" for k, v in one.treatment.items())
+
+
+def _about(grid: Grid, column: Group) -> str:
+    words = [_pairs(grid.layer), _name(grid.column_keys, column)]
+    return ", ".join(word for word in words if word) or "All runs"
+
+
+def _figure(cell: Cell, metric: str) -> str:
+    unit = " %" if in_percent(metric) else ""
+    spread = "" if cell.deviation is None else f" ± {figure(cell.deviation, metric)}"
+    seeds = "1 seed" if len(cell.values) == 1 else f"{len(cell.values)} seeds"
+    return f"{figure(cell.mean, metric)}{spread}{unit} ({seeds}){_place_chosen(cell.chosen)}"
+
+
+def _place_chosen(chosen: Chosen | None) -> str:
+    """Say at which value a cell is shown, and if the best may lie beyond those tried."""
+    if chosen is None or chosen.value is None:
+        return ""
+    edge = f", the {chosen.edge} tried" if chosen.edge else ""
+    return f" at {plain(chosen.key)} {chosen.value}{edge}"
+
+
+def _gap(cell: Cell, top: Cell, grid: Grid) -> str:
+    unit = " points" if in_percent(grid.metric) else ""
+    gap = figure((cell.mean or 0.0) - (top.mean or 0.0), grid.metric, signed=True)
+    return f"({gap}{unit})"
+
+
+def _extreme(metric: str) -> str:
+    return "lowest" if direction(metric) < 0 else "highest"
+
+
+def _names(grid: Grid, rows: Sequence[Group]) -> str:
+    return _listed([_name(grid.row_keys, row) for row in rows])
+
+
+def _name(keys: Sequence[str], values: Group) -> str:
+    return _pairs(dict(zip(keys, values, strict=True)))
+
+
+def _pairs(settings: dict[str, str]) -> str:
+    return ", ".join(v if k == "norm" else f"{plain(k)} {v}" for k, v in settings.items())
+
+
+def _listed(words: Sequence[str], between: str = ", ") -> str:
+    more = len(words) - MOST_NAMES
+    tail = [f"and {more} more"] if more > 0 else []
+    return between.join([*words[:MOST_NAMES], *tail])
+
+
+def default_title(answer: Comparison) -> str:
+    """Return what the tables show: Test accuracy by norm and batch size."""
+    name = plain(answer.metric).capitalize()
+    return f"{name} by {_axes(answer)}"
+
+
+def default_question(answer: Comparison) -> str:
+    """Return the question that the tables answer."""
+    return f"How does {plain(answer.metric)} depend on {_axes(answer)}?"
+
+
+def _axes(answer: Comparison) -> str:
+    keys = [*answer.layout.rows, *answer.layout.columns, *answer.layout.layers]
+    *first, last = [plain(key) for key in keys]
+    return f"{', '.join(first)} and {last}" if first else last

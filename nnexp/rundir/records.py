@@ -1,0 +1,63 @@
+"""What a run folder says of its run: settings and result, checked."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from nnexp.rundir.reading import UnreadableError, printable, read_object, read_text
+from nnexp.settings import ConfigError, ExperimentConfig, column_types, fits, from_yaml
+from nnexp.settings.values import quoted
+
+if TYPE_CHECKING:
+    pass
+from nnexp.rundir.folder import FINAL, RunDir
+
+
+def read_config(run: RunDir) -> ExperimentConfig | None:
+    """Return the settings of a run; None where it has none.
+
+    Raises:
+        UnreadableError: The file is not the settings of a run of this version.
+    """
+    text = read_text(run.config)
+    if text is None:
+        return None
+    try:
+        return from_yaml(text)
+    except ConfigError as error:
+        reason = error.problem.removeprefix("config.yaml cannot be read: ")
+        raise UnreadableError(run.config, printable(reason)) from error
+
+
+def read_result(run: RunDir) -> dict[str, Any] | None:
+    """Return the run's one row, its settings of the right type; None where it has none.
+
+    Raises:
+        UnreadableError: The file is no such row.
+    """
+    row = read_object(run.result)
+    if row is not None and (problem := wrong_type({"status": None, **row})):
+        raise UnreadableError(run.result, problem)
+    return row
+
+
+def finished_result(run: RunDir) -> dict[str, Any]:
+    """Return the row of a run that is over; nothing of any other, or where it cannot be read."""
+    with suppress(UnreadableError):
+        row = read_result(run)
+        if row and row["status"] in FINAL:
+            return row
+    return {}
+
+
+def wrong_type(row: Mapping[str, Any]) -> str:
+    """Return what is wrong with the first column that is not of its setting's type, or nothing."""
+    for key, hint in column_types().items():
+        if key in row and not fits(row[key], hint):
+            return f"{key} is {'empty' if row[key] in (None, '') else quoted(row[key])}"
+    return ""
+
+
+def has_saved_state(run: RunDir) -> bool:
+    """Return whether there is a state from which the run can go on."""
+    return any(run.checkpoint.glob("*.safetensors"))

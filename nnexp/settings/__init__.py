@@ -1,0 +1,58 @@
+"""Settings: every default, its meaning and its limits; words → checked settings."""
+
+from nnexp.settings.checks import LAYOUT, WORDS, config_home, find_folder, names_in
+from nnexp.settings.errors import no_such_option
+from nnexp.settings.identity import (
+    NOT_IDENTITY,
+    column_types,
+    fits,
+    flatten,
+    from_yaml,
+    result_head,
+    run_id,
+    shareable,
+    signature,
+    to_yaml,
+)
+from nnexp.settings.schema import (
+    ConfigError,
+    DataConfig,
+    ExperimentConfig,
+    ModelConfig,
+    NormConfig,
+    OptimizerConfig,
+    ProbeConfig,
+    ScheduleConfig,
+    TraceConfig,
+)
+from nnexp.settings.suggestions import nearest, nearest_keys
+
+__all__ = [
+    "LAYOUT",
+    "NOT_IDENTITY",
+    "WORDS",
+    "ConfigError",
+    "DataConfig",
+    "ExperimentConfig",
+    "ModelConfig",
+    "NormConfig",
+    "OptimizerConfig",
+    "ProbeConfig",
+    "ScheduleConfig",
+    "TraceConfig",
+    "column_types",
+    "config_home",
+    "find_folder",
+    "fits",
+    "flatten",
+    "from_yaml",
+    "names_in",
+    "nearest",
+    "nearest_keys",
+    "no_such_option",
+    "result_head",
+    "run_id",
+    "shareable",
+    "signature",
+    "to_yaml",
+]

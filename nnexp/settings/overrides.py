@@ -1,0 +1,304 @@
+"""The words after a command: Hydra's flags apart, and every override known before Hydra sees it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, QuotedString, Sweep
+from hydra.errors import HydraException
+
+from nnexp.settings.choices import Choices, read_choices
+from nnexp.settings.errors import ConfigError, no_such_option
+from nnexp.settings.extras import check_extra
+from nnexp.settings.messages import no_such_setting
+from nnexp.settings.suggestions import nearest_keys
+
+INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath", "aliases")
+# Hydra's flags that make sense here, and what may follow: None nothing, () one word of any kind.
+FLAGS: dict[str, tuple[str, ...] | None] = {
+    "--multirun": None,
+    "--run": None,
+    "--resolve": None,
+    "--hydra-help": None,
+    "--cfg": ("job", "hydra", "all"),
+    "--package": (),
+    "--config-name": (),
+    "--config-dir": (),
+    "--info": INFO,
+}
+MODES = ("--multirun", "--run", "--cfg", "--info")  # one of them at a time
+SHORT = {
+    "-m": "--multirun",
+    "-r": "--run",
+    "-c": "--cfg",
+    "-p": "--package",
+    "-cn": "--config-name",
+    "-cd": "--config-dir",
+    "-i": "--info",
+}
+
+
+def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return Hydra's flags and the overrides; Hydra 1.3 wants the flags in front.
+
+    Raises:
+        ConfigError: A flag is none of Hydra's, or its value is missing or wrong.
+    """
+    flags: list[str] = []
+    overrides: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("-"):
+            overrides.append(word)
+            continue
+        flag, has_value, value = word.partition("=")
+        flag = SHORT.get(flag, flag)
+        if flag not in FLAGS:
+            raise no_such_flag(word, rest[0] if rest else "", read_choices())
+        flags.append(flag)
+        takes = FLAGS[flag]
+        if takes is not None and not has_value:
+            value = rest.pop(0) if rest and (flag != "--info" or rest[0] in INFO) else ""
+        if takes is not None and not (flag == "--info" and value == ""):
+            flags.append(_checked_value(flag, value, takes))
+    _check_together(flags)
+    return flags, overrides
+
+
+def value_of(flag: str, flags: Sequence[str]) -> str | None:
+    """Return what follows a flag, or None where the flag is not given."""
+    return flags[flags.index(flag) + 1] if flag in flags else None
+
+
+def _checked_value(flag: str, value: str, takes: tuple[str, ...]) -> str:
+    if not value or (takes and value not in takes):
+        remedy = f"it needs one of {', '.join(takes)}" if takes else f"write {flag} VALUE"
+        raise ConfigError(
+            f"{flag} cannot be {value!r}" if value else f"{flag} has no value", remedy
+        )
+    return value
+
+
+def _check_together(flags: Sequence[str]) -> None:
+    """Refuse flags that Hydra cannot follow at once."""
+    modes = [flag for flag in dict.fromkeys(flags) if flag in MODES]
+    if len(modes) > 1:
+        raise ConfigError(f"{' and '.join(modes)} do not go together", "give one of them")
+    for flag in ("--resolve", "--package"):
+        if flag in flags and "--cfg" not in flags:
+            raise ConfigError(f"{flag} shows nothing by itself", f"add --cfg job to {flag}")
+
+
+def no_such_flag(word: str, after: str, choices: Choices) -> ConfigError:
+    """Return the error for `--epochs 3`: settings are words without dashes."""
+    flag, has_value, value = word.partition("=")
+    key = flag.lstrip("-").replace("-", "_")
+    value = value if has_value else after
+    if not value or "=" in value or value.startswith("-"):
+        value = "VALUE"
+    near = [key] if key in choices.keys else nearest_keys(key, choices.keys)
+    return ConfigError(f"no option {flag}", f"settings are written {(near or ['KEY'])[0]}={value}")
+
+
+def check_overrides(words: Sequence[str], choices: Choices, *, sweep: bool) -> list[Override]:
+    """Return the overrides, parsed; each names something that is there.
+
+    Raises:
+        ConfigError: One is not KEY=VALUE, names no setting or no option of its group, or names
+            several values outside a sweep.
+    """
+    overrides: list[Override] = []
+    for index, word in enumerate(words):
+        _check_form(word, words[index + 1 :])
+        override = _parse(_as_added(word, choices))
+        _check_known(override, word, choices)
+        if override.key_or_group == "study" and override.is_sweep_override():
+            raise ConfigError("study names several grids", "sweep one at a time")
+        if not sweep and override.is_sweep_override():
+            raise _several_values(override, word, choices)
+        overrides.append(override)
+    return overrides
+
+
+def check_grid(grid: Mapping[str, str], choices: Choices) -> list[Override]:
+    """Return what a file's `hydra.sweeper.params` sweep, parsed as Hydra's basic sweeper does.
+
+    Raises:
+        ConfigError: A key is nowhere, or an option is none of its group.
+    """
+    overrides = []
+    for key, values in grid.items():
+        word = f"{key}={values}"
+        try:
+            if _as_added(word, choices) != word:
+                raise ConfigError(f"{key!r} adds to the settings", f"write it ++{key}")
+            overrides += check_overrides([word], choices, sweep=True)
+        except ConfigError as error:
+            raise ConfigError(f"hydra.sweeper.params: {error.problem}", error.remedy) from error
+    return overrides
+
+
+def refuse_grid(overrides: Sequence[Override], grid: Mapping[str, str]) -> None:
+    """Refuse a grid where one run is wanted, unless every key of it is typed.
+
+    Raises:
+        ConfigError: The words leave several runs.
+    """
+    typed = {one.key_or_group for one in overrides}
+    if any(key.lstrip("+") not in typed for key in grid):
+        study = next((one.input_line for one in overrides if one.key_or_group == "study"), "")
+        raise ConfigError(
+            f"{study or 'hydra.sweeper.params'} is a grid", f"use nnexp sweep {study}".rstrip()
+        )
+
+
+def every_combination(overrides: Sequence[Override], choices: Choices) -> list[list[str]]:
+    """Return one override list a job, in the order in which Hydra's basic sweeper runs them.
+
+    An interval, which only a sweeper that searches can take values from, is in none of them.
+    """
+    jobs: list[list[str]] = [[]]
+    texts_of = {one.get_key_element(): list(_texts(one, choices)) for one in overrides}
+    for texts in texts_of.values():
+        jobs = [[*job, text] for job in jobs for text in texts] if texts else jobs
+    return jobs
+
+
+def _texts(override: Override, choices: Choices) -> Iterator[str]:
+    """Yield the override once for each of its values, as Hydra's sweeper writes them."""
+    key = override.get_key_element()
+    value = None if override.is_delete() else override.value()
+    if isinstance(value, Glob):
+        for option in value.filter(list(choices.groups.get(override.key_or_group, ()))):
+            yield f"{key}={option}"
+    elif override.is_discrete_sweep():
+        for text in override.sweep_string_iterator():
+            yield f"{key}={text}"
+    elif not override.is_sweep_override():  # what is left, intervals, only some sweepers can list
+        assert override.input_line is not None
+        yield override.input_line
+
+
+def _check_form(word: str, rest: Sequence[str]) -> None:
+    """Refuse what is not KEY=VALUE; the words after it tell what was meant."""
+    key, has_value, value = word.partition("=")
+    behind = "".join(rest[:2]) if rest[:1] == ["="] else "".join(rest[:1])
+    behind = "" if "=" in behind[1:] or behind.startswith("-") else behind
+    if not word.isprintable():
+        raise ConfigError(f"cannot read {word!r}", "it has a character that is not text")
+    if not key:
+        raise ConfigError(f"{word!r} names no setting", "settings are written KEY=VALUE")
+    if has_value and (not value.strip() or "???" in value):
+        raise ConfigError(
+            f"{word!r} has no value", f"settings are written {key}={behind or 'VALUE'}"
+        )
+    if not has_value and not word.startswith("~"):
+        meant = (
+            word.replace(":", "=", 1) if ":" in word else f"{key}={behind.lstrip('=') or 'VALUE'}"
+        )
+        raise ConfigError(f"{word!r} has no '='", f"settings are written {meant}")
+    if value.rstrip().endswith(","):
+        raise ConfigError(
+            f"{word!r} ends with a comma", f"did you mean {(word + behind).rstrip(', ')}"
+        )
+
+
+def _as_added(word: str, choices: Choices) -> str:
+    """Write `norm.at.conv1=layer` as `++norm.at.conv1=layer`: its keys are not in the schema."""
+    key = word.partition("=")[0]
+    for name, setting in choices.settings.items():
+        if setting.kind is dict and (key == name or key.startswith(f"{name}.")):
+            return f"++{word}"
+    return word
+
+
+def _parse(word: str) -> Override:
+    try:
+        return OverridesParser.create().parse_override(word)
+    except HydraException as error:
+        key, _, value = word.partition("=")
+        quoted = f'"{value}"'
+        if value.startswith("[") and value.endswith("]"):
+            quoted = "[" + ",".join(f'"{one.strip()}"' for one in value[1:-1].split(",")) + "]"
+        raise ConfigError(f"cannot read {word!r}", f"quote the value: '{key}={quoted}'") from error
+
+
+def _check_known(override: Override, word: str, choices: Choices) -> None:
+    """Refuse a key that is nowhere, at any level, and an option that its group has not."""
+    key = override.key_or_group
+    value = None if override.is_delete() else override.value()
+    check_extra(key, value)
+    for one in (key, *_keys_inside(key, value)):
+        if "_target_" in one.split("."):
+            raise ConfigError(f"no setting {one!r}", "names stand for code in nnexp, not for paths")
+        if one.startswith("norm.at.") and one.count(".") > 2:
+            raise ConfigError(
+                f"no block {one[8:]!r}", "a block's name has no dots: norm.at.BLOCK=NORM"
+            )
+        if not one.startswith(("hydra.", "hydra/")) and not _is_known(one, choices):
+            raise no_such_setting(one, word.partition("=")[2], choices)
+    _check_prefix(override, word, choices)
+    if override.is_delete():
+        return
+    if key in choices.groups and not isinstance(value, dict):
+        _check_options(key, value, choices)
+    elif key in choices.parts and not isinstance(value, dict):
+        raise ConfigError(f"{key} is several settings", f"write one of them: {key}.KEY=VALUE")
+
+
+def _is_known(key: str, choices: Choices) -> bool:
+    in_dict = any(
+        setting.kind is dict and key.startswith(f"{name}.")
+        for name, setting in choices.settings.items()
+    )
+    return key in choices.keys or key in choices.parts or in_dict
+
+
+def _keys_inside(key: str, value: Any) -> Iterator[str]:
+    """Yield the dotted names that `key={…}` sets."""
+    if isinstance(value, dict):
+        for inner, below in value.items():
+            yield f"{key}.{inner}"
+            yield from _keys_inside(f"{key}.{inner}", below)
+
+
+def _check_prefix(override: Override, word: str, choices: Choices) -> None:
+    """Refuse to add what is there, and to take away what every run needs."""
+    key = override.key_or_group
+    if key not in choices.settings and key not in choices.parts:
+        return  # a group of the user's own: Hydra knows whether it can be added
+    if override.is_delete():
+        remedy = "norm=none trains without one" if key == "norm" else f"write {key}=VALUE"
+        raise ConfigError(f"{key} cannot be taken away", remedy)
+    forced_group = override.is_force_add() and key in choices.groups
+    if override.is_add() or (forced_group and not isinstance(override.value(), dict)):
+        raise ConfigError(f"{key} is there already", f"write {word.lstrip('+')}, without +")
+
+
+def _check_options(group: str, value: Any, choices: Choices) -> None:
+    options = choices.groups[group]
+    for name in _names(value):
+        if name not in options:
+            raise no_such_option(group, name, group, options)
+
+
+def _names(value: Any) -> Iterator[str]:
+    """Yield every option that a group's value names; none for sweeps that only Hydra can list."""
+    if isinstance(value, ChoiceSweep):
+        value = value.list
+    if isinstance(value, list):
+        for one in value:
+            yield from _names(one)
+    elif isinstance(value, QuotedString):
+        yield value.text
+    elif not isinstance(value, (Glob, Sweep)):
+        yield "null" if value is None else str(value)
+
+
+def _several_values(override: Override, word: str, choices: Choices) -> ConfigError:
+    key = override.key_or_group
+    remedy = "use nnexp sweep, or add -m"
+    if key in choices.settings and choices.settings[key].kind is list:
+        remedy = f"a list is written {key}=[{word.partition('=')[2]}]; to run each, {remedy}"
+    return ConfigError(f"{key} names several values", remedy)

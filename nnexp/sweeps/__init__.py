@@ -1,0 +1,1 @@
+"""Sweeps: a grid → jobs → a pool of processes → outcomes."""

@@ -1,0 +1,102 @@
+"""One run of a sweep on whichever machine its launcher chose: what joblib, submitit and Ray run."""
+
+import math
+import multiprocessing
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from nnexp.console import forgiving_output, say
+from nnexp.rundir import finished_result
+from nnexp.settings import ConfigError
+from nnexp.settings.compose import to_config
+from nnexp.sweeps.jobs import Job
+from nnexp.sweeps.pool import Pool, PoolSettings
+from nnexp.sweeps.worker import PRELOAD
+
+
+def train_job(composed: DictConfig, ledger: str = "") -> float:
+    """Train the run that Hydra composed, in a process of its own; return what a search goes by.
+
+    What becomes of the run is in its folder and never an exception: that would end the sweep.
+
+    Args:
+        composed: The settings.
+        ledger: A folder in which to leave the run's name, for those who cannot know it beforehand.
+
+    Raises:
+        ConfigError: This node lacks the folder that the sweep was begun in.
+    """
+    hydra = HydraConfig.get()
+    _enter(Path(hydra.runtime.cwd))
+    job = Job(words=list(hydra.overrides.task), config=to_config(composed))
+    if ledger:
+        Path(ledger).mkdir(parents=True, exist_ok=True)
+        (Path(ledger) / job.name).touch()
+    job.look()
+    if job.is_wanted(retry_failed=True):
+        with forgiving_output():
+            signum = _train(job)
+        if signum is not None:
+            os.kill(os.getpid(), signum)  # it was meant for the launcher's process
+    return objective(job)
+
+
+def _enter(folder: Path) -> None:
+    """Work where the sweep was begun, which relative folders count from; Ray begins elsewhere."""
+    if not folder.is_dir():
+        raise ConfigError(
+            f"{folder} is not on {socket.gethostname()}",
+            "begin the sweep in a folder that every node has",
+        )
+    os.chdir(folder)
+
+
+def _train(job: Job) -> int | None:
+    multiprocessing.set_start_method("forkserver", force=True)  # joblib's own no child knows
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    rules = PoolSettings(slots=[None], threads=None)  # threads: what the launcher gave this process
+    command = ["nnexp", "train", *_own_folder(), *job.words]
+    return Pool(context, rules, LineObserver(), lambda _: command).train([job])
+
+
+def objective(job: Job) -> float:
+    """Return the validation accuracy that a run came to: 0 where it diverged, else not a number."""
+    result = finished_result(job.run)
+    if result.get("status") == "diverged":
+        return 0.0
+    return result["val_accuracy"] if result else math.nan
+
+
+class LineObserver:
+    """Says in a line how the run ended; the launcher knows where such lines go."""
+
+    def started(self, job: Job) -> None:
+        """The run has its process."""
+
+    def waits(self, job: Job) -> None:
+        """Say that another process trains the run."""
+        say(f"{job.name} is being trained by {job.reason}")
+
+    def ended(self, job: Job, seconds: float) -> None:
+        """Say how the run ended."""
+        say(f"{job.name} {job.state} after {seconds:.0f} s {job.reason}".rstrip())
+
+    def stopping(self, reason: str, running: int) -> None:
+        """Say that a signal has come."""
+        say(f"{reason}: the run saves its state and stops")
+
+    def tick(self, running: Sequence[Job]) -> None:
+        """A moment has passed."""
+
+
+def _own_folder() -> list[str]:
+    """Return the `--config-dir FOLDER` that the sweep was given."""
+    sources = HydraConfig.get().runtime.config_sources
+    given = [one.path for one in sources if one.provider == "command-line"]
+    return ["--config-dir", given[0]] if given else []

@@ -1,0 +1,156 @@
+"""A sweep as its user sees it: a line per event, and on a terminal a live table of what runs."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Group
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from nnexp.console import Console, duration, percent
+from nnexp.rundir import FINAL, read_json
+from nnexp.sweeps.jobs import FAILED, INTERRUPTED, Job
+
+COLOURS = {"done": "green", "diverged": "magenta", "failed": "red", "interrupted": "yellow"}
+REFRESH = 0.5  # seconds between two pictures
+WIDEST_WORD = len(INTERRUPTED)
+
+
+class SweepDisplay:
+    """Tells how a sweep goes; its lines go to standard output."""
+
+    def __init__(self, jobs: Sequence[Job], todo: Sequence[Job]) -> None:
+        self._out = Console(highlight=False, soft_wrap=True)
+        self._todo = list(todo)
+        self._num_slots = 1
+        self._finished = 0
+        self._seconds: list[float] = []  # of the runs that were trained to their end here
+        self._begun = time.monotonic()
+        self._drawn_at = 0.0
+        self._live: Live | None = None
+        self._say_what_is_there(jobs)
+
+    def begin(self, slots: Sequence[str | None], threads: int) -> None:
+        """Say how the runs are trained."""
+        self._num_slots = len(slots)
+        devices = sorted({slot for slot in slots if slot})
+        where = f" on {', '.join(devices)}" if devices else ""
+        each = "1 thread" if threads == 1 else f"{threads} threads"
+        self._out.print(f"[dim]{len(slots)} at a time{where}, {each} each[/]")
+        self._begun = time.monotonic()
+        if self._out.is_terminal:
+            self._live = Live(console=self._out, transient=True, auto_refresh=False)
+            self._live.start()
+
+    def started(self, job: Job) -> None:
+        """Say that a run begins; on a terminal the live table does."""
+        if self._live is None:
+            self._line("start", job)
+
+    def waits(self, job: Job) -> None:
+        """Say who has the run."""
+        self._line("wait", job, f"{job.reason} trains it")
+
+    def ended(self, job: Job, seconds: float) -> None:
+        """Say what became of a run."""
+        self._finished += 1
+        if job.state in FINAL:
+            self._seconds.append(seconds)
+        self._line(job.state, job, _outcome(job), duration(seconds))
+
+    def stopping(self, reason: str, running: int) -> None:
+        """Say that the sweep ends early."""
+        runs = "1 run saves its state" if running == 1 else f"{running} runs save their state"
+        self._print(f"[yellow]stopping[/] after {escape(reason)}: {runs}; once more ends them now")
+
+    def tick(self, running: Sequence[Job]) -> None:
+        """Draw the live table anew, now and then."""
+        if self._live is None or time.monotonic() - self._drawn_at < REFRESH:
+            return
+        self._drawn_at = time.monotonic()
+        self._live.update(Group(_running_table(running), self._summary(running)), refresh=True)
+
+    def close(self) -> None:
+        """Take the live table away."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def seconds_left(self, running: Sequence[Job]) -> float | None:
+        """Return how long the rest will take, by the runs that ended here; None before the first.
+
+        A mean over unlike runs is a rough guess; what runs knows its own rest better.
+        """
+        own = [job.news.seconds_left for job in running]
+        ahead = len(self._todo) - self._finished - len(running)
+        if not self._seconds:
+            known = [one for one in own if one is not None]
+            if not known or ahead or len(known) < len(running):
+                return None
+            return max(known)
+        mean = sum(self._seconds) / len(self._seconds)
+        return (ahead * mean + sum(mean / 2 if one is None else one for one in own)) / max(
+            1, min(self._num_slots, ahead + len(running))
+        )
+
+    def _say_what_is_there(self, jobs: Sequence[Job]) -> None:
+        wanted = {job.name for job in self._todo}
+        left = Counter(job.state for job in jobs if job.name not in wanted)
+        words = [f"{n} {state} already" for state, n in left.items()]
+        words.append(f"{len(self._todo)} to train")
+        runs = "1 run" if len(jobs) == 1 else f"{len(jobs)} runs"
+        self._out.print(f"[bold]{runs}[/]: {escape(', '.join(words))}")
+        for job in jobs:
+            if job.name not in wanted and job.state == FAILED:
+                self._line(FAILED, job, "before; --retry-failed tries it again")
+
+    def _summary(self, running: Sequence[Job]) -> Text:
+        left = self.seconds_left(running)
+        guess = f" · about {duration(left)} left" if left is not None else ""
+        waiting = len(self._todo) - self._finished - len(running)
+        return Text(
+            f"{self._finished} of {len(self._todo)} ended · {len(running)} running · "
+            f"{waiting} to come · {duration(time.monotonic() - self._begun)} so far{guess}",
+            style="dim",
+        )
+
+    def _line(self, word: str, job: Job, *more: str) -> None:
+        colour = COLOURS.get(word, "dim")
+        rest = "  ".join(escape(one) for one in more if one)
+        self._print(f"[{colour}]{word:<{WIDEST_WORD}}[/]  {escape(job.name)}  {rest}".rstrip())
+
+    def _print(self, text: str) -> None:
+        (self._live.console if self._live else self._out).print(text)
+
+
+def _outcome(job: Job) -> str:
+    """Return a run's figures in a few words, or why it has none."""
+    if job.state != "done":
+        return job.reason.partition("\n")[0]
+    result = read_json(job.run.result)
+    return f"test {percent(result.get('test_accuracy'))}  val {percent(result.get('val_accuracy'))}"
+
+
+def _running_table(running: Sequence[Job]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading, justify in (
+        ("running", "left"),
+        ("epoch", "right"),
+        ("step", "right"),
+        ("val acc", "right"),
+        ("left", "right"),
+    ):
+        table.add_column(heading, justify=justify, overflow="fold")  # pyright: ignore[reportArgumentType]
+    for job in running:
+        news = job.news
+        table.add_row(
+            escape(job.name),
+            f"{news.epoch}/{job.config.epochs}",
+            f"{news.step:,}/{news.total_steps:,}" if news.total_steps else "begins",
+            percent(news.val_accuracy),
+            "" if news.seconds_left is None else duration(news.seconds_left),
+        )
+    return table

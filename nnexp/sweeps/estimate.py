@@ -1,0 +1,146 @@
+"""How long runs will take: by like runs that are finished here, else by a few steps, measured."""
+
+import time
+from collections.abc import Iterable, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+from nnexp.rundir import RunDir, finished_result
+from nnexp.settings import ExperimentConfig, flatten
+from nnexp.settings.values import is_number
+from nnexp.sweeps.jobs import Job
+from nnexp.sweeps.worker import open_fork_server
+
+CIFAR_IMAGES = {"train": 50_000, "test": 10_000}
+FORWARD_SHARE = 1 / 3  # of a training step's work that an evaluated image takes
+BUDGET = 20.0  # seconds for measuring; what does not fit goes by its like
+STEPS = 2  # that are timed, after one that is not
+LIKE = ("model.name", "model.width", "batch_size", "precision", "norm.name")  # of one speed
+
+Kind = tuple[Any, ...]  # values of LIKE
+
+
+def estimate_seconds(jobs: Sequence[Job], threads: int) -> dict[str, float]:
+    """Return the seconds of each job that can be estimated, by the run's name.
+
+    Finished runs beside the jobs count first; kinds of runs that none of them is like are measured
+    with `threads` threads, for BUDGET seconds at most.
+    """
+    speeds = _finished_speeds(jobs)
+    images = {job.name: num_images(job.config) for job in jobs}
+    wanted = {kind_of(job.config): job.config for job in jobs if images[job.name] is not None}
+    missing = [config for kind, config in wanted.items() if kind not in speeds]
+    if missing:
+        speeds |= _measured_speeds(missing, threads)
+    costs: dict[str, float] = {}
+    for job in jobs:
+        speed, num = _nearest_speed(kind_of(job.config), speeds), images[job.name]
+        if speed is not None and num is not None:
+            costs[job.name] = num * speed
+    return costs
+
+
+def kind_of(config: ExperimentConfig) -> Kind:
+    """Return what decides how long a run's image takes."""
+    settings = flatten(config)
+    return tuple(settings[key] for key in LIKE)
+
+
+def num_images(config: ExperimentConfig) -> float | None:
+    """Return the images of a whole run, those that are only evaluated by their share of the work.
+
+    None where the number is not in the settings.
+    """
+    data = config.data
+    train, test = data.train_images, data.test_images
+    if data.name.startswith("cifar"):
+        train = train or CIFAR_IMAGES["train"] - data.val_images
+        test = test or CIFAR_IMAGES["test"]
+    if train is None or test is None:
+        return None
+    return (train + data.val_images * FORWARD_SHARE) * config.epochs + test * FORWARD_SHARE
+
+
+def _finished_speeds(jobs: Iterable[Job]) -> dict[Kind, float]:
+    """Return seconds per image of each kind of run that is finished in the jobs' folders."""
+    spent: dict[Kind, list[float]] = {}
+    for folder in {job.run.path.parent for job in jobs}:
+        for path in folder.glob("*/result.json"):
+            result = finished_result(RunDir(path.parent))
+            num = _num_images_of(result)
+            if result.get("status") == "done" and num and is_number(result.get("seconds")):
+                spent.setdefault(_kind_of_result(result), []).append(result["seconds"] / num)
+    return {kind: sum(times) / len(times) for kind, times in spent.items()}
+
+
+def _kind_of_result(result: dict[str, Any]) -> Kind:
+    columns = {"model.name": "model", "norm.name": "norm"}
+    return tuple(result.get(columns.get(key, key)) for key in LIKE)
+
+
+def _num_images_of(result: dict[str, Any]) -> float | None:
+    epochs, steps = result.get("epochs_finished"), result.get("steps")
+    if not (is_number(epochs) and is_number(steps) and epochs and steps):
+        return None
+    train = result.get("data.train_images") or steps * result["batch_size"] / epochs
+    test = result.get("data.test_images") or CIFAR_IMAGES["test"]
+    evaluated = result["data.val_images"] * epochs + test
+    return train * epochs + evaluated * FORWARD_SHARE
+
+
+def _nearest_speed(kind: Kind, speeds: dict[Kind, float]) -> float | None:
+    """Return the mean speed of the kinds that share the longest head of `kind`, model at least."""
+    for length in (len(LIKE), len(LIKE) - 1, 2):
+        like = [speed for one, speed in speeds.items() if one[:length] == kind[:length]]
+        if like:
+            return sum(like) / len(like)
+    return None
+
+
+def _measured_speeds(configs: Sequence[ExperimentConfig], threads: int) -> dict[Kind, float]:
+    context = open_fork_server()
+    answer, told = context.Pipe(duplex=False)
+    process = context.Process(target=_measure, args=(list(configs), threads, told))
+    process.start()
+    told.close()
+    speeds: dict[Kind, float] = {}
+    try:
+        while True:
+            kind, speed = answer.recv()
+            speeds[kind] = speed
+    except EOFError:
+        return speeds
+    finally:
+        process.terminate()  # after Ctrl-C it may have much to measure still
+        process.join()
+
+
+def _measure(configs: Sequence[ExperimentConfig], threads: int, connection: Connection) -> None:
+    """Tell seconds per image of each config, as many as there is time for."""
+    import torch
+
+    from nnexp.settings import ConfigError
+    from nnexp.training import StepSettings, choose_device, prepare_process, start_state, train_step
+
+    until = time.monotonic() + BUDGET
+    for config in configs:
+        if time.monotonic() > until:
+            return
+        config.threads = config.threads or threads
+        device = choose_device(config.device)
+        prepare_process(config, device)
+        try:
+            state = start_state(config, 10, device)
+        except ConfigError:  # the run itself will say so
+            continue
+        batch = torch.randn(config.batch_size, 3, 32, 32, device=device)
+        labels = torch.arange(config.batch_size, device=device) % 10
+        settings = StepSettings(seed=0, precision=config.precision, clip_norm=None)
+        state.model.train()
+        begun = 0.0
+        for step in range(STEPS + 1):
+            begun = time.perf_counter() if step == 1 else begun
+            train_step(state, batch, labels, 1e-3, settings)
+        state.first_bad_step.item()  # waits for the device
+        seconds = time.perf_counter() - begun
+        connection.send((kind_of(config), seconds / STEPS / config.batch_size))

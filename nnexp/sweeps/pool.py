@@ -1,0 +1,288 @@
+"""The processes of a sweep: one per run, forked from a server that has torch imported already."""
+
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+from types import FrameType
+from typing import Protocol, cast
+
+from nnexp.experiment.signals import INTERRUPTIONS, SIGNAL_EXIT
+from nnexp.rundir import FINAL
+from nnexp.sweeps.jobs import FAILED, INTERRUPTED, RUNNING, Job, News, read_state_of, record_failure
+from nnexp.sweeps.worker import BUSY, settings_of_slot, work
+
+BEAT = 0.25  # seconds between two looks at the clock
+GRACE = 20.0  # seconds that a run which took too long has to save its state
+LOOK_AGAIN = 2.0  # seconds between two looks at a run that another process trains
+
+
+class PoolObserver(Protocol):
+    """Who is told how a sweep goes."""
+
+    def started(self, job: Job) -> None:
+        """A run has its process."""
+        ...
+
+    def waits(self, job: Job) -> None:
+        """Another process trains the run."""
+        ...
+
+    def ended(self, job: Job, seconds: float) -> None:
+        """The run's process is gone; the job says how."""
+        ...
+
+    def stopping(self, reason: str, running: int) -> None:
+        """No more runs are begun, and those that go on are asked to save their state."""
+        ...
+
+    def tick(self, running: Sequence[Job]) -> None:
+        """A moment has passed."""
+        ...
+
+
+@dataclass(kw_only=True, slots=True)
+class Worker:
+    """A run that is being trained."""
+
+    job: Job
+    process: ForkServerProcess
+    news: Connection
+    slot: str | None
+    begun: float
+    ended_by: str = ""  # why the crew itself has ended it
+    asked_at: float | None = None  # when it was asked to stop
+    killed: bool = False  # by a second signal to the sweep
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoolSettings:
+    """How many runs at a time, on what, for how long."""
+
+    slots: Sequence[str | None]  # a device each; None for the one that the settings name
+    threads: int | None  # each; None for what the process was given
+    timeout: float | None = None
+    fail_fast: bool = False
+
+
+class Pool:
+    """Trains runs, as many at a time as there are slots; a run that dies takes no other with it."""
+
+    def __init__(
+        self,
+        context: ForkServerContext,
+        rules: PoolSettings,
+        audience: PoolObserver,
+        command: Callable[[Job], list[str]],
+    ) -> None:
+        self._context = context
+        self._rules = rules
+        self._audience = audience
+        self._command = command
+        self._free = deque(rules.slots)
+        self._live: list[Worker] = []
+        self._waiting: dict[Path, tuple[Job, float]] = {}  # folder → job, when to look again
+        self._stopping = False
+        self._signals: list[int] = []
+
+    def train(self, jobs: Sequence[Job]) -> int | None:
+        """Train every job; return the signal that ended it early, if one did.
+
+        Each job's state and reason say afterwards what became of it.
+        """
+        todo = deque(jobs)
+        with self._listening():
+            while todo or self._live or self._waiting:
+                self._heed_signals()
+                if self._stopping and not self._live:
+                    break
+                if not self._stopping:
+                    self._look_at_waiting(todo)
+                    self._start(todo)
+                self._listen()
+                self._end_overdue()
+                self._audience.tick([member.job for member in self._live])
+        return self._signals[0] if self._signals else None
+
+    def _start(self, todo: deque[Job]) -> None:
+        while todo and self._free:
+            job = todo.popleft()
+            before = job.state
+            job.look()
+            if job.state in FINAL or (job.state == FAILED and before != FAILED):
+                self._audience.ended(job, 0.0)  # another sweep was faster
+                continue
+            if job.state == RUNNING:
+                self._wait_for(job)
+                continue
+            self._begin(job, self._free.popleft())
+
+    def _begin(self, job: Job, slot: str | None) -> None:
+        job.news = News()
+        placed = replace(job, config=settings_of_slot(job.config, slot, self._rules.threads))
+        news, told = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=work, args=(placed, self._command(job), told))
+        process.start()
+        told.close()
+        job.state = RUNNING
+        member = Worker(
+            job=job,
+            process=process,
+            news=cast("Connection", news),  # the stubs know Windows' pipes too
+            slot=slot,
+            begun=time.monotonic(),
+        )
+        self._live.append(member)
+        self._audience.started(job)
+
+    def _wait_for(self, job: Job) -> None:
+        if job.run.path not in self._waiting:
+            self._audience.waits(job)
+        self._waiting[job.run.path] = (job, time.monotonic() + LOOK_AGAIN)
+
+    def _look_at_waiting(self, todo: deque[Job]) -> None:
+        for folder, (job, look_at) in list(self._waiting.items()):
+            if time.monotonic() < look_at:
+                continue
+            if read_state_of(job.run)[0] == RUNNING:
+                self._wait_for(job)
+                continue
+            del self._waiting[folder]
+            todo.append(job)
+
+    def _listen(self) -> None:
+        ready = wait(
+            [one for member in self._live for one in (member.news, member.process.sentinel)],
+            timeout=BEAT,
+        )
+        for member in list(self._live):
+            _take_news(member)
+            if member.process.sentinel in ready:
+                self._end(member)
+
+    def _end(self, member: Worker) -> None:
+        member.process.join()
+        _take_news(member)
+        member.news.close()
+        self._live.remove(member)
+        self._free.append(member.slot)
+        job = member.job
+        job.look()
+        # A run goes on without its process here when the fork server has died.
+        if member.process.exitcode == BUSY or job.state == RUNNING:
+            job.state = RUNNING
+            self._wait_for(job)
+            return
+        if job.state not in FINAL:
+            _settle(member)
+        self._audience.ended(job, time.monotonic() - member.begun)
+        if job.state == FAILED and self._rules.fail_fast and not self._stopping:
+            self._stop(f"{job.name} failed")
+
+    def _end_overdue(self) -> None:
+        """End what has taken too long: asked first, so that its state is saved, then by force."""
+        limit, now = self._rules.timeout, time.monotonic()
+        for member in self._live:
+            if limit and member.asked_at is None and now - member.begun > limit:
+                member.ended_by = f"timed out after {limit:g} s"
+                self._ask(member)
+            elif member.ended_by and member.asked_at and now - member.asked_at > GRACE:
+                _send(member, signal.SIGKILL)
+
+    def _stop(self, reason: str) -> None:
+        self._stopping = True
+        self._audience.stopping(reason, len(self._live))
+        for member in self._live:
+            if member.asked_at is None:  # a second signal would end it before its state is saved
+                self._ask(member)
+
+    def _ask(self, member: Worker) -> None:
+        member.asked_at = time.monotonic()
+        _send(member, signal.SIGTERM)
+
+    def _heed_signals(self) -> None:
+        if self._signals and not self._stopping:
+            self._stop(signal.Signals(self._signals[0]).name)
+        if len(self._signals) > 1:
+            for member in self._live:
+                member.killed = True
+                _send(member, signal.SIGKILL)
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Take SIGINT and SIGTERM as wishes to stop; leave no process behind, whatever happens."""
+
+        def note(signum: int, frame: FrameType | None) -> None:
+            self._signals.append(signum)
+
+        before = {one: signal.signal(one, note) for one in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for member in self._live:
+                _send(member, signal.SIGKILL)
+                member.process.join()
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+
+def _take_news(member: Worker) -> None:
+    with suppress(EOFError, OSError):
+        while member.news.poll():
+            member.job.news = member.news.recv()
+
+
+def _was_interrupted(member: Worker) -> bool:
+    """Whether a run without a result was told to stop, and did not fail."""
+    if member.ended_by or member.job.news.reason:
+        return False
+    signum = _signal_of(member.process.exitcode)
+    return signum in INTERRUPTIONS or (member.killed and signum == signal.SIGKILL)
+
+
+def _settle(member: Worker) -> None:
+    """Give a run without a result its state and its reason; a failure is also written down."""
+    job = member.job
+    if _was_interrupted(member):
+        if job.state == FAILED:  # an earlier try; this one was stopped before it began
+            job.state, job.reason = INTERRUPTED, ""
+        return
+    reason = member.ended_by or job.news.reason or _of_exit(member.process.exitcode)
+    known = (job.state, job.reason) == (FAILED, reason)  # the run itself has written it
+    job.state, job.reason = FAILED, reason
+    if not known:
+        record_failure(job, reason)
+
+
+def _send(member: Worker, signum: int) -> None:
+    """Send a signal to a run; by force, also to the processes that it has started."""
+    assert member.process.pid is not None
+    with suppress(ProcessLookupError):
+        if signum == signal.SIGKILL and os.getpgid(member.process.pid) == member.process.pid:
+            os.killpg(member.process.pid, signum)
+        else:
+            os.kill(member.process.pid, signum)
+
+
+def _signal_of(code: int | None) -> int:
+    """Return the signal that ended a process, or that its exit code stands for; 0 for none."""
+    if code is None:
+        return 0
+    return -code if code < 0 else max(0, code - SIGNAL_EXIT)
+
+
+def _of_exit(code: int | None) -> str:
+    """Return why a process ended that could not say so itself."""
+    if code is None or code >= 0:
+        return f"the process ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:  # a real-time signal has no name
+        name = f"signal {-code}"
+    return f"killed by {name}" + (" (out of memory?)" if code == -signal.SIGKILL else "")

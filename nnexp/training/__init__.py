@@ -1,0 +1,35 @@
+"""Training: batches → optimizer steps → rows; opens no file and prints nothing."""
+
+from nnexp.training.device import choose_device, peak_memory_mb, prepare_process
+from nnexp.training.evaluation import evaluate
+from nnexp.training.loop import Diverged, EpochRow, fit, raise_if_diverged, train_epoch
+from nnexp.training.optimizer import build_optimizer
+from nnexp.training.schedule import SCHEDULES, learning_rate_at, peak_learning_rate
+from nnexp.training.start import build_checked_model, count_parameters, start_state
+from nnexp.training.state import EpochTotals, TrainState
+from nnexp.training.step import StepSettings, precision, seed_random_layers, train_step
+
+__all__ = [
+    "SCHEDULES",
+    "Diverged",
+    "EpochRow",
+    "EpochTotals",
+    "StepSettings",
+    "TrainState",
+    "build_checked_model",
+    "build_optimizer",
+    "choose_device",
+    "count_parameters",
+    "evaluate",
+    "fit",
+    "learning_rate_at",
+    "peak_learning_rate",
+    "peak_memory_mb",
+    "precision",
+    "prepare_process",
+    "raise_if_diverged",
+    "seed_random_layers",
+    "start_state",
+    "train_epoch",
+    "train_step",
+]

@@ -1,0 +1,51 @@
+"""The optimizer, by name, and what weight decay pulls on."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from nnexp.norms import parts_of_norms
+from nnexp.settings import OptimizerConfig
+
+
+def build_optimizer(
+    model: nn.Module, config: OptimizerConfig, peak: float
+) -> torch.optim.Optimizer:
+    """Return the optimizer over every parameter of `model`.
+
+    Weight decay pulls on the weights of convolutions and linear layers. γ, β and biases are
+    left alone for every norm alike, unless `config.decay_norm_and_bias`.
+    """
+    decayed, spared = _split_parameters(model, config.decay_norm_and_bias)
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": spared, "weight_decay": 0.0},
+    ]
+    return OPTIMIZERS[config.name]([group for group in groups if group["params"]], config, peak)
+
+
+def _split_parameters(
+    model: nn.Module, decay_all: bool
+) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    decayed, spared, in_norms = [], [], parts_of_norms(model)
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            of_layer = isinstance(module, (nn.Conv2d, nn.Linear)) and module not in in_norms
+            is_weight = of_layer and name == "weight"
+            (decayed if is_weight or decay_all else spared).append(parameter)
+    return decayed, spared
+
+
+def _sgd(groups: list[dict], config: OptimizerConfig, peak: float) -> torch.optim.Optimizer:
+    return torch.optim.SGD(groups, lr=peak, momentum=config.momentum, fused=True)
+
+
+def _adamw(groups: list[dict], config: OptimizerConfig, peak: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(groups, lr=peak, betas=(config.beta1, config.beta2), fused=True)
+
+
+OPTIMIZERS: dict[str, Callable[[list[dict], OptimizerConfig, float], torch.optim.Optimizer]] = {
+    "sgd": _sgd,
+    "adamw": _adamw,
+}

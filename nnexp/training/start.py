@@ -1,0 +1,43 @@
+"""Settings → the network and its optimizer as they are before the first step."""
+
+import torch
+from torch import nn
+
+from nnexp.models import build_model
+from nnexp.models.init import initialize
+from nnexp.norms import find_sites, keep_norms_in_fp32, make_norms
+from nnexp.settings import ExperimentConfig
+from nnexp.training.optimizer import build_optimizer
+from nnexp.training.schedule import peak_learning_rate
+from nnexp.training.state import TrainState
+
+
+def start_state(config: ExperimentConfig, num_classes: int, device: torch.device) -> TrainState:
+    """Build the network and its optimizer as they are before the first step.
+
+    Raises:
+        ConfigError: A norm cannot work at one of the network's sites.
+    """
+    model = build_checked_model(config, num_classes)
+    initialize(model, config.init, config.seed)
+    if config.precision == "bf16":
+        keep_norms_in_fp32(model)
+    model.to(device)
+    peak = peak_learning_rate(config.optimizer, config.batch_size)
+    return TrainState(model, build_optimizer(model, config.optimizer, peak), device)
+
+
+def build_checked_model(config: ExperimentConfig, num_classes: int) -> nn.Module:
+    """Return the network, after every norm site was found able to work.
+
+    Raises:
+        ConfigError: A norm cannot work at one of the network's sites.
+    """
+    model = build_model(config.model, num_classes, make_norms(config.norm))
+    find_sites(model, config.batch_size)
+    return model
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Return the number of learned values."""
+    return sum(parameter.numel() for parameter in model.parameters())
