@@ -5,14 +5,26 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from nnexp.rundir import RunDir
+from nnexp.rundir.folder import RunDir
 
 Damage = Callable[[RunDir], object]
 DEEP = 100_000
-ALIASES = "a: &a [x]\n" + "".join(
-    f"{after}: &{after} [{', '.join([f'*{before}'] * 9)}]\n"
-    for before, after in zip("abcdefgh", "bcdefghi", strict=True)
-)
+ALIASES = "tags:\n- &a [x]\n" + "".join(
+    f"- &{after} [{', '.join([f'*{before}'] * 9)}]\n"
+    for before, after in zip("abcdef", "bcdefg", strict=True)
+)  # a hundred lines would be more than the memory holds
+REASONS = {
+    "is a FIFO": "it is not a regular file",
+    "is a folder": "it is not a regular file",
+    "is /dev/zero": "it is not a regular file",
+    "is deep": "it is nested too deeply",
+    "is endless": "it is larger than",
+    "is all NUL": "it holds NUL bytes",
+    "is Latin-1": "it is not UTF-8 text",
+    "has aliases": "it has an alias",
+    "has no seed": "seed is empty",
+    "leads nowhere": "there is none",
+}
 
 
 def result(**changes: object) -> Damage:

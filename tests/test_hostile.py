@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hostile import BROKEN, ODD, TORN, Damage
+from hostile import BROKEN, ODD, REASONS, TORN, Damage
 from report_runs import write_full
 
 from nnexp.cli.app import main
 from nnexp.experiment.run import run_experiment
-from nnexp.rundir import RunDir, write_results_view
+from nnexp.rundir.folder import RunDir
+from nnexp.rundir.results import write_results_view
 
 GUARD = 300  # seconds after which a command that waits for a FIFO is ended
 CHEAP = (["runs"], ["compare"], ["compare", "--json"], ["compare", "--rows", "norm", "--csv"])
@@ -60,7 +61,9 @@ def test_folder_that_cannot_be_read_is_named_by_every_command_that_goes_on(name,
         assert (code, len(err.splitlines())) == (0, 1), argv
         assert err.startswith("nnexp: 1 folder cannot be read: "), argv
         assert str(broken.path) in err
-        assert name.split()[0] in err  # the file, at the beginning of its name
+        file, _, what = name.partition(" ")
+        assert file in err
+        assert REASONS.get(what, "") in err
         if argv == ["runs"]:
             (line,) = [line for line in out.splitlines() if line.startswith(broken.path.name)]
             assert line.split()[1] == "broken"
@@ -156,6 +159,7 @@ def test_report_is_written_with_all_that_can_be_read_and_names_the_rest(capsys):
     page = Path("page.html").read_text("utf-8")
     assert f"{len(BROKEN)} folders cannot be read" in page
     assert "drawn without what cannot be read" in page
+    assert "<figcaption>Loss and accuracy over the epochs</figcaption>" in page
     assert not {"\x1b", "\x07", "\u202e"} & set(page)
 
 
