@@ -8,23 +8,24 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
+from PIL import Image
 from report_runs import write_curves, write_full, write_study, write_traces
-from results import settings, write_run
+from results import settings, write_run, write_seeds
 
 from nnexp.cli.app import main
-from nnexp.compare import read_rows
+from nnexp.compare import load_runs, read_rows
 from nnexp.compare.comparison import Question, make_comparison
-from nnexp.figures.colours import STYLES, style_of, variant_of
+from nnexp.figures import PLOTS, draw, save_figure, write_figure
+from nnexp.figures.chance import Chance
+from nnexp.figures.colours import SPARE_COLOURS, STYLES, style_of, variant_of
 from nnexp.figures.curves import draw_curves, mean_curve
 from nnexp.figures.dots import draw_dots
+from nnexp.figures.drawing import log_ticks, open_panels, styled, wrapped
 from nnexp.figures.heatmap import draw_heatmap
-from nnexp.figures.kinds import KINDS, Request, draw
 from nnexp.figures.lines import draw_error, draw_rates
 from nnexp.figures.probes import over_steps, through_depth
 from nnexp.figures.series import make_panels
-from nnexp.figures.traces import write_figure
 from nnexp.norms import NORMS
-from nnexp.rundir import read_table
 from nnexp.settings import ConfigError, NormConfig
 
 # Machado, Oliveira and Fernandes (2009), IEEE TVCG 15:1291, severity 1; in linear RGB.
@@ -94,9 +95,21 @@ def test_every_norm_has_a_colour_a_marker_and_dashes_of_its_own():
         assert len({getattr(style, part) for style in STYLES.values()}) == len(STYLES)
 
 
-def test_norm_that_is_not_known_always_gets_the_same_style():
-    assert style_of("ghost").colour == "#7b61c9"
+@pytest.mark.parametrize("vision", VISIONS)
+def test_spare_colours_differ_from_all_others_and_stand_out_from_white(vision):
+    colours = [*SPARE_COLOURS, *(style.colour for style in STYLES.values())]
+    seen = {one: lab(np.clip(np.array(VISIONS[vision]) @ linear(one), 0, 1)) for one in colours}
+    for spare, other in itertools.combinations(colours, 2):
+        assert np.linalg.norm(seen[spare] - seen[other]) > 17, (spare, other)
+    assert all(1.05 / ((TO_XYZ @ linear(one))[1] + 0.05) > 3 for one in SPARE_COLOURS)
+
+
+def test_norm_of_a_plug_in_keeps_a_spare_style_that_depends_on_its_name_alone():
+    assert style_of("ghost").colour == "#c8788c"
     assert style_of("ghost") == style_of("ghost") != style_of("evonorm_s0")
+    styles = [style_of(f"mine{number}") for number in range(1000)]
+    assert {style.colour for style in styles} == set(SPARE_COLOURS)
+    assert not {style.marker for style in styles} & {style.marker for style in STYLES.values()}
 
 
 def test_variants_of_a_norm_are_shades_of_its_colour():
@@ -179,10 +192,10 @@ def test_curve_is_mean_and_deviation_and_ends_with_the_first_seed_that_is_lost()
         [{"epoch": float(epoch), "val_loss": loss} for epoch, loss in enumerate(losses, 1)]
         for losses in ([2.0, 1.0, 1.0, 1.0], [4.0, 2.0, float("nan"), 3.0])
     ]
-    curve = mean_curve(tables, "val_loss")
-    assert curve.epochs == [1, 2]
-    assert curve.means == [3, 1.5]
-    assert np.allclose(curve.deviations, [np.std([2, 4], ddof=1), np.std([1, 2], ddof=1)])
+    epochs, means, deviations = mean_curve(tables, "val_loss")
+    assert list(epochs) == [1, 2]
+    assert list(means) == [3, 1.5]
+    assert np.allclose(deviations, [np.std([2, 4], ddof=1), np.std([1, 2], ddof=1)])
 
 
 def test_curves_share_one_scale_between_training_and_validation():
@@ -259,23 +272,140 @@ PROBES = """epoch,step,layer,quantity,value
 @pytest.mark.usefixtures("everything")
 def test_probes_are_medians_over_layers_and_go_through_the_depth():
     (folder,) = Path("more").iterdir()
-    table = read_table(folder / "probes.csv", words=("layer", "quantity"))
-    places, values = over_steps(table, "covariate_shift")
-    assert places == [0, 3]
-    assert values == pytest.approx([0.3, 0.1])  # what is not finite takes no part
-    assert through_depth(table, "activation_std") == ([1, 2], [1.0, 0.5])
+    table = pd.read_csv(folder / "probes.csv")
+    shift = over_steps(table, "covariate_shift")  # what is not finite takes no part
+    assert shift.to_dict() == pytest.approx({0: 0.3, 3: 0.1})
+    assert through_depth(table, "activation_std").to_dict() == {1: 1.0, 2: 0.5}
+
+
+def test_last_step_of_a_probe_is_left_out_and_said_where_its_learning_rate_is_almost_zero():
+    run = write_full(Path("runs"), "batch", 0.5)
+    run.probes.write_text(PROBES, "utf-8")
+    rates = "epoch,step,learning_rate,train_loss\n1,2,0.02,1\n2,4,{},1\n"
+    for last, steps in (("0.01", [0, 3]), ("1e-06", [0])):
+        run.metrics.write_text(rates.format(last), "utf-8")
+        figure = draw("probes", "runs")
+        drawn = figure.axes[0].get_lines()[0].get_xdata()
+        assert list(drawn) == steps
+        texts = " ".join(text.get_text() for text in figure.findobj(Text)).replace("\n", " ")
+        assert ("without the last step" in texts) == (steps == [0])
+
+
+def test_lines_at_one_place_stand_apart_on_the_paper_and_not_in_their_values():
+    write_study(Path("runs"))
+    figure = draw_error(read_rows(), "test_accuracy")
+    figure.draw_without_rendering()
+    lines = [one for one in figure.axes[0].get_lines() if len(one.get_xydata()) == 2]
+    assert {tuple(one.get_xdata()) for one in lines} == {(2, 32)}
+    first = sorted(one.get_transform().transform((2, 50))[0] for one in lines)
+    assert len(first) == 3
+    assert np.diff(first).min() > 2  # pixels at 100 to the inch
+
+
+def test_no_seed_is_hidden_by_the_mean():
+    write_study(Path("runs"), batch_sizes=(32,))
+    (axes,) = draw("dots", "runs").axes
+    seeds = {y for one in axes.get_lines() if one.get_markersize() < 3 for y in one.get_ydata()}
+    means = {y for one in axes.get_lines() if one.get_markersize() > 3 for y in one.get_ydata()}
+    assert min(abs(seed - mean) for seed in seeds for mean in means) > 0.3  # of a row
+
+
+def test_a_lost_run_is_not_marked_like_any_norm():
+    assert not {style.marker for style in STYLES.values()} & {"x", "X"}
+
+
+@pytest.mark.parametrize(("data", "lines"), [("cifar10", 1), ("folder", 0)])
+def test_chance_is_a_dotted_line_where_it_is_known(data, lines):
+    write_seeds(Path("runs"), {0: 0.1, 1: 0.09}, "none", batch_size=2)
+    write_seeds(Path("runs"), {0: 0.3, 1: 0.35}, "none", batch_size=32)
+    rows = [{**row, "data.name": data} for row in read_rows()]
+    (axes,) = draw("error", rows).axes
+    across = [line for line in axes.get_lines() if list(line.get_xdata()) == [0, 1]]
+    assert [list(line.get_ydata()) for line in across] == [[90, 90]] * lines
+
+
+def test_png_has_200_dots_an_inch(tmp_path):
+    write_study(Path("runs"))
+    figure = draw("error", "runs")
+    save_figure(figure, tmp_path / "error.png")
+    with Image.open(tmp_path / "error.png") as image:
+        assert image.size == tuple(round(200 * inches) for inches in figure.get_size_inches())
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "images", "at_chance"),
+    [(0.10, 500, True), (0.13, 500, True), (0.14, 500, False), (0.05, 500, True), (0.13, 9000, 0)],
+)
+def test_at_chance_is_what_guessing_gives_in_more_than_one_of_a_hundred_cases(
+    accuracy, images, at_chance
+):
+    assert Chance(0.1, images).explains([accuracy]) == bool(at_chance)
+    assert not Chance(0.1, images).explains([accuracy, 0.9])
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.2, 1.1), (0.01, 30), (1e-6, 5), (0.9, 1.0)])
+def test_labels_of_a_log_axis_do_not_meet(low, high):
+    with styled():
+        figure, (axes,) = open_panels(1, 1, 1.6)
+        axes.plot([0, 1], [low, high])
+        log_ticks(axes)
+    figure.draw_without_rendering()
+    labels = [one for one in axes.get_yticklabels(which="both") if one.get_text()]
+    boxes = [one.get_window_extent() for one in labels if one.get_visible()]
+    assert len(boxes) >= 3
+    assert not [1 for a, b in itertools.combinations(boxes, 2) if a.overlaps(b)]
+
+
+def test_long_names_and_names_in_chinese_are_broken_into_lines():
+    assert wrapped("norm " * 12, 28).count("\n") == 2
+    assert max(map(len, wrapped("归一化" * 20, 28).split("\n"))) <= 14
+    assert wrapped("batch", 28) == "batch"
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("form", ["png", "svg", "pdf"])
+def test_names_in_any_script_can_be_drawn(form):
+    write_study(Path("runs"), batch_sizes=(2, 32))
+    names = {"batch": "归一化" * 12, "group": "ناعم", "none": "$x_" + "y" * 90}
+    rows = [{**row, "norm": names[row["norm"]]} for row in read_rows()]
+    file = io.BytesIO()
+    write_figure(draw("error", rows), file, form)
+    assert file.getvalue()
+
+
+@pytest.mark.usefixtures("everything")
+def test_text_of_an_svg_can_be_searched():
+    file = io.BytesIO()
+    write_figure(draw("error", "runs"), file, "svg")
+    assert ">test error %</text>" in file.getvalue().decode()
+
+
+def test_figure_of_folders_is_that_of_the_runs_they_hold(capsys):
+    write_study(Path("runs"))
+    files = [io.BytesIO() for _ in range(4)]
+    for file, runs in zip(files, ("runs", Path("runs"), read_rows(), load_runs()), strict=True):
+        write_figure(draw("error", runs), file, "svg")
+    assert len({file.getvalue() for file in files}) == 1
+    assert capsys.readouterr() == ("", "")
+
+
+def test_every_kind_of_figure_says_what_it_shows_and_needs():
+    for name, plot in PLOTS.items():
+        assert plot.name == name
+        assert plot.summary
+        assert plot.needs
 
 
 @pytest.mark.usefixtures("everything")
 def test_probes_of_runs_without_any_say_how_to_get_them():
     with pytest.raises(ConfigError, match=r"probe\.points=20"):
-        draw("probes", read_rows(["runs"]), Request(question=Question()))
+        draw("probes", "runs")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PLOTS)
 @pytest.mark.usefixtures("everything")
 def test_figure_of_each_kind_has_no_text_below_seven_points(kind):
-    figure = draw(kind, read_rows([SOURCES.get(kind, "runs")]), Request(question=Question()))
+    figure = draw(kind, read_rows([SOURCES.get(kind, "runs")]))
     texts = [text for text in figure.findobj(Text) if text.get_text()]
     assert texts
     assert min(text.get_fontsize() for text in texts) >= 7
@@ -286,12 +416,12 @@ def test_figure_of_each_kind_has_no_text_below_seven_points(kind):
 def test_figure_has_the_same_bytes_on_every_day(form):
     files = [io.BytesIO(), io.BytesIO()]
     for file in files:
-        write_figure(draw("error", read_rows(), Request(question=Question())), file, form)
+        write_figure(draw("error", read_rows()), file, form)
     assert files[0].getvalue() == files[1].getvalue()
     assert b"2026" not in files[0].getvalue()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PLOTS)
 @pytest.mark.usefixtures("everything")
 def test_command_writes_the_figure_and_says_where(kind, capsys):
     with pytest.raises(SystemExit) as end:
@@ -324,6 +454,5 @@ def test_what_cannot_be_drawn_is_said_in_two_lines(words, problem, capsys):
 @pytest.mark.usefixtures("everything")
 def test_error_at_each_cells_best_rate_has_one_panel():
     rows = read_rows()
-    best = Question(best="optimizer.learning_rate")
-    assert len(draw("error", rows, Request(question=best)).axes) == 1
-    assert len(draw("error", rows, Request(question=Question())).axes) == 2
+    assert len(draw("error", rows, best="optimizer.learning_rate").axes) == 1
+    assert len(draw("error", rows).axes) == 2

@@ -9,14 +9,19 @@ from results import BATCH, GROUP, LAYER, settings, write_run, write_seeds
 
 from nnexp.cli.app import main
 from nnexp.cli.report_pages import about_study
-from nnexp.compare import read_rows
+from nnexp.compare import load_runs, read_rows
 from nnexp.compare.comparison import Question, make_comparison
+from nnexp.figures import style_of
+from nnexp.figures.chance import chance_of
 from nnexp.figures.defaults import complete
-from nnexp.report.markup import sort_value
-from nnexp.report.page import PageHead, make_page
-from nnexp.report.runs import MOST_TRACED, runs_section
-from nnexp.report.sentences import short_answer
+from nnexp.report import PageHead, make_page, write_report
+from nnexp.report.cells import sort_value
+from nnexp.report.page import MOST_ROWS
+from nnexp.report.pictures import make_markers
+from nnexp.report.runs import MOST_DETAILED, MOST_TRACED
+from nnexp.report.sentences import by_column, short_answer
 from nnexp.rundir import write_results_view
+from nnexp.settings import DataConfig
 
 VOID = {"meta", "link", "img", "source", "path", "br", "input"}
 
@@ -63,10 +68,12 @@ def page_of(*sources: str, topic: PageHead | None = None, **question) -> str:
 
 
 def said(**question) -> dict[str, str]:
-    """Return what the short answer says, by what it says it of."""
+    """Return what the answer says, by what it says it of."""
     rows = read_rows()
-    answer = make_comparison(rows, complete(Question(**question), rows))
-    return {one.about: one.text for one in short_answer(answer)}
+    comparison = make_comparison(rows, complete(Question(**question), rows))
+    chance = chance_of(rows, comparison.metric)
+    said = [*short_answer(comparison, chance), *by_column(comparison)]
+    return {one.about: one.text for one in said}
 
 
 def test_page_is_whole_and_needs_nothing_but_itself():
@@ -129,9 +136,9 @@ def test_only_differences_that_survive_the_correction_are_called_differences():
     write_seeds(Path("runs"), {**LAYER, 1: 0.86}, "layer")
     write_seeds(Path("runs"), {0: 0.5}, "instance")
     rows = read_rows()
-    answer = make_comparison(rows, complete(Question(), rows))
-    words = {one.about: one.text for one in short_answer(answer)}
-    tested = {one.treatment["norm"]: one.p_holm for one in answer.comparisons}
+    comparison = make_comparison(rows, complete(Question(), rows))
+    words = said()
+    tested = {one.treatment["norm"]: one.p_holm for one in comparison.comparisons}
     assert tested["group"] < 0.05 < tested["layer"]
     assert words["Lower than batch"] == "group -10.25 points."
     assert words["Not shown to differ from batch"].startswith("layer.")
@@ -212,7 +219,7 @@ def test_results_of_another_machine_make_a_page_without_curves():
 def test_of_many_runs_some_traces_are_left_out_and_the_page_says_so():
     seeds = tuple(range(MOST_TRACED // 3 + 4))
     write_study(Path("runs"), batch_sizes=(32,), seeds=seeds)
-    html = runs_section(read_rows(), "test_accuracy")
+    html = page_of()
     assert html.count('aria-label="running mean') == MOST_TRACED
     assert html.count('aria-label="loss') == 3 * len(seeds)
     assert f"Traces are drawn for {MOST_TRACED} runs" in html
@@ -242,12 +249,15 @@ def test_cells_are_sorted_by_the_number_they_begin_with(text, value):
     assert sort_value(text) == value
 
 
-def test_study_heads_the_page_with_its_question():
-    topic = about_study(["study=disable_bn", "elsewhere"], PageHead())
-    assert topic.title == "Study disable_bn"
-    assert topic.question.endswith("?")
-    assert about_study(["study=disable_bn"], PageHead(question="Why?")).question == "Why?"
-    assert about_study(["runs"], PageHead()) == PageHead()
+def test_study_heads_the_page_with_its_question_and_not_with_what_its_authors_found():
+    nothing = {"title": "", "question": ""}
+    asked = about_study(["study=disable_bn", "elsewhere"], nothing)
+    assert asked["title"] == "Study disable_bn"
+    assert asked["question"].endswith("?")
+    mine = about_study(["study=disable_bn"], {**nothing, "question": "Why?"})
+    assert mine["question"] == "Why?"
+    assert about_study(["runs"], nothing) == nothing
+    assert asked.keys() == nothing.keys()
 
 
 def test_command_writes_the_page_and_says_how_large_it_is(capsys):
@@ -279,3 +289,61 @@ def test_probed_runs_have_a_table_of_what_happens_inside():
     assert "0.5000 ± 0.0000 (2)" in page
     write_run(Path("more"), settings("batch", seed=0), 0.8)
     assert "Inside the network" not in make_page(read_rows(["more"]), Question(), PageHead())
+
+
+def test_report_is_written_of_folders_and_of_loaded_runs_alike(capsys):
+    write_study(Path("runs"), seeds=(0,))
+    written = write_report("first.html", "runs", rows=["norm"], title="Mine")
+    write_report("second.html", load_runs(["runs"]), rows=["norm"], title="Mine")
+    assert written == Path("first.html")
+    assert written.read_text("utf-8") == Path("second.html").read_text("utf-8")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_is_no_better_than_guessing_is_called_at_chance():
+    known = {"data": DataConfig(name="cifar10", test_images=500)}
+    write_seeds(Path("runs"), {0: 0.11, 1: 0.09}, "none", **known)
+    write_seeds(Path("runs"), {0: 0.40, 1: 0.11}, "batch", **known)
+    assert said()["At chance"] == "none: no better than guessing, 10 %."
+    html = page_of()
+    assert "test 9.00 %, at chance" in html
+    assert html.count(", at chance") == 3
+    write_seeds(Path("more"), {0: 0.1}, "none", data=DataConfig(name="folder"))
+    assert "at chance" not in page_of("more")
+
+
+def test_short_answer_sums_up_before_what_each_column_says():
+    write_study(Path("runs"), batch_sizes=(2, 8, 32))
+    html = page_of()
+    places = [html.index(words) for words in ("Highest test accuracy", "Column by column")]
+    assert places == sorted(places)
+    assert html.index("batch size 8</dt>") > places[1]
+
+
+def test_page_of_very_many_runs_stays_small_and_says_where_the_rest_is():
+    write_study(Path("runs"), seeds=(0,))
+    (row, *others) = read_rows()
+    many = [
+        {**row, "run_id": f"{row['run_id']}-{seed}", "seed": seed, "reason": "x" * 300}
+        for seed in range(10, 10 + 2 * MOST_ROWS)
+    ]
+    html = make_page([row, *others, *many], Question(), PageHead())
+    assert len(html) < 4_000_000
+    assert html.count('<details id="run-') == MOST_DETAILED
+    assert f"Settings and curves are shown for {MOST_DETAILED} runs" in html
+    assert f"The first {MOST_ROWS} of {len(many) + 6} rows; results.csv" in html
+    page = Page(html)
+    links = {one.removeprefix("#") for one in page.values("href") if one.startswith("#")}
+    assert links <= set(page.values("id"))
+
+
+def test_norm_of_a_plug_in_has_a_marker_of_its_own_on_the_page():
+    write_seeds(Path("runs"), BATCH, "batch")
+    rows = [{**row, "norm": norm} for row in read_rows() for norm in ("batch", "ghost & co")]
+    for row in rows:
+        row["run_id"] += row["norm"]
+    page = Page(make_page(rows, Question(), PageHead()))
+    assert style_of("ghost & co").colour in page.values("fill")
+    drawn = {one["path"] for one in make_markers(["batch", "ghost & co"]).values()}
+    assert len(drawn) == 2
+    assert drawn <= set(page.values("d"))

@@ -16,7 +16,7 @@ from report_runs import write_full, write_study
 
 from nnexp.compare import read_rows
 from nnexp.compare.comparison import Question
-from nnexp.report.page import PageHead, make_page
+from nnexp.report import PageHead, make_page
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -43,6 +43,14 @@ for (const click of [1, 2]) {
 found.images = [...document.images].map((one) => one.complete && one.naturalWidth > 0);
 found.requests = performance.getEntriesByType("resource")
   .map((one) => one.name).filter((name) => !name.startsWith("data:"));
+const wide = [...document.querySelectorAll(".box")]
+  .filter((box) => box.scrollWidth > box.clientWidth && box.querySelector("tbody th"));
+found.scrolled = wide.length;
+found.stuck = wide.map((box) => {
+  box.scrollLeft = 80;
+  const first = box.querySelector("tbody th").getBoundingClientRect();
+  return Math.abs(first.left - box.getBoundingClientRect().left) <= 2;
+});
 found.overflow = document.documentElement.scrollWidth - innerWidth;
 location.hash = document.querySelector("details[id]").id;
 addEventListener("hashchange", () => {
@@ -109,6 +117,8 @@ def test_tables_sort_images_show_links_open_and_nothing_is_wider_than_the_screen
     assert all(found["images"])
     assert found["requests"] == []
     assert found["overflow"] <= 0
+    assert found["scrolled"] > 0 or width > 1000
+    assert all(found["stuck"])
 
 
 @contextmanager

@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from nnexp.experiment.run import run_experiment
-from nnexp.figures.traces import Series, draw_traces, load_series, load_traces, save_figure
+from nnexp.figures import save_figure
+from nnexp.figures.traces import Series, draw_traces, load_series, load_traces
 from nnexp.probes import batch_statistics, trace_steps
 from nnexp.rundir import RunDir
 from nnexp.settings import ConfigError, NormConfig, TraceConfig
 
 
-def course(values, steps=None) -> Series:
+def line(values, steps=None) -> Series:
     steps = np.arange(len(values)) if steps is None else np.asarray(steps)
     return Series(layer="a", quantity="running_mean", steps=steps, values=np.asarray(values))
 
@@ -87,17 +88,17 @@ def test_every_norm_is_shown_the_same_first_batch_by_the_first_convolution(tiny)
 
 
 def test_settled_is_the_step_from_which_it_stays_near_its_end():
-    assert course([0.0, 10.0, 1.0, 1.0, 1.0]).settled_at == 2
-    assert course([0.0, 1.0, 1.0, 5.0], steps=[0, 1, 10, 100]).settled_at == 100
-    assert course([3.0, 3.0, 3.0]).settled_at == 0
+    assert line([0.0, 10.0, 1.0, 1.0, 1.0]).settled_at == 2
+    assert line([0.0, 1.0, 1.0, 5.0], steps=[0, 1, 10, 100]).settled_at == 100
+    assert line([3.0, 3.0, 3.0]).settled_at == 0
 
 
-def test_course_of_a_diverged_run_is_drawn_as_far_as_it_is_finite(tmp_path):
-    lost = course([0.0, 1.0, float("inf"), float("nan")], steps=[0, 1, 10, 100])
+def test_line_of_a_diverged_run_is_drawn_as_far_as_it_is_finite(tmp_path):
+    lost = line([0.0, 1.0, float("inf"), float("nan")], steps=[0, 1, 10, 100])
     assert lost.sparkline[0] == "▁"
     assert lost.sparkline[-1] == "×"
     assert lost.settled_at is None
-    assert course([float("nan")] * 3).sparkline == "×" * 32
+    assert line([float("nan")] * 3).sparkline == "×" * 32
 
 
 def test_diverged_run_can_be_drawn(tiny, tmp_path):
@@ -113,11 +114,11 @@ def test_diverged_run_can_be_drawn(tiny, tmp_path):
 
 
 def test_sparkline_rises_with_the_values():
-    line = course(np.linspace(0, 1, 100), steps=np.arange(100)).sparkline
-    assert len(line) == 32
-    assert line[0] == "▁"
-    assert line[-1] == "█"
-    assert list(line) == sorted(line)
+    bars = line(np.linspace(0, 1, 100), steps=np.arange(100)).sparkline
+    assert len(bars) == 32
+    assert bars[0] == "▁"
+    assert bars[-1] == "█"
+    assert list(bars) == sorted(bars)
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])

@@ -233,17 +233,18 @@ def figure(  # noqa: PLR0913  one parameter an option
 ) -> None:
     """Draw runs into a file: against batch size or learning rate, over epochs, by channel."""
     from nnexp.cli.report_pages import figure_page
-    from nnexp.compare.comparison import Question
-    from nnexp.figures.kinds import Request
 
-    question = Question(
+    figure_page(
+        kind,
+        runs or [],
+        output,
         rows=rows.split(",") if rows else (),
         columns=cols.split(",") if cols else (),
         metric=metric,
         where=where or (),
         best=best,
+        layer=layer,
     )
-    figure_page(kind, runs or [], Request(question=question, layer=layer), output)
 
 
 @app.command(epilog="Example: nnexp report study=disable_bn -o report.html")
@@ -261,18 +262,19 @@ def report(  # noqa: PLR0913  one parameter an option
 ) -> None:
     """Write one self-contained page: the answer, tables, figures, every run, how to repeat it."""
     from nnexp.cli.report_pages import report_page
-    from nnexp.compare.comparison import Question
-    from nnexp.report.page import PageHead
 
-    question = Question(
+    report_page(
+        runs or [],
+        output,
         rows=rows.split(",") if rows else (),
         columns=cols.split(",") if cols else (),
         metric=metric,
         where=where or (),
         against=against,
         best=best,
+        title=title,
+        question=asks,
     )
-    report_page(runs or [], question, PageHead(title=title, question=asks), output)
 
 
 @app.command(epilog="Example: nnexp diff vgg16-batch-bs128-s0-44136fa3 runs/vgg16-none-*")

@@ -63,7 +63,8 @@ def traces_page(
     folders: Sequence[Path], output: Path | None, layer: str | None, as_csv: bool
 ) -> None:
     """Draw the running statistics of runs: a picture here, and a figure in a file."""
-    from nnexp.figures.traces import draw_traces, load_series, load_traces, save_figure
+    from nnexp.figures import save_figure
+    from nnexp.figures.traces import draw_traces, load_series, load_traces
 
     runs = _readable(list(map(RunDir, folders)), load_traces)
     if as_csv:
@@ -74,11 +75,11 @@ def traces_page(
         table = Table("layer", "statistic", "step 0 → last, in log", pad_edge=False)
         for heading in ("first", "last", "settled at step"):
             table.add_column(heading, justify="right")
-        for course in load_series(load_traces(run), layer):
-            first, last = course.values[0], course.values[-1]
-            settled = "–" if course.settled_at is None else f"{course.settled_at:,}"
+        for line in load_series(load_traces(run), layer):
+            first, last = line.values[0], line.values[-1]
+            settled = "–" if line.settled_at is None else f"{line.settled_at:,}"
             figures = (f"{first:.4g}", f"{last:.4g}", settled)
-            words = (course.layer, course.quantity, course.sparkline, *figures)
+            words = (line.layer, line.quantity, line.sparkline, *figures)
             table.add_row(*map(escape, words))
         console.print(f"[bold]{escape(run.path.name)}[/] · averaged over each layer's channels")
         print_table(console, table)

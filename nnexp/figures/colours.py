@@ -21,24 +21,25 @@ STYLES = {
     "layer": Style(colour="#29793e", marker="^", dashes=(2, 1)),
     "layer_chw": Style(colour="#169fcb", marker="v", dashes=(6, 1.5, 1.5, 1.5)),
     "instance": Style(colour="#9f1b5e", marker="D", dashes=(1, 1)),
-    "none": Style(colour="#262626", marker="X", dashes=(8, 2)),
+    "none": Style(colour="#262626", marker="*", dashes=(8, 2)),  # × means diverged
 }
-SPARE_COLOURS = ("#7b61c9", "#7a6f00", "#c9607a", "#757575", "#6b4423")
-SPARE_MARKERS = ("P", "p", "*", "h", "<", ">", "d")
+# For norms of plug-ins: as far from each other and from STYLES, to every kind of colour vision.
+SPARE_COLOURS = ("#8c00f0", "#7864dc", "#5000a0", "#502800", "#c8788c", "#f00050", "#f03cb4")
+SPARE_MARKERS = ("P", "p", "h", "<", ">", "d")
 SPARE_DASHES = ((4, 1), (3, 1, 1, 1), (1, 2), (7, 1, 1, 1))
 VARIANT_MARKERS = ("s", "^", "D", "v", "P")
 NEUTRAL = Style(colour="#4a5560", marker="o")
 
 
 def style_of(norm: str) -> Style:
-    """Return how a norm is drawn; one that is not known always gets the same spare style."""
+    """Return how a norm is drawn; one of a plug-in has a spare style that depends on its name."""
     if norm in STYLES:
         return STYLES[norm]
     number = int.from_bytes(hashlib.sha256(norm.encode()).digest()[:4])
     return Style(
         colour=SPARE_COLOURS[number % len(SPARE_COLOURS)],
-        marker=SPARE_MARKERS[number // 8 % len(SPARE_MARKERS)],
-        dashes=SPARE_DASHES[number // 64 % len(SPARE_DASHES)],
+        marker=SPARE_MARKERS[number // 7 % len(SPARE_MARKERS)],
+        dashes=SPARE_DASHES[number // 42 % len(SPARE_DASHES)],
     )
 
 

@@ -1,19 +1,21 @@
 """`metrics.csv` of runs → curves of loss and accuracy over the epochs, mean and band over seeds."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from nnexp.compare.columns import Row
 from nnexp.compare.grid import lay_out
 from nnexp.compare.selection import Group, grouped, values_of
-from nnexp.compare.statistics import deviation_of, mean_of
+from nnexp.figures.chance import chance_of
 from nnexp.figures.colours import Style
 from nnexp.figures.drawing import (
     add_legend,
+    check_panels,
     line_look,
+    mark_chance,
     open_panels,
     seeds_in_words,
     set_title,
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_LINES_OF_PANELS = 24
+MOST_ROWS = 24  # of panels
 QUANTITIES = {
     "train_loss": "train loss",
     "val_loss": "val loss",
@@ -35,18 +37,10 @@ QUANTITIES = {
     "val_accuracy": "val accuracy %",
 }
 Epochs = list[dict[str, float]]
+Curve = tuple[np.ndarray, np.ndarray, np.ndarray]  # epochs, means, deviations
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Curve:
-    """One quantity over the epochs that every seed has reached with a finite figure."""
-
-    epochs: list[float]
-    means: list[float]
-    deviations: list[float]  # 0 where there is one seed
-
-
-def draw_curves(rows: Sequence[Row], columns: int = 4) -> "Figure":
+def draw_curves(rows: Sequence[Row], across: int = 4) -> "Figure":
     """Return a row of panels for each combination of what varies beside the norm and the seed.
 
     A line ends with the first seed that is lost, so that no mean is one of survivors.
@@ -60,36 +54,36 @@ def draw_curves(rows: Sequence[Row], columns: int = 4) -> "Figure":
     keys = line_settings(rows)
     names = lay_out(rows, keys, []).layers
     layers = grouped(rows, names)
-    if len(layers) > MOST_LINES_OF_PANELS:
-        raise ConfigError(
-            f"curves of {len(layers)} combinations of settings do not fit into one figure",
-            "choose some: --where batch_size=128",
-        )
+    check_panels(len(layers), MOST_ROWS, "curves")
     styles = line_styles(rows, keys)
     with styled():
-        figure, axes = open_panels(len(QUANTITIES) * len(layers), columns, 1.55)
+        figure, axes = open_panels(len(QUANTITIES) * len(layers), across, 1.55)
         for position, (layer, members) in enumerate(layers):
             start = position * len(QUANTITIES)
             block = axes[start : start + len(QUANTITIES)]
             _draw_row(block, members, keys, styles)
             set_title(block[0], title_of(dict(zip(names, layer, strict=True))), 1)
-        seeds = seeds_in_words(len(members) for _, members in grouped(rows, [*names, *keys]))
-        note = f"mean of {seeds}, band: ± sample standard deviation"
+        counts = [len(members) for _, members in grouped(rows, [*names, *keys])]
+        note = f"mean of {seeds_in_words(counts)}"
+        note += ", band: ± sample standard deviation" if max(counts) > 1 else ""
+        guess = (chance := chance_of(rows, "val_accuracy")) and 100 * chance.accuracy
+        guessed = mark_chance((one for at, one in enumerate(axes) if at % 4 > 1), guess)
+        note += "; dotted: chance" if guessed else ""
         add_legend(figure, dict(styles.values()), note, points=False)
     return figure
 
 
 def mean_curve(tables: Sequence[Epochs], quantity: str) -> Curve:
-    """Return mean and sample standard deviation over the runs, epoch by epoch."""
-    epochs, means, deviations = [], [], []
-    for of_seeds in zip(*tables, strict=False):
-        values = [epoch[quantity] for epoch in of_seeds]
-        if not all(map(math.isfinite, values)):
-            break
-        epochs.append(of_seeds[0]["epoch"])
-        means.append(mean_of(values) or 0.0)
-        deviations.append(deviation_of(values) or 0.0)
-    return Curve(epochs=epochs, means=means, deviations=deviations)
+    """Return epochs, means and sample standard deviations over the runs, as far as all go on.
+
+    One run has deviations of 0.
+    """
+    length = min(map(len, tables))
+    values = np.array([[epoch[quantity] for epoch in table[:length]] for table in tables])
+    lost = np.flatnonzero(~np.isfinite(values).all(axis=0))
+    values = values[:, : lost[0] if len(lost) else length]
+    epochs = np.array([epoch["epoch"] for epoch in tables[0][: values.shape[1]]])
+    return epochs, values.mean(axis=0), values.std(axis=0, ddof=min(1, len(tables) - 1))
 
 
 def _draw_row(
@@ -107,24 +101,15 @@ def _draw_row(
     for one, (quantity, words) in zip(axes, QUANTITIES.items(), strict=True):
         scale = 100.0 if "accuracy" in quantity else 1.0
         for group, tables in groups.items():
-            _draw_curve(one, mean_curve(tables, quantity), scale, styles[group][1])
+            epochs, means, spreads = mean_curve(tables, quantity)
+            low, high = scale * (means - spreads), scale * (means + spreads)
+            style = styles[group][1]
+            one.fill_between(epochs, low, high, color=style.colour, alpha=0.14, linewidth=0)
+            one.plot(epochs, scale * means, **line_look(style))
         one.set_xlabel("epoch")
         one.set_ylabel(words)
         one.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-    _share_heights(axes[:2])
-    _share_heights(axes[2:])
-
-
-def _draw_curve(axes: "Axes", curve: Curve, scale: float, style: Style) -> None:
-    means = [scale * mean for mean in curve.means]
-    low = [m - scale * d for m, d in zip(means, curve.deviations, strict=True)]
-    high = [m + scale * d for m, d in zip(means, curve.deviations, strict=True)]
-    axes.fill_between(curve.epochs, low, high, color=style.colour, alpha=0.14, linewidth=0)
-    axes.plot(curve.epochs, means, **line_look(style))
-
-
-def _share_heights(axes: Sequence["Axes"]) -> None:
-    """Give training and validation one vertical scale, so that the gap can be seen."""
-    low, high = zip(*(one.get_ylim() for one in axes), strict=True)
-    for one in axes:
-        one.set_ylim(min(low), max(high))
+    for pair in (axes[:2], axes[2:]):  # one scale for training and validation shows their gap
+        low, high = zip(*(one.get_ylim() for one in pair), strict=True)
+        for one in pair:
+            one.set_ylim(min(low), max(high))

@@ -1,17 +1,44 @@
-"""Rows → the question that a report asks of them where the user asked nothing else."""
+"""What a user names → rows, and the question that is asked of them where nothing else is said."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
-from nnexp.compare.best import JUDGE
+from nnexp.compare import read_rows
+from nnexp.compare.best import JUDGE, choose
 from nnexp.compare.columns import Row, shown
 from nnexp.compare.comparison import Question
-from nnexp.compare.load import figures
+from nnexp.compare.load import DEFAULT, figures
 from nnexp.compare.selection import filter_rows, find_setting, goes_with, varying
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    Runs = str | Path | Sequence[str] | Sequence[Path] | Sequence[Row] | pd.DataFrame
 RATE = "optimizer.learning_rate"
 COLUMNS = ("batch_size", "model", RATE)  # what makes the columns, the first that is free
 BASELINES = (("norm", "batch"), ("norm", "none"), ("norm.at", "{}"))
+
+
+def as_rows(runs: "Runs") -> list[Row]:
+    """Return the rows of what a user names: sources as of `load_runs`, or what it returned.
+
+    Raises:
+        ConfigError: A source holds no run.
+    """
+    if isinstance(runs, (str, Path)):
+        return read_rows([runs])
+    if hasattr(runs, "to_dict"):
+        known = cast("pd.DataFrame", runs).astype(object)
+        return cast("list[Row]", known.where(known.notna(), None).to_dict("records"))
+    named: list[Any] = list(runs)
+    return named if named and isinstance(named[0], dict) else read_rows(named or DEFAULT)
+
+
+def at_best(rows: Sequence[Row], best: str | None) -> list[Row]:
+    """Return the rows at each cell's best value of a setting; all of them where none is named."""
+    return list(rows) if best is None else choose(rows, find_setting(best))[0]
 
 
 def complete(question: Question, rows: Sequence[Row], *, choose_best: bool = True) -> Question:

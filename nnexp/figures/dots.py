@@ -5,15 +5,21 @@ from typing import TYPE_CHECKING
 
 from nnexp.compare.grid import Cell, Grid
 from nnexp.compare.selection import Group
+from nnexp.figures.chance import Chance
 from nnexp.figures.colours import NEUTRAL, Style, style_of
 from nnexp.figures.drawing import (
     FADED,
+    LABEL,
+    add_legend,
     balanced,
+    check_panels,
+    mark_chance,
     open_panels,
     point_look,
     seeds_in_words,
     set_title,
     styled,
+    wrapped,
 )
 from nnexp.figures.lines import quantity_label, shown_value
 from nnexp.figures.series import finite, plain, title_of
@@ -22,43 +28,45 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ROW = 0.24  # inches
+ROW = 0.3  # inches
+MOST_PANELS = 30
+ABOVE, BELOW = 0.17, 0.15  # of a row: where the seeds and the mean stand, so that none is hidden
 
 
-def draw_dots(grids: Sequence[Grid], metric: str, columns: int = 3) -> "Figure":
+def draw_dots(
+    grids: Sequence[Grid], metric: str, across: int = 3, chance: Chance | None = None
+) -> "Figure":
     """Return a panel for each column of each table, a line for each of its rows.
 
-    A dot is a seed, the large mark their mean, the bar one sample standard deviation to each
-    side; runs without a figure are named.
+    A dot is a seed, the large mark below it their mean, the bar one sample standard deviation to
+    each side; runs without a value are named.
+
+    Raises:
+        ConfigError: There are too many panels.
     """
     panels = [(grid, column) for grid in grids for column in grid.columns]
+    check_panels(len(panels), MOST_PANELS, "dots")
     longest = max(len(grid.rows) for grid in grids)
-    columns = balanced(len(panels), columns)
+    across = balanced(len(panels), across)
     with styled():
-        figure, axes = open_panels(len(panels), columns, 0.75 + ROW * longest, sharex=True)
+        figure, axes = open_panels(len(panels), across, 0.75 + ROW * longest, sharex=True)
         for position, (one, (grid, column)) in enumerate(zip(axes, panels, strict=True)):
-            first = position % columns == 0
-            _draw_panel(one, grid, column, named=first or _changes(panels, position))
-            set_title(one, title_of(_settings(grid, column)), columns)
+            named = position % across == 0 or grid.rows != panels[position - 1][0].rows
+            _draw_panel(one, grid, column, named=named)
+            set_title(one, title_of(_settings(grid, column)), across)
             one.set_xlabel(quantity_label(metric))
+        guess = chance and shown_value(chance.accuracy, metric)
+        guessed = mark_chance(axes, guess, vertical=True)
         for one, (grid, column) in zip(axes, panels, strict=True):
             _name_absent(one, grid, column)
-        figure.supxlabel(_note(grids), fontsize=7, color=FADED)
+        counts = [len(cell.values) for grid in grids for cell in grid.cells.values()]
+        note = f"dots: {seeds_in_words(counts)}; mark and bar: mean ± sample standard deviation"
+        add_legend(figure, {}, note + ("; dotted: chance" if guessed else ""))
     return figure
-
-
-def _note(grids: Sequence[Grid]) -> str:
-    counts = [len(cell.values) for grid in grids for cell in grid.cells.values()]
-    return f"dots: {seeds_in_words(counts)}; mark and bar: mean ± sample standard deviation"
 
 
 def _settings(grid: Grid, column: Group) -> dict[str, str]:
     return {**grid.layer, **dict(zip(grid.column_keys, column, strict=True))}
-
-
-def _changes(panels: Sequence[tuple[Grid, Group]], position: int) -> bool:
-    """Return whether a panel's rows are not those of the panel to its left."""
-    return panels[position][0].rows != panels[position - 1][0].rows
 
 
 def _draw_panel(axes: "Axes", grid: Grid, column: Group, *, named: bool) -> None:
@@ -68,24 +76,26 @@ def _draw_panel(axes: "Axes", grid: Grid, column: Group, *, named: bool) -> None
         style = style_of(group["norm"]) if "norm" in group else NEUTRAL
         _draw_cell(axes, place, grid.cell(row, column), grid.metric, style)
     axes.set_ylim(len(grid.rows) - 0.4, -0.6)
-    names = [_name(grid, row) for row in grid.rows] if named else []
-    axes.set_yticks(range(len(grid.rows)), names if named else [""] * len(grid.rows))
+    names = [wrapped(_name(grid, row), LABEL) if named else "" for row in grid.rows]
+    axes.set_yticks(range(len(grid.rows)), names)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
 
 
 def _draw_cell(axes: "Axes", place: int, cell: Cell, metric: str, style: Style) -> None:
     values = [shown_value(value, metric) for value in cell.values.values() if finite(value)]
-    axes.plot(values, [place] * len(values), "o", color=style.colour, alpha=0.4, ms=2.6, mew=0)
+    seeds = [place - ABOVE] * len(values)
+    axes.plot(values, seeds, "o", color=style.colour, alpha=0.6, ms=2.8, mew=0)
     if values and finite(cell.mean):
         mean = shown_value(cell.mean or 0.0, metric)
         spread = shown_value(cell.deviation or 0.0, metric)
-        axes.plot([mean - spread, mean + spread], [place] * 2, color=style.colour, linewidth=1)
-        axes.plot([mean], [place], **{**point_look(style), "markersize": 5})
+        height = place + BELOW
+        axes.plot([mean - spread, mean + spread], [height] * 2, color=style.colour, linewidth=1)
+        axes.plot([mean], [height], **point_look(style))
 
 
 def _name_absent(axes: "Axes", grid: Grid, column: Group) -> None:
-    """Name the runs without a figure, on the side of the panel where no dots are."""
+    """Name the runs without a value, on the side of the panel where no dots are."""
     from matplotlib.transforms import blended_transform_factory
 
     where = blended_transform_factory(axes.transAxes, axes.transData)
@@ -96,7 +106,7 @@ def _name_absent(axes: "Axes", grid: Grid, column: Group) -> None:
         at_right = mean < (left + right) / 2
         look = {"transform": where, "va": "center", "fontsize": 7, "color": FADED}
         side = {"x": 0.98, "ha": "right"} if at_right else {"x": 0.02, "ha": "left"}
-        axes.text(y=place + 0.38, s=", ".join(cell.absent), **side, **look)
+        axes.text(y=place + BELOW, s=", ".join(cell.absent), **side, **look)
 
 
 def _name(grid: Grid, row: Group) -> str:

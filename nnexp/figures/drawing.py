@@ -1,11 +1,16 @@
-"""What every figure shares: sizes, fonts, axes, the legend."""
+"""What all figures share: sizes, fonts, axes, the legend, and the files they are written to."""
 
+import math
 import textwrap
+import unicodedata
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 from nnexp.figures.colours import Style
+from nnexp.settings import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,11 +19,15 @@ if TYPE_CHECKING:
 COLUMN = 3.5  # inches, of a paper's column; figures are made to be printed at their size
 PAGE = 7.2  # inches, of both columns
 TEXT = 7.5  # points
+CHARACTER = 0.062  # inches, of an average letter
+LABEL = 28  # letters of a name before it is broken into lines
+FORMATS = (".png", ".svg", ".pdf")
+DOTS_PER_INCH = 200  # of a PNG
 FAINT = "#d9dde1"
 INK = "#2b3036"
 FADED = "#5b646d"
 SETTINGS: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
+    "font.family": ["DejaVu Sans", "sans-serif"],  # the first comes with matplotlib
     "font.size": TEXT,
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "axes.titlesize": TEXT,
@@ -44,11 +53,19 @@ SETTINGS: dict[Any, Any] = {
     "grid.color": FAINT,
     "grid.linewidth": 0.5,
 }
-
-
-def balanced(count: int, most: int) -> int:
-    """Return how many panels stand beside each other: `most` or fewer, the rows evenly filled."""
-    return -(-count // -(-count // most))
+FILE_SETTINGS: dict[Any, Any] = {
+    "svg.hashsalt": "nnexp",
+    "svg.fonttype": "none",  # text that can be searched and copied
+    "pdf.fonttype": 42,
+    "font.sans-serif": [  # for letters that DejaVu Sans lacks: the first that is installed
+        "Noto Sans CJK SC",
+        "PingFang SC",
+        "Microsoft YaHei",
+        "Arial Unicode MS",
+        "DejaVu Sans",
+    ],
+}
+UNDATED = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
 @contextmanager
@@ -62,19 +79,62 @@ def styled() -> Iterator[None]:
         yield
 
 
-def open_panels(
-    count: int, columns: int, height: float = 2.0, **shared: Any
-) -> tuple["Figure", list["Axes"]]:
-    """Return a figure of `count` panels in rows of `columns`: a column wide for one, else a page.
+def save_figure(figure: "Figure", path: Path) -> None:
+    """Write a figure as PNG, SVG or PDF, by the ending of `path`.
 
-    `height` is a panel's, in inches.
+    Raises:
+        ConfigError: The ending is none of them, or the folder is not there.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise ConfigError(
+            f"cannot draw into {path}", f"its ending must be one of {', '.join(FORMATS)}"
+        )
+    if not path.parent.is_dir():
+        raise ConfigError(f"no folder {path.parent}", "make it, or write the figure elsewhere")
+    write_figure(figure, path, path.suffix.lower().removeprefix("."))
+
+
+def write_figure(figure: "Figure", file: Path | IO[bytes], form: str) -> None:
+    """Write a figure as png, svg or pdf: the same figure gives the same bytes on every day."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(FILE_SETTINGS), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # drawn as an empty box
+        figure.savefig(file, format=form, dpi=DOTS_PER_INCH, metadata=UNDATED[form])
+
+
+def balanced(count: int, most: int) -> int:
+    """Return how many panels stand beside each other: `most` or fewer, the rows evenly filled."""
+    return -(-count // -(-count // most))
+
+
+def check_panels(count: int, most: int, what: str) -> None:
+    """Refuse a figure of too many panels.
+
+    Raises:
+        ConfigError: There are more than `most`.
+    """
+    if count > most:
+        raise ConfigError(
+            f"{what} of {count} combinations of settings do not fit into one figure",
+            "choose some: --where batch_size=128",
+        )
+
+
+def open_panels(
+    count: int, across: int, height: float = 2.0, *, width: float | None = None, **shared: Any
+) -> tuple["Figure", list["Axes"]]:
+    """Return a figure of panels, `across` beside each other.
+
+    `height` is a panel's, `width` the figure's, in inches: a paper's column for one panel, else
+    up to a page.
     """
     from matplotlib.figure import Figure
 
-    lines = -(-count // columns)
-    width = {1: COLUMN, 2: 5.0}.get(columns, PAGE)
+    lines = -(-count // across)
+    width = width or {1: COLUMN, 2: 5.0}.get(across, PAGE)
     figure = Figure(figsize=(width, height * lines + 0.6), layout="constrained")
-    grid = figure.subplots(lines, columns, squeeze=False, **shared)
+    grid = figure.subplots(lines, across, squeeze=False, **shared)
     axes = list(grid.flat)
     for unused in axes[count:]:
         unused.remove()
@@ -97,6 +157,7 @@ def point_look(style: Style) -> dict[str, Any]:
     return {
         "color": style.colour,
         "marker": style.marker,
+        "markersize": 6.5 if style.marker == "*" else 4.2,  # a star covers less of its square
         "markeredgecolor": "white",
         "markeredgewidth": 0.5,
     }
@@ -109,23 +170,34 @@ def add_legend(
 
     Where there is one line the heading stands alone.
     """
-    from matplotlib.lines import Line2D
-
-    note = textwrap.fill(note, int(figure.get_size_inches()[0] / 0.06))
-    if len(labels) < 2:
-        figure.supxlabel(note, fontsize=7, color=FADED)
-        return
     handles = [
-        Line2D([], [], label=label, **{**line_look(style), **(point_look(style) if points else {})})
+        (label, {**line_look(style), **(point_look(style) if points else {})})
         for label, style in labels.items()
     ]
-    widest = max(len(label) for label in labels)
-    room = max(1, int(figure.get_size_inches()[0] / (0.07 * widest + 0.65)))
-    lines = -(-len(handles) // room)
+    add_line_legend(figure, handles if len(handles) > 1 else [], note)
+
+
+def add_line_legend(
+    figure: "Figure", lines: Sequence[tuple[str, dict[str, Any]]], note: str
+) -> None:
+    """Put a legend of lines, each with its look, below all panels; without lines the note alone."""
+    from matplotlib.lines import Line2D
+
+    width = figure.get_size_inches()[0]
+    note = textwrap.fill(note, int(width / 0.06))
+    if not lines:
+        figure.supxlabel(note, fontsize=7, color=FADED)
+        return
+    labels = [wrapped(label, LABEL) for label, _ in lines]
+    widest = max(_letters(line) for label in labels for line in label.split("\n"))
+    rows = -(-len(lines) // max(1, int(width / (0.07 * widest + 0.65))))
     legend = figure.legend(
-        handles=handles,
+        handles=[
+            Line2D([], [], label=label, **look)
+            for label, (_, look) in zip(labels, lines, strict=True)
+        ],
         loc="outside lower center",
-        ncols=-(-len(handles) // lines),
+        ncols=-(-len(lines) // rows),
         frameon=False,
         handlelength=3.2,
         columnspacing=1.4,
@@ -135,12 +207,21 @@ def add_legend(
     legend.get_title().set_color(FADED)
 
 
-def set_title(axes: "Axes", words: str, columns: int) -> None:
-    """Head a panel; a title that is wider than one of `columns` panels is broken at its dots."""
-    room = int(PAGE / columns / 0.062)
+def set_title(axes: "Axes", words: str, across: int) -> None:
+    """Head a panel; a title that is wider than one of `across` panels is broken at its dots."""
     pieces = [piece.replace(" ", "\u00a0") for piece in words.split(" · ")]
-    lines = textwrap.wrap(" · ".join(pieces), room)
+    lines = wrapped(" · ".join(pieces), int(PAGE / across / CHARACTER)).split("\n")
     axes.set_title("\n".join(line.removesuffix(" ·") for line in lines), loc="left")
+
+
+def wrapped(text: str, room: int) -> str:
+    """Return text broken into lines of `room` letters; one of Chinese or Japanese counts two."""
+    wide = _letters(text) / max(1, len(text))
+    return textwrap.fill(text, max(1, int(room / max(1.0, wide))))
+
+
+def _letters(text: str) -> int:
+    return sum(1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text)
 
 
 def seeds_in_words(counts: Iterable[int]) -> str:
@@ -154,12 +235,46 @@ def seeds_in_words(counts: Iterable[int]) -> str:
 
 def number_ticks(axes: "Axes", values: Sequence[float]) -> None:
     """Put the horizontal axis in log, with a tick at each value and nowhere else."""
-    from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, StrMethodFormatter
+    from matplotlib.ticker import FixedLocator, NullLocator
 
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(list(values)))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_minor_formatter(NullFormatter())
     room = (values[-1] / values[0]) ** 0.06
     axes.set_xlim(values[0] / room, values[-1] * room)
+
+
+def log_ticks(axes: "Axes") -> None:
+    """Put the vertical axis in log, with plain numbers, so few that they do not meet."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    decades = math.log10(high / low)
+    subs = (1,) if decades > 2.5 else (1, 3) if decades > 1.2 else (1, 2, 5)
+    locator = LogLocator(subs=subs) if decades > 0.7 else MaxNLocator(4)
+    axes.yaxis.set_major_locator(locator)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(low, high)
+
+
+def step_ticks(axes: "Axes") -> None:
+    """Make the horizontal axis one of optimizer steps: 0, then in log."""
+    axes.set_xscale("symlog", linthresh=1)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlim(left=0)
+    axes.set_xlabel("optimizer steps (0, then log)")
+
+
+def mark_chance(panels: Iterable["Axes"], value: float | None, *, vertical: bool = False) -> bool:
+    """Draw a dotted line at what guessing gives, where a panel has it; return whether any does."""
+    marked = False
+    for axes in panels:
+        low, high = axes.get_xlim() if vertical else axes.get_ylim()
+        if value is not None and low <= value <= high:
+            look = {"color": FADED, "linewidth": 0.9, "linestyle": (0, (1, 2)), "zorder": 1}
+            (axes.axvline if vertical else axes.axhline)(value, **look)
+            marked = True
+    return marked

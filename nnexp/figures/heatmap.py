@@ -65,14 +65,9 @@ def load_channels(run: RunDir) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def channel_table(table: pd.DataFrame, layer: str, quantity: str) -> pd.DataFrame:
-    """Return one layer's quantity as a table: channels down, steps across."""
-    part = table[(table["layer"] == layer) & (table["quantity"] == quantity)]
-    return part.pivot(index="channel", columns="step", values="value")
-
-
 def _draw_panel(axes: "Axes", channels: pd.DataFrame, layer: str, quantity: str) -> None:
-    table = channel_table(channels, layer, quantity)
+    part = channels[(channels["layer"] == layer) & (channels["quantity"] == quantity)]
+    table = part.pivot(index="channel", columns="step", values="value")
     values = np.ma.masked_invalid(table.to_numpy(dtype=float))
     signed = quantity.endswith("mean")
     image = axes.imshow(

@@ -1,15 +1,22 @@
 """Rows → a figure against batch size or learning rate: a line for each norm, over seeds."""
 
+import itertools
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nnexp.compare.columns import Row
 from nnexp.compare.grid import Cell, direction
 from nnexp.compare.tables import in_percent
+from nnexp.figures.chance import chance_of
 from nnexp.figures.drawing import (
+    COLUMN,
+    PAGE,
     add_legend,
     balanced,
+    check_panels,
     line_look,
+    mark_chance,
     number_ticks,
     open_panels,
     point_look,
@@ -22,60 +29,75 @@ from nnexp.figures.series import Line, Panel, finite, make_panels, plain
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.transforms import ScaledTranslation
 
-DODGE = 0.085  # inches between the marks of lost runs at one place
+MOST_PANELS = 30
+APART = 0.045  # inches between the marks of two lines at one place
+NEAREST = 0.3  # share of the way to the next place that all marks of one place take at most
 
 
-def draw_error(rows: Sequence[Row], metric: str, columns: int = 3) -> "Figure":
+def draw_error(rows: Sequence[Row], metric: str, across: int = 3) -> "Figure":
     """Return the metric against batch size, an accuracy as its error in percent.
 
     Raises:
         ConfigError: All runs have one batch size.
     """
-    return _draw(make_panels(rows, metric, "batch_size"), metric, "batch size", columns)
+    return _draw(rows, metric, "batch_size", across, as_error=in_percent(metric))
 
 
-def draw_rates(rows: Sequence[Row], metric: str, columns: int = 3) -> "Figure":
+def draw_rates(rows: Sequence[Row], metric: str, across: int = 3) -> "Figure":
     """Return the metric against the learning rate.
 
     Raises:
         ConfigError: All runs have one learning rate.
     """
-    panels = make_panels(rows, metric, "optimizer.learning_rate")
-    return _draw(panels, metric, "learning rate", columns, as_error=False)
+    return _draw(rows, metric, "optimizer.learning_rate", across)
 
 
 def _draw(
-    panels: Sequence[Panel], metric: str, axis: str, columns: int, *, as_error: bool = True
+    rows: Sequence[Row], metric: str, axis: str, across: int, *, as_error: bool = False
 ) -> "Figure":
     """Return a figure: mean over seeds, a band of one sample standard deviation to each side.
 
     A hollow point is a mean over those that survived; where none did, a cross stands at the
-    bad end of the panel.
+    bad end of the panel. Lines stand a little aside of each other.
     """
-    as_error = as_error and in_percent(metric)
+    panels = make_panels(rows, metric, axis)
+    check_panels(len(panels), MOST_PANELS, f"lines over {plain(axis)}")
     worse = 1 if as_error or direction(metric) < 0 else -1
-    columns = balanced(len(panels), columns)
+    across = balanced(len(panels), across)
+    chance = chance_of(rows, metric)
     with styled():
-        figure, axes = open_panels(len(panels), columns, sharey=True)
+        figure, axes = open_panels(len(panels), across, sharey=True)
         labels = {line.label: line.style for panel in panels for line in panel.lines}
+        places = sorted({x for panel in panels for line in panel.lines for x in line.cells})
+        apart = min(APART, _room(places, across) / len(labels))
+        asides = {label: apart * (at - (len(labels) - 1) / 2) for at, label in enumerate(labels)}
         for one, panel in zip(axes, panels, strict=True):
-            for line in panel.lines:
-                _draw_line(one, line, metric, as_error=as_error)
-            places = sorted({x for each in panels for line in each.lines for x in line.cells})
             number_ticks(one, places)
-            set_title(one, panel.title, columns)
-            one.set_xlabel(axis)
-        lost = [_mark_lost(*pair, worse) for pair in zip(axes, panels, strict=True)]
-        _make_room(axes[0], worse, lost=any(lost))
-        for one in axes[::columns]:
+            for line in panel.lines:
+                _draw_line(one, line, metric, asides[line.label], as_error=as_error)
+                _mark_lost(one, line, asides[line.label], worse)
+            set_title(one, panel.title, across)
+            one.set_xlabel(plain(axis))
+        _make_room(axes[0], panels, worse)
+        guess = chance and shown_value(chance.accuracy, metric, as_error=as_error)
+        note = _note(panels, guessed=mark_chance(axes, guess))
+        for one in axes[::across]:
             one.set_ylabel(quantity_label(metric, as_error=as_error))
-        add_legend(figure, labels, _note(panels))
+        add_legend(figure, labels, note)
     return figure
 
 
-def _note(panels: Sequence[Panel]) -> str:
-    cells = [cell for panel in panels for line in panel.lines for cell in line.cells.values()]
+def _room(places: Sequence[float], across: int) -> float:
+    """Return how many inches the marks of one place may take beside each other."""
+    width = 0.8 * min(COLUMN, PAGE / across)
+    nearest = min(math.log(b / a) for a, b in itertools.pairwise(places))
+    return NEAREST * width * nearest / math.log(places[-1] / places[0])
+
+
+def _note(panels: Sequence[Panel], *, guessed: bool) -> str:
+    cells = _cells(panels)
     words = f"mean of {seeds_in_words(len(cell.values) for cell in cells)}"
     if any(len(cell.values) > 1 for cell in cells):
         words += ", band: ± sample standard deviation"
@@ -83,7 +105,9 @@ def _note(panels: Sequence[Panel]) -> str:
         words += "; hollow: without diverged runs"
     if any(_is_lost(cell) for cell in cells):
         words += "; ×: all diverged"
-    return words
+    if len({line.label for panel in panels for line in panel.lines}) > 1:
+        words += "; lines are set a little apart"
+    return words + ("; dotted: chance" if guessed else "")
 
 
 def quantity_label(metric: str, *, as_error: bool = False) -> str:
@@ -93,13 +117,13 @@ def quantity_label(metric: str, *, as_error: bool = False) -> str:
 
 
 def shown_value(value: float, metric: str, *, as_error: bool = False) -> float:
-    """Return a figure in the unit of its axis."""
+    """Return a value in the unit of its axis."""
     if not in_percent(metric):
         return value
     return 100 * (1 - value) if as_error else 100 * value
 
 
-def _draw_line(axes: "Axes", line: Line, metric: str, *, as_error: bool) -> None:
+def _draw_line(axes: "Axes", line: Line, metric: str, aside: float, *, as_error: bool) -> None:
     known = {x: cell for x, cell in line.cells.items() if finite(cell.mean)}
     places = sorted(known)
     means = [shown_value(known[x].mean or 0.0, metric, as_error=as_error) for x in places]
@@ -107,41 +131,49 @@ def _draw_line(axes: "Axes", line: Line, metric: str, *, as_error: bool) -> None
     spreads = [scale * (known[x].deviation or 0.0) for x in places]
     low = [mean - spread for mean, spread in zip(means, spreads, strict=True)]
     high = [mean + spread for mean, spread in zip(means, spreads, strict=True)]
-    axes.fill_between(places, low, high, color=line.style.colour, alpha=0.14, linewidth=0)
-    axes.plot(places, means, label=line.label, **line_look(line.style))
+    place = axes.transData + _shift(axes, aside)
+    look = {"color": line.style.colour, "alpha": 0.14, "linewidth": 0, "transform": place}
+    axes.fill_between(places, low, high, **look)
+    axes.plot(places, means, label=line.label, transform=place, **line_look(line.style))
     for x, mean in zip(places, means, strict=True):
         look = point_look(line.style)
         if not known[x].competes:
             look |= {"markerfacecolor": "white", "markeredgecolor": line.style.colour}
-        axes.plot([x], [mean], zorder=3, **look)
+        axes.plot([x], [mean], zorder=3, transform=place, **look)
+    ends = [*zip(places, low, strict=True), *zip(places, high, strict=True)]
+    axes.update_datalim(ends)  # what is shifted does not take part by itself
+    axes.autoscale_view(scalex=False)
 
 
-def _mark_lost(axes: "Axes", panel: Panel, worse: int) -> bool:
-    """Mark at the bad end what diverged altogether; return whether anything did."""
-    from matplotlib.transforms import ScaledTranslation, blended_transform_factory
+def _shift(axes: "Axes", inches: float) -> "ScaledTranslation":
+    from matplotlib.transforms import ScaledTranslation
 
     figure = axes.get_figure(root=True)
     assert figure is not None
-    lost: dict[float, list[Line]] = {}
-    for line in panel.lines:
-        for x in (x for x, cell in line.cells.items() if _is_lost(cell)):
-            lost.setdefault(x, []).append(line)
-    for x, lines in lost.items():
-        for number, line in enumerate(lines):
-            aside = DODGE * (number - (len(lines) - 1) / 2)
-            shift = ScaledTranslation(aside, 0, figure.dpi_scale_trans)
-            place = blended_transform_factory(axes.transData, axes.transAxes) + shift
-            height = 0.94 if worse > 0 else 0.06
-            axes.plot([x], [height], "x", color=line.style.colour, transform=place, markersize=4)
-    return bool(lost)
+    return ScaledTranslation(inches, 0, figure.dpi_scale_trans)
+
+
+def _mark_lost(axes: "Axes", line: Line, aside: float, worse: int) -> None:
+    """Mark at the bad end what diverged altogether."""
+    from matplotlib.transforms import blended_transform_factory
+
+    place = blended_transform_factory(axes.transData, axes.transAxes) + _shift(axes, aside)
+    height = 0.94 if worse > 0 else 0.06
+    for x in (x for x, cell in line.cells.items() if _is_lost(cell)):
+        axes.plot([x], [height], "x", color=line.style.colour, transform=place, markersize=4)
 
 
 def _is_lost(cell: Cell) -> bool:
     return not cell.values and cell.states["diverged"] > 0
 
 
-def _make_room(axes: "Axes", worse: int, *, lost: bool) -> None:
+def _make_room(axes: "Axes", panels: Sequence[Panel], worse: int) -> None:
     """Leave a strip at the bad end for the marks of lost runs."""
-    low, high = axes.get_ylim()
-    strip = 0.14 * (high - low) if lost else 0.0
-    axes.set_ylim(low - (strip if worse < 0 else 0), high + (strip if worse > 0 else 0))
+    if any(_is_lost(cell) for cell in _cells(panels)):
+        low, high = axes.get_ylim()
+        strip = 0.14 * (high - low)
+        axes.set_ylim(low - (strip if worse < 0 else 0), high + (strip if worse > 0 else 0))
+
+
+def _cells(panels: Sequence[Panel]) -> list[Cell]:
+    return [cell for panel in panels for line in panel.lines for cell in line.cells.values()]

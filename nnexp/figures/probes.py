@@ -1,16 +1,25 @@
 """`probes.csv` of runs → what each norm does inside: over the steps, and through the depth."""
 
-import math
-import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
 
 from nnexp.compare.columns import Row
 from nnexp.compare.grid import lay_out
 from nnexp.compare.selection import Group, values_of
 from nnexp.figures.colours import Style
-from nnexp.figures.drawing import add_legend, line_look, open_panels, seeds_in_words, styled
+from nnexp.figures.drawing import (
+    add_legend,
+    line_look,
+    log_ticks,
+    open_panels,
+    seeds_in_words,
+    step_ticks,
+    styled,
+)
 from nnexp.figures.series import line_settings, line_styles
 from nnexp.rundir import RunDir, read_table
 from nnexp.settings import ConfigError
@@ -19,9 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DECADES = 1e-4  # of the highest; what lies below is not worth the room
-ProbeTable = list[dict[str, Any]]
-Line = tuple[list[float], list[float]]  # places, values
+STANDSTILL = 0.01  # of the highest learning rate: a step at less moves nothing
 OVER_STEPS = {
     "covariate_shift": "covariate shift",
     "activation_drift": "activation drift",
@@ -32,11 +39,12 @@ THROUGH_DEPTH = {
 }
 
 
-def draw_probes(rows: Sequence[Row], columns: int = 2) -> "Figure":
+def draw_probes(rows: Sequence[Row], across: int = 2) -> "Figure":
     """Return four panels: shift and drift over the steps, outputs and gradients through the depth.
 
     Over the steps a run counts with the median of its layers; a line is the mean over seeds, its
-    band goes from the lowest seed to the highest.
+    band goes from the lowest seed to the highest. A last step whose learning rate is almost 0, as
+    at the end of a cosine, is left out.
 
     Raises:
         ConfigError: No run has a `probes.csv`, or more than the norm and the seed varies.
@@ -50,78 +58,69 @@ def draw_probes(rows: Sequence[Row], columns: int = 2) -> "Figure":
             f"probes draws one {more[0]} at a time", f"choose one: --where {more[0]}=VALUE"
         )
     styles = line_styles(rows, keys)
-    tables: dict[Group, list[ProbeTable]] = {}
+    tables: dict[Group, list[pd.DataFrame]] = {}
+    shortened = False
     for row in rows:
-        table = read_table(RunDir(Path(row["folder"])).probes, words=("layer", "quantity"))
+        table, cut = load_moving_steps(RunDir(Path(row["folder"])))
         tables.setdefault(values_of(row, keys), []).append(table)
+        shortened |= cut
     with styled():
-        figure, axes = open_panels(len(OVER_STEPS) + len(THROUGH_DEPTH), columns, 1.9)
+        figure, axes = open_panels(len(OVER_STEPS) + len(THROUGH_DEPTH), across, 1.9)
         named = {**OVER_STEPS, **THROUGH_DEPTH}
         for one, (quantity, words) in zip(axes, named.items(), strict=True):
             _draw_panel(one, quantity, tables, {group: styles[group][1] for group in tables})
             one.set_ylabel(words)
         seeds = seeds_in_words(len(of_seeds) for of_seeds in tables.values())
         note = f"mean of {seeds}, band: lowest to highest seed; over steps: median of the layers"
-        add_legend(figure, {styles[group][0]: styles[group][1] for group in tables}, note)
+        note += "; without the last step, whose learning rate is almost 0" if shortened else ""
+        add_legend(
+            figure, {styles[group][0]: styles[group][1] for group in tables}, note, points=False
+        )
     return figure
 
 
-def over_steps(table: ProbeTable, quantity: str) -> Line:
-    """Return a quantity at each probed step, the median of the layers it was taken at."""
-    return _collected(
-        ((row["step"], row["value"]) for row in table if row["quantity"] == quantity),
-        statistics.median,
-    )
+def load_moving_steps(run: RunDir) -> tuple[pd.DataFrame, bool]:
+    """Return `probes.csv` without a last step that moves nothing, and whether there was one."""
+    table = pd.read_csv(run.probes)
+    epochs = read_table(run.metrics)
+    rates = [epoch["learning_rate"] for epoch in epochs if "learning_rate" in epoch]
+    if not rates or rates[-1] >= STANDSTILL * max(rates):
+        return table, False
+    last = epochs[-1]["step"] - 1  # a probe's step counts what was finished before it
+    return table.loc[table["step"] != last], bool((table["step"] == last).any())
 
 
-def through_depth(table: ProbeTable, quantity: str) -> Line:
-    """Return a quantity of each weight layer before the first step, the first layer being 1."""
-    values = [row["value"] for row in table if row["quantity"] == quantity and row["step"] == 0]
-    return [float(place) for place in range(1, len(values) + 1)], values
+def over_steps(table: pd.DataFrame, quantity: str) -> pd.Series:
+    """Return a quantity by probed step, the median of the layers it was taken at."""
+    part = table.loc[(table["quantity"] == quantity) & np.isfinite(table["value"])]
+    return part.groupby("step")["value"].median()
+
+
+def through_depth(table: pd.DataFrame, quantity: str) -> pd.Series:
+    """Return a quantity before the first step by weight layer, the first layer being 1."""
+    values = table.loc[(table["quantity"] == quantity) & (table["step"] == 0), "value"]
+    return values.set_axis(range(1, len(values) + 1))
 
 
 def _draw_panel(
     axes: "Axes",
     quantity: str,
-    tables: dict[Group, list[ProbeTable]],
+    tables: dict[Group, list[pd.DataFrame]],
     styles: dict[Group, Style],
 ) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     taken = over_steps if quantity in OVER_STEPS else through_depth
     for group, of_seeds in tables.items():
-        places, values = _joined([taken(table, quantity) for table in of_seeds])
-        low, high = [min(each) for each in values], [max(each) for each in values]
-        means = [statistics.fmean(each) for each in values]
-        axes.fill_between(places, low, high, color=styles[group].colour, alpha=0.14, linewidth=0)
-        axes.plot(places, means, **line_look(styles[group]))
-    axes.set_yscale("log")
-    low, high = axes.get_ylim()
-    axes.set_ylim(bottom=max(low, high * DECADES))  # the last step of a cosine moves nothing
+        values = pd.concat([taken(table, quantity) for table in of_seeds])
+        known = values.loc[(values > 0) & np.isfinite(values)]  # what a log axis has a place for
+        found = known.groupby(level=0).agg(["mean", "min", "max"])
+        shade = {"color": styles[group].colour, "alpha": 0.14, "linewidth": 0}
+        axes.fill_between(found.index, found["min"], found["max"], **shade)
+        axes.plot(found.index, found["mean"], **line_look(styles[group]))
+    log_ticks(axes)
     if quantity in OVER_STEPS:
-        axes.set_xscale("symlog", linthresh=1)
-        axes.set_xlabel("optimizer steps (0, then log)")
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.set_xlim(left=0)
+        step_ticks(axes)
     else:
         axes.set_xlabel("weight layer, from the image on")
-    axes.yaxis.set_major_formatter("{x:g}")
-
-
-def _joined(lines: Iterable[Line]) -> tuple[list[float], list[list[float]]]:
-    """Return the values of all seeds at each place, those that a log axis has a place for."""
-    pairs = ((x, y) for places, values in lines for x, y in zip(places, values, strict=True))
-    return _gathered((x, y) for x, y in pairs if math.isfinite(y) and y > 0)
-
-
-def _collected(
-    pairs: Iterable[tuple[float, float]], summary: Callable[[list[float]], float]
-) -> Line:
-    places, values = _gathered((x, y) for x, y in pairs if math.isfinite(y))
-    return places, [summary(each) for each in values]
-
-
-def _gathered(pairs: Iterable[tuple[float, float]]) -> tuple[list[float], list[list[float]]]:
-    found: dict[float, list[float]] = {}
-    for place, value in pairs:
-        found.setdefault(place, []).append(value)
-    places = sorted(found)
-    return places, [found[place] for place in places]
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -102,7 +102,7 @@ def title_of(settings: dict[str, str]) -> str:
 
 
 def finite(value: float | None) -> bool:
-    """Return whether a figure can be drawn."""
+    """Return whether a value can be drawn."""
     return value is not None and math.isfinite(value)
 
 

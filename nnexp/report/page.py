@@ -1,11 +1,13 @@
-"""Rows and a question → one HTML page that needs nothing but itself."""
+"""Runs and a question → one HTML page that needs nothing but itself."""
 
 import base64
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from string import Template
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nnexp import __version__
 from nnexp.compare.best_table import choices_legend, choices_table
@@ -13,23 +15,30 @@ from nnexp.compare.columns import Row
 from nnexp.compare.comparison import Comparison, Question, make_comparison
 from nnexp.compare.selection import filter_rows, find_setting
 from nnexp.compare.tables import differences_legend, differences_table, grid_table, legend
-from nnexp.figures.defaults import complete
-from nnexp.figures.kinds import at_best
+from nnexp.console import printable
+from nnexp.figures.chance import chance_of
+from nnexp.figures.defaults import as_rows, complete
 from nnexp.figures.series import plain
-from nnexp.report.markup import details, escape, pairs, paragraphs, table, tag
-from nnexp.report.pictures import make_pictures
-from nnexp.report.probes import inside_section
-from nnexp.report.reproduce import MOST_COMMANDS, Recipe, find_recipes, ways
-from nnexp.report.runs import lost_section, runs_section, same_settings
+from nnexp.report.cells import sort_value, whole_number
+from nnexp.report.pictures import make_markers, make_pictures
+from nnexp.report.probes import probed_tables
+from nnexp.report.reproduce import find_recipes
+from nnexp.report.runs import describe_runs, same_settings
 from nnexp.report.sentences import (
-    Statement,
+    by_column,
     default_question,
     default_title,
     reading_notes,
     short_answer,
 )
+from nnexp.rundir import replacing
+from nnexp.settings import ConfigError
 
-HERE = Path(__file__).parent
+if TYPE_CHECKING:
+    from nnexp.figures.defaults import Runs
+
+MOST_ROWS = 1000  # of a table
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,124 +47,146 @@ class PageHead:
 
     title: str = ""
     question: str = ""
-    remarks: tuple[str, ...] = ()
 
 
-def make_page(rows: Sequence[Row], question: Question, topic: PageHead) -> str:
+def write_report(  # noqa: PLR0913  one keyword an option of the command
+    path: str | Path,
+    runs: "Runs" = (),
+    *,
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    metric: str = "test_accuracy",
+    where: Sequence[str] = (),
+    against: str | None = None,
+    best: str | None = None,
+    title: str = "",
+    question: str = "",
+    warnings: Sequence[str] = (),
+) -> Path:
+    """Write one self-contained page about runs and return its path.
+
+    Args:
+        path: The file to write; its ending is .html.
+        runs: Folders of runs, run folders, `results.csv` files, globs, `study=NAME`; or what
+            `load_runs` returned. Nothing: the runs in `runs/`.
+        rows: The settings that make the rows of the tables.
+        columns: The settings that make their columns.
+        metric: The column of the results that is compared.
+        where: Conditions that the runs must meet: `norm=batch,none`, `norm!=none`.
+        against: The norm, or `key=value`, to which paired differences are taken.
+        best: The setting of which each cell is shown at its best value.
+        title: What the page is headed by.
+        question: The question below the title.
+        warnings: What a reader has to know of the runs, below the answer.
+
+    Raises:
+        ConfigError: There are no such runs, or the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"cannot write a page into {path}", "its ending must be .html")
+    if not path.parent.is_dir():
+        raise ConfigError(f"no folder {path.parent}", "make it, or write the page elsewhere")
+    asked = Question(
+        rows=rows, columns=columns, metric=metric, where=where, against=against, best=best
+    )
+    page = make_page(as_rows(runs), asked, PageHead(title=title, question=question), warnings)
+    with replacing(path) as scratch:
+        scratch.write_text(page, "utf-8")
+    return path
+
+
+def make_page(
+    rows: Sequence[Row], question: Question, head: PageHead, warnings: Sequence[str] = ()
+) -> str:
     """Return the page: the answer in words, tables, figures, runs, failures, how to reproduce it.
+
+    `warnings` stand below the answer, with those about the comparison.
 
     Raises:
         ConfigError: The question names what the runs do not have.
     """
     rows = filter_rows(rows, question.where)
     question = complete(question, rows)
-    answer = make_comparison(rows, question)
-    pictures, left_out = make_pictures(rows, at_best(rows, question.best), answer)
-    inside = inside_section(rows, question)
-    sections = {
-        "answer": ("The short answer", _answer(answer)),
-        "tables": ("Tables", _tables(answer) + _shared(rows, question)),
-        **({"inside": ("Inside the network", inside)} if inside else {}),
-        "figures": ("Figures", "".join([*pictures, paragraphs(left_out, "note")])),
-        "lost": ("What failed", lost_section(rows) or paragraphs(["Nothing: every run is done."])),
-        "runs": ("Runs", runs_section(rows, answer.metric)),
-        "reproduce": ("How to reproduce it", _reproduce(rows)),
-    }
-    return _filled(topic, answer, sections)
-
-
-def _filled(topic: PageHead, answer: Comparison, sections: dict[str, tuple[str, str]]) -> str:
-    style, script = (_read(name) for name in ("page.css", "page.js"))
-    title = topic.title or default_title(answer)
-    links = [tag("a", escape(head), href=f"#{name}") for name, (head, _) in sections.items()]
-    return Template(_read("page.html")).substitute(
-        title=escape(title),
-        question=escape(topic.question or default_question(answer)),
-        remarks=paragraphs(topic.remarks, "note"),
-        style=style,
-        style_hash=_hash(style),
-        script=script,
-        script_hash=_hash(script),
-        links="".join(links),
-        sections="".join(
-            tag("section", tag("h2", escape(head)) + content, id_=name)
-            for name, (head, content) in sections.items()
-        ),
-        footer=f"{answer.runs} runs; made by nnexp {escape(__version__)}",
+    comparison = make_comparison(rows, question)
+    pictures, left_out = make_pictures(rows, question)
+    recipes, recipes_left_out = find_recipes(rows)
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            title=head.title or default_title(comparison),
+            question=head.question or default_question(comparison),
+            version=__version__,
+            style=_read("page.css"),
+            script=_read("page.js"),
+            markers=make_markers(row["norm"] for row in rows),
+            most_rows=MOST_ROWS,
+            answer=short_answer(comparison, chance_of(rows, comparison.metric)),
+            by_column=by_column(comparison),
+            reading_notes=reading_notes(comparison),
+            warnings=[*comparison.warnings, *warnings],
+            tables=_tables(rows, question, comparison),
+            inside=probed_tables(rows, question),
+            pictures=pictures,
+            left_out=left_out,
+            runs=describe_runs(rows, comparison.metric),
+            recipes=recipes,
+            recipes_left_out=recipes_left_out,
+            same=same_settings(rows),
+        )
     )
 
 
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("nnexp.report"),
+        autoescape=True,  # what others wrote is text, never markup
+        undefined=StrictUndefined,
+        finalize=lambda value: printable(value) if type(value) is str else value,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "sort_value": sort_value,
+        "whole_number": whole_number,
+        "digest": _digest,
+    }
+    return environment
+
+
 def _read(name: str) -> str:
-    return (HERE / name).read_text("utf-8")
+    return (TEMPLATES / name).read_text("utf-8")
 
 
-def _hash(text: str) -> str:
+def _digest(text: str) -> str:
     """Return what a Content-Security-Policy knows an inline style or script by."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _answer(answer: Comparison) -> str:
-    items = [_statement(one) for one in short_answer(answer)]
-    warnings = [tag("li", escape(warning)) for warning in answer.warnings]
-    box = tag("div", tag("h3", "Read with care") + tag("ul", "".join(warnings)), class_="warning")
-    notes = paragraphs(reading_notes(answer), "note")
-    return tag("dl", "".join(items), class_="answer") + notes + (box if warnings else "")
-
-
-def _statement(one: Statement) -> str:
-    return tag("div", tag("dt", escape(one.about)) + tag("dd", escape(one.text)))
-
-
-def _tables(answer: Comparison) -> str:
-    parts = [_grids(answer)]
-    for key, values in answer.along.items():
-        line = f"{key} goes with the rows and columns, and differs too: {', '.join(values)}"
-        parts.append(paragraphs([line], "note"))
-    if answer.comparisons:
-        made = differences_table(answer.comparisons, answer.metric, answer.against)
-        parts.append(tag("h3", "Paired differences") + table(made))
-        parts.append(paragraphs(differences_legend(answer.comparisons), "note"))
-    if answer.choices:
-        parts.append(tag("h3", f"How each {plain(answer.choices[0].chosen.key)} was chosen"))
-        parts.append(table(choices_table(answer)))
-        parts.append(paragraphs(choices_legend(answer), "note"))
-    return "".join(parts)
-
-
-def _grids(answer: Comparison) -> str:
-    tables = [table(grid_table(grid)) for grid in answer.grids]
-    return "".join(tables) + paragraphs(legend(answer.grids, answer.metric), "note")
-
-
-def _shared(rows: Sequence[Row], question: Question) -> str:
-    """Return the tables in which all cells share a value, where the others show each's best."""
+def _tables(rows: Sequence[Row], question: Question, comparison: Comparison) -> dict[str, Any]:
+    """Return the tables with what a reader has to know of each."""
+    metric, differences = comparison.metric, comparison.comparisons
+    tables = {
+        "grids": list(map(grid_table, comparison.grids)),
+        "legend": [
+            *legend(comparison.grids, metric),
+            *(
+                f"{key} goes with the rows and columns, and differs too: {', '.join(values)}"
+                for key, values in comparison.along.items()
+            ),
+        ],
+        "differences": differences and differences_table(differences, metric, comparison.against),
+        "differences_legend": differences and differences_legend(differences),
+        "choices": comparison.choices and choices_table(comparison),
+    }
     if question.best is None:
-        return ""
-    answer = make_comparison(rows, replace(question, best=None, against=None))
-    name = plain(find_setting(question.best))
-    return details(f"The same tables at each {name}", _grids(answer))
-
-
-def _reproduce(rows: Sequence[Row]) -> str:
-    recipes = find_recipes(rows)
-    unknown = len(rows) - sum(recipe.runs for recipe in recipes)
-    parts = [_recipe(recipe) for recipe in recipes]
-    if unknown:
-        parts.append(paragraphs([f"Of {unknown} runs the environment is not known here."], "note"))
-    same = same_settings(rows)
-    parts.append(details(f"The {len(same)} settings that are equal in every run", pairs(same)))
-    return "".join(parts)
-
-
-def _recipe(recipe: Recipe) -> str:
-    lines = ways(recipe)
-    hidden = len(recipe.commands) - MOST_COMMANDS
-    more = [f"{hidden} more commands are left out here; each run's environment.json has its own."]
-    return "".join(
-        [
-            tag("h3", f"{recipe.runs} run{'s' if recipe.runs > 1 else ''}"),
-            tag("div", tag("pre", escape("\n".join(lines))), class_="box"),
-            paragraphs(more if hidden > 0 else [], "note"),
-            pairs(recipe.facts),
-        ]
-    )
+        return tables
+    shared = make_comparison(rows, replace(question, best=None, against=None))
+    return {
+        **tables,
+        "choices_legend": choices_legend(comparison),
+        "chosen": plain(find_setting(question.best)),
+        "shared": list(map(grid_table, shared.grids)),
+        "shared_legend": legend(shared.grids, metric),
+    }

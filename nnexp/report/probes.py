@@ -1,16 +1,16 @@
-"""Figures of probed runs → one table: what each norm did inside, beside what came of it."""
+"""Results of probed runs → one table: what each norm did inside, beside what came of it."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from nnexp.compare.columns import Row
 from nnexp.compare.comparison import Question, make_comparison
 from nnexp.compare.load import figures
 from nnexp.compare.tables import grid_table, legend, side_by_side
-from nnexp.report.markup import paragraphs, table
 
-PROBED = "covariate_shift"  # a figure that only probed runs have
-FIGURES = (
+PROBED = "covariate_shift"  # a metric that only probed runs have
+METRICS = (
     "mean_val_accuracy",
     "generalization_gap",
     PROBED,
@@ -30,18 +30,15 @@ MEANINGS = (
 )
 
 
-def inside_section(rows: Sequence[Row], question: Question) -> str:
-    """Return the table and what its figures mean; nothing where no run was probed."""
-    known = [name for name in FIGURES if name in figures(rows)]
+def probed_tables(rows: Sequence[Row], question: Question) -> dict[str, Any]:
+    """Return the tables and what their metrics mean; nothing where no run was probed."""
+    known = [name for name in METRICS if name in figures(rows)]
     if PROBED not in known:
-        return ""
+        return {}
     asked = replace(question, columns=(), against=None, sort=None)
     grids = [make_comparison(rows, replace(asked, metric=name)).grids for name in known]
-    one_each = all(len(of_metric) == 1 for of_metric in grids)
-    made = (
-        [side_by_side([of_metric[0] for of_metric in grids])]
-        if one_each
-        else [grid_table(grid) for of_metric in grids for grid in of_metric]
-    )
-    notes = [*legend(grids[0][0:1], known[0])[:1], *MEANINGS]
-    return "".join(map(table, made)) + paragraphs(notes, "note")
+    if all(len(of_metric) == 1 for of_metric in grids):
+        tables = [side_by_side([of_metric[0] for of_metric in grids])]
+    else:
+        tables = [grid_table(grid) for of_metric in grids for grid in of_metric]
+    return {"tables": tables, "legend": [*legend(grids[0][:1], known[0])[:1], *MEANINGS]}

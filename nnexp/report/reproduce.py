@@ -10,34 +10,40 @@ from nnexp.compare.columns import Row
 from nnexp.rundir import RunDir, read_json
 from nnexp.settings.sharing import without_home
 
-SHARED = ("nnexp", "commit", "dirty", "python", "torch", "torchvision", "numpy", "hydra-core")
-MACHINE = ("cuda", "cudnn", "device", "threads", "platform", "images_sha256")
+FACTS = (
+    *("nnexp", "commit", "dirty", "python", "torch", "torchvision", "numpy", "hydra-core"),
+    *("cuda", "cudnn", "device", "threads", "platform", "images_sha256"),
+)
 MOST_COMMANDS = 40
+MOST_RECIPES = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What a set of runs was made with, and how many they are."""
+    """What a set of runs was made with, how many they are, and the shell's lines for them."""
 
     facts: dict[str, str]
-    commands: dict[str, int]  # command line → runs
+    lines: list[str]
+    left_out: list[str]
     runs: int
 
 
-def find_recipes(rows: Sequence[Row]) -> list[Recipe]:
-    """Return the runs' environments, the most frequent first; runs without one are not in it."""
+def find_recipes(rows: Sequence[Row]) -> tuple[list[Recipe], list[str]]:
+    """Return how the runs were made, the most frequent first, and a line for what is left out."""
     commands: dict[tuple[tuple[str, str], ...], Counter[str]] = {}
     for row in rows:
-        environment = read_environment(row)
-        if environment:
+        if environment := read_environment(row):
             facts = tuple(facts_of(environment).items())
             command = without_home(str(environment.get("command") or ""))
             commands.setdefault(facts, Counter())[command] += 1
-    recipes = [
-        Recipe(facts=dict(facts), commands=dict(counts), runs=counts.total())
-        for facts, counts in commands.items()
-    ]
-    return sorted(recipes, key=lambda recipe: -recipe.runs)
+    recipes = [_recipe(dict(facts), counts) for facts, counts in commands.items()]
+    recipes.sort(key=lambda recipe: -recipe.runs)
+    left_out = []
+    if unknown := len(rows) - sum(recipe.runs for recipe in recipes):
+        left_out.append(f"Of {unknown} runs the environment is not known here.")
+    if (more := len(recipes) - MOST_RECIPES) > 0:
+        left_out.append(f"{more} more environments are left out here.")
+    return recipes[:MOST_RECIPES], left_out
 
 
 def read_environment(row: Row) -> dict[str, Any]:
@@ -46,21 +52,24 @@ def read_environment(row: Row) -> dict[str, Any]:
 
 
 def facts_of(environment: Mapping[str, Any]) -> dict[str, str]:
-    """Return what decides whether figures come out again; not the host, nor when it was."""
-    known = {
-        key: environment[key] for key in (*SHARED, *MACHINE) if environment.get(key) is not None
-    }
+    """Return what decides whether results come out again; not the host, nor when it was."""
+    known = {key: environment[key] for key in FACTS if environment.get(key) is not None}
     if "dirty" in known:
         known["dirty"] = "with uncommitted changes" if known["dirty"] else "clean"
     return {{"dirty": "tree"}.get(key, key): str(value) for key, value in known.items()}
 
 
-def ways(recipe: Recipe) -> list[str]:
-    """Return the lines of a shell that make a recipe's runs again, each command once."""
-    lines = []
-    if commit := recipe.facts.get("commit"):
-        lines.append(f"git checkout {commit}")
-    lines.append("pip install uv")
-    commands = [command for command in recipe.commands if command]
-    lines += [f"uv run {command}" for command in commands[:MOST_COMMANDS]]
-    return lines
+def _recipe(facts: dict[str, str], counts: Counter[str]) -> Recipe:
+    commands = [command for command in counts if command]
+    hidden = len(commands) - MOST_COMMANDS
+    more = f"{hidden} more commands are left out here; each run's environment.json has its own."
+    return Recipe(
+        facts=facts,
+        lines=[
+            *([f"git checkout {facts['commit']}"] if "commit" in facts else []),
+            "pip install uv",
+            *(f"uv run {command}" for command in commands[:MOST_COMMANDS]),
+        ],
+        left_out=[more] if hidden > 0 else [],
+        runs=counts.total(),
+    )

@@ -2,63 +2,68 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from nnexp.compare.columns import SETTINGS, Row, shown
 from nnexp.compare.selection import grouped, varying
 from nnexp.compare.tables import NOTHING, TextCell, TextTable, figure, heading
-from nnexp.report.markup import (
-    details,
-    escape,
-    named,
-    pairs,
-    paragraphs,
-    table,
-    tag,
-    text_table,
-)
+from nnexp.figures.chance import chance_of
 from nnexp.report.reproduce import facts_of, read_environment
 from nnexp.report.run_charts import run_charts
 from nnexp.rundir import RunDir
 
+MOST_DETAILED = 200  # runs whose settings and curves are on the page
 MOST_TRACED = 60  # runs whose traces are drawn: those of a VGG16 take 15 kB a run
 MOST_OPEN = 24  # runs that are listed one by one without a click
-FIGURES = ("test_accuracy", "val_accuracy", "train_accuracy", "test_loss", "steps", "seconds")
+METRICS = ("test_accuracy", "val_accuracy", "train_accuracy", "test_loss", "steps", "seconds")
 
 
-def runs_section(rows: Sequence[Row], metric: str) -> str:
-    """Return every run in a table, and behind each its settings, curves, traces, environment."""
+def describe_runs(rows: Sequence[Row], metric: str) -> dict[str, Any]:
+    """Return tables of all runs and of those that did not end well, and details of single runs.
+
+    Where there are too many, the lowest seeds have settings, curves, traces and environment;
+    `left_out` says how many do not, and where to find theirs.
+    """
     keys = shown_settings(rows)
     order = [row for _, members in grouped(rows, keys) for row in members]
-    traced = {row["run_id"] for row in sorted(order, key=lambda row: row["seed"])[:MOST_TRACED]}
-    each = "".join(_run(row, keys, traces=row["run_id"] in traced) for row in order)
-    if len(rows) > MOST_OPEN:
-        each = details("Settings, curves and traces of each run", each)
-    left_out = len(rows) - len(traced)
-    note = (
-        f"Traces are drawn for {len(traced)} runs, the lowest seeds first; {left_out} are left "
-        "out here, and nnexp traces RUN draws them."
-    )
-    return _table(order, keys, metric) + paragraphs([note] if left_out else [], "note") + each
-
-
-def lost_section(rows: Sequence[Row]) -> str:
-    """Return the runs that did not end well, each with its reason; nothing where all did."""
-    lost = [row for row in rows if row["status"] != "done"]
-    if not lost:
-        return ""
-    title = f"{len(lost)} of {len(rows)} runs"
-    words = [[row["run_id"], str(row["status"]), reason_of(row)] for row in lost]
-    return text_table(title, ["run", "state", "reason"], words, [_anchor(row) for row in lost])
-
-
-def _anchor(row: Row) -> str:
-    return f"#run-{row['run_id']}"
+    first = [row["run_id"] for row in sorted(order, key=lambda row: row["seed"])]
+    anchors = {name: f"run-{name}" for name in first[:MOST_DETAILED]}
+    each = [
+        {
+            **_describe_run(row, keys, traces=row["run_id"] in first[:MOST_TRACED]),
+            "anchor": anchors[row["run_id"]],
+        }
+        for row in order
+        if row["run_id"] in anchors
+    ]
+    left_out = []
+    if without := len(rows) - len(anchors):
+        left_out.append(
+            f"Settings and curves are shown for {len(anchors)} runs, the lowest seeds first; "
+            f"{without} are left out here: results.csv and the folders of the runs have them."
+        )
+    if (without := len(rows) - MOST_TRACED) > 0:
+        left_out.append(
+            f"Traces are drawn for {MOST_TRACED} runs, the lowest seeds first; {without} are left "
+            "out here, and nnexp traces RUN draws them."
+        )
+    lost = [row for row in order if row["status"] != "done"]
+    return {
+        "table": _table(order, keys, metric),
+        "links": [anchors.get(row["run_id"], "") for row in order],
+        "lost": _lost_table(lost, len(rows)) if lost else None,
+        "lost_links": [anchors.get(row["run_id"], "") for row in lost],
+        "each": each,
+        "folded": len(each) > MOST_OPEN,
+        "left_out": left_out,
+        "total": len(rows),
+    }
 
 
 def reason_of(row: Row) -> str:
-    """Return why a run has no figures, in a line."""
+    """Return why a run has no results, in a line."""
     if row.get("diverged_at_step") is not None:
-        return f"the loss was no longer finite at step {row['diverged_at_step']}"
+        return f"the loss was no longer finite at step {row['diverged_at_step']:g}"
     return str(row.get("reason") or "").partition("\n")[0] or NOTHING
 
 
@@ -74,12 +79,24 @@ def same_settings(rows: Sequence[Row]) -> dict[str, str]:
     return {key: one.pop() for key, one in values.items() if len(one) == 1}
 
 
-def _table(rows: Sequence[Row], keys: Sequence[str], metric: str) -> str:
-    names = list(dict.fromkeys((metric, *FIGURES)))
+def _lost_table(lost: Sequence[Row], runs: int) -> TextTable:
+    return TextTable(
+        title=f"{len(lost)} of {runs} runs",
+        headings=["run", "status", "reason"],
+        labels=1,
+        rows=[
+            [TextCell(text=text) for text in (row["run_id"], str(row["status"]), reason_of(row))]
+            for row in lost
+        ],
+    )
+
+
+def _table(rows: Sequence[Row], keys: Sequence[str], metric: str) -> TextTable:
+    names = list(dict.fromkeys((metric, *METRICS)))
     names = [name for name in names if any(row.get(name) is not None for row in rows)]
-    made = TextTable(
+    return TextTable(
         title=f"All {len(rows)} runs",
-        headings=[*keys, "state", *map(heading, names)],
+        headings=[*keys, "status", *map(heading, names)],
         labels=len(keys) + 1,
         rows=[
             [
@@ -90,28 +107,30 @@ def _table(rows: Sequence[Row], keys: Sequence[str], metric: str) -> str:
             for row in rows
         ],
     )
-    return table(made, links=[_anchor(row) for row in rows])
 
 
-def _run(row: Row, keys: Sequence[str], *, traces: bool) -> str:
+def _describe_run(row: Row, keys: Sequence[str], *, traces: bool) -> dict[str, Any]:
     run = RunDir(Path(row["folder"]))
-    own = {key: shown(row[key]) for key in keys}
-    summary = f"{named(row['norm'])} <code>{escape(row['run_id'])}</code> {_state(row)}"
-    settings = "\n".join(f"{key}={shown(row[key])}" for key in SETTINGS)
     environment = read_environment(row)
-    facts = {**facts_of(environment), "started": str(environment.get("started", NOTHING))}
-    charts = "".join(run_charts(run, traces=traces))
-    content = [
-        pairs(own),
-        tag("div", charts, class_="charts") if charts else "",
-        details("Every setting", tag("pre", escape(settings))),
-        details("Environment", pairs(facts)) if environment else "",
-    ]
-    return details(summary, "".join(content), id_=f"run-{row['run_id']}")
+    charts, unreadable = run_charts(run, traces=traces)
+    started = {"started": str(environment.get("started", NOTHING))}
+    return {
+        "norm": row["norm"],
+        "name": row["run_id"],
+        "done": row["status"] == "done",
+        "outcome": _outcome(row),
+        "own": {key: shown(row[key]) for key in keys},
+        "settings": "\n".join(f"{key}={shown(row[key])}" for key in SETTINGS),
+        "environment": facts_of(environment) | started if environment else {},
+        "charts": charts,
+        "unreadable": unreadable,
+    }
 
 
-def _state(row: Row) -> str:
-    if row["status"] == "done":
-        value = figure(row.get("test_accuracy"), "test_accuracy")
-        return tag("span", f"test {value} %", class_="state")
-    return tag("span", escape(str(row["status"])), class_="state lost")
+def _outcome(row: Row) -> str:
+    accuracy = row.get("test_accuracy")
+    if row["status"] != "done" or accuracy is None:
+        return str(row["status"])
+    chance = chance_of([row], "test_accuracy")
+    at_chance = ", at chance" if chance and chance.explains([accuracy]) else ""
+    return f"test {figure(accuracy, 'test_accuracy')} %{at_chance}"

@@ -1,4 +1,4 @@
-"""An answer's tables and differences → what they say, in sentences a stranger can read."""
+"""A comparison's tables and differences → what they say, in sentences a stranger can read."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from nnexp.compare.grid import BEST, NEAR, Cell, Chosen, Grid, direction
 from nnexp.compare.selection import Group
 from nnexp.compare.statistics import LEVEL, within_noise
 from nnexp.compare.tables import figure, in_percent
+from nnexp.figures.chance import Chance
 from nnexp.figures.series import plain
 
 MOST_COLUMNS, MOST_NAMES = 12, 8
@@ -24,18 +25,26 @@ class Statement:
     text: str
 
 
-def short_answer(answer: Comparison) -> list[Statement]:
-    """Return the answer in words: what is best where, what is tested, what was lost."""
-    columns = [(grid, column) for grid in answer.grids for column in grid.columns]
+def short_answer(comparison: Comparison, chance: Chance | None) -> list[Statement]:
+    """Return the answer in words: what is best where, what is tested, at chance, or lost."""
+    return [
+        *(_overview(comparison.grids) or _columns(comparison.grids)),
+        *_tested(comparison),
+        *_at_chance(comparison.grids, chance),
+        *_lost(comparison.grids),
+    ]
+
+
+def by_column(comparison: Comparison) -> list[Statement]:
+    """Return what can be said of each column, where the short answer sums them up."""
+    return _columns(comparison.grids) if _overview(comparison.grids) else []
+
+
+def _columns(grids: Sequence[Grid]) -> list[Statement]:
+    columns = [(grid, column) for grid in grids for column in grid.columns]
     said = [_column(grid, column) for grid, column in columns[:MOST_COLUMNS]]
     more = len(columns) - len(said)
-    return [
-        *_overview(answer.grids),
-        *said,
-        *([Statement(about=f"{more} more", text="see the tables")] if more else []),
-        *_tested(answer),
-        *_lost(answer.grids),
-    ]
+    return [*said, *([Statement(about=f"{more} more", text="see the tables")] if more else [])]
 
 
 def _overview(grids: Sequence[Grid]) -> list[Statement]:
@@ -117,22 +126,22 @@ def _unranked(grid: Grid, cells: dict[Group, Cell]) -> str:
     return f"{_listed(figures)}{remark}."
 
 
-def _tested(answer: Comparison) -> list[Statement]:
+def _tested(comparison: Comparison) -> list[Statement]:
     """Say which paired differences are left after the correction for their number."""
-    tests = [one for one in answer.comparisons if one.p_holm is not None]
+    tests = [one for one in comparison.comparisons if one.p_holm is not None]
     shown = [one for one in tests if (one.p_holm or 0.0) < ALPHA]
-    base = answer.against.removeprefix("norm=")
-    unit = " points" if in_percent(answer.metric) else ""
+    base = comparison.against.removeprefix("norm=")
+    unit = " points" if in_percent(comparison.metric) else ""
     said = []
     for sign, word in ((1, "Higher"), (-1, "Lower")):
         side = [one for one in shown if sign * (one.difference or 0.0) > 0]
         if side:
-            gaps = _by_place(side, answer.metric)
+            gaps = _by_place(side, comparison.metric)
             said.append(Statement(about=f"{word} than {base}", text=f"{gaps}{unit}."))
     if hidden := [one for one in tests if one not in shown]:
         text = f"{_by_place(hidden)}. Not shown is not equal: see the intervals."
         said.append(Statement(about=f"Not shown to differ from {base}", text=text))
-    if untested := [one for one in answer.comparisons if one not in tests]:
+    if untested := [one for one in comparison.comparisons if one not in tests]:
         text = f"{_by_place(untested)}: fewer than two pairs of seeds, or all differ by the same."
         said.append(Statement(about=f"Not tested against {base}", text=text))
     return said
@@ -151,16 +160,16 @@ def _by_place(comparisons: Sequence[PairedDifference], metric: str = "") -> str:
     return _listed(groups, "; ")
 
 
-def reading_notes(answer: Comparison) -> list[str]:
+def reading_notes(comparison: Comparison) -> list[str]:
     """Return how the words of the answer are meant."""
     notes = []
-    if any(len(cell.values) > 1 for grid in answer.grids for cell in grid.cells.values()):
+    if any(len(cell.values) > 1 for grid in comparison.grids for cell in grid.cells.values()):
         notes.append(
             "Inside the noise: the 95 % interval of the difference to the best includes 0, each "
             "pair of cells taken alone, and the best chosen by looking."
         )
-    if tests := sum(one.p_holm is not None for one in answer.comparisons):
-        base = answer.against.removeprefix("norm=")
+    if tests := sum(one.p_holm is not None for one in comparison.comparisons):
+        base = comparison.against.removeprefix("norm=")
         stricter = f" after Holm's correction for {tests} tests, so stricter" if tests > 1 else ""
         notes.append(
             f"Higher or lower than {base}: paired t test over equal seeds, p below {ALPHA:.2g}"
@@ -169,21 +178,32 @@ def reading_notes(answer: Comparison) -> list[str]:
     return notes
 
 
+def _at_chance(grids: Sequence[Grid], chance: Chance | None) -> list[Statement]:
+    """Say which groups are no better than guessing, every seed of them."""
+    if chance is None:
+        return []
+    words = [
+        _place(grid, row, column)
+        for grid in grids
+        for (row, column), cell in sorted(grid.cells.items())
+        if cell.values and chance.explains(cell.values.values())
+    ]
+    text = f"{_listed(words, '; ')}: no better than guessing, {100 * chance.accuracy:g} %."
+    return [Statement(about="At chance", text=text)] if words else []
+
+
 def _lost(grids: Sequence[Grid]) -> list[Statement]:
     """Say which groups lost runs, and to what."""
+    cells = [(grid, *place, cell) for grid in grids for place, cell in sorted(grid.cells.items())]
     said = []
-    met = dict.fromkeys(
-        state for grid in grids for cell in grid.cells.values() for state in cell.states
-    )
-    for state in (state for state in met if state != "done"):
+    for status in dict.fromkeys(status for *_, cell in cells for status in cell.states):
         words = [
-            f"{_place(grid, row, column)} ({cell.states[state]} of {cell.states.total()})"
-            for grid in grids
-            for (row, column), cell in sorted(grid.cells.items())
-            if cell.states[state]
+            f"{_place(grid, row, column)} ({cell.states[status]} of {cell.states.total()})"
+            for grid, row, column, cell in cells
+            if cell.states[status]
         ]
-        if words:
-            about = {"running": "Still running"}.get(state, state.capitalize())
+        if status != "done" and words:
+            about = {"running": "Still running"}.get(status, status.capitalize())
             said.append(Statement(about=about, text=f"{_listed(words)}."))
     return said
 
@@ -245,18 +265,18 @@ def _listed(words: Sequence[str], between: str = ", ") -> str:
     return between.join([*words[:MOST_NAMES], *tail])
 
 
-def default_title(answer: Comparison) -> str:
+def default_title(comparison: Comparison) -> str:
     """Return what the tables show: Test accuracy by norm and batch size."""
-    name = plain(answer.metric).capitalize()
-    return f"{name} by {_axes(answer)}"
+    name = plain(comparison.metric).capitalize()
+    return f"{name} by {_axes(comparison)}"
 
 
-def default_question(answer: Comparison) -> str:
-    """Return the question that the tables answer."""
-    return f"How does {plain(answer.metric)} depend on {_axes(answer)}?"
+def default_question(comparison: Comparison) -> str:
+    """Return the question that the tables comparison."""
+    return f"How does {plain(comparison.metric)} depend on {_axes(comparison)}?"
 
 
-def _axes(answer: Comparison) -> str:
-    keys = [*answer.layout.rows, *answer.layout.columns, *answer.layout.layers]
+def _axes(comparison: Comparison) -> str:
+    keys = [*comparison.layout.rows, *comparison.layout.columns, *comparison.layout.layers]
     *first, last = [plain(key) for key in keys]
     return f"{', '.join(first)} and {last}" if first else last

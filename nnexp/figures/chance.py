@@ -1,0 +1,43 @@
+"""Rows → what guessing would give, and which values are no better."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from nnexp.compare.columns import Row
+
+CLASSES = {"cifar10": 10, "cifar100": 100, "synthetic": 10}
+ALL_IMAGES = 10_000  # of CIFAR's test split, where a run was not limited to fewer
+ALPHA = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Chance:
+    """What a classifier that looks at no image gets, measured on so many images."""
+
+    accuracy: float
+    images: int
+
+    def explains(self, values: Iterable[float]) -> bool:
+        """Return whether no value is above chance: one-sided binomial tests at 1 %."""
+        from scipy.special import bdtrc  # P(more than k of n); scipy.stats takes a second to import
+
+        return all(
+            bdtrc(round(value * self.images) - 1, self.images, self.accuracy) >= ALPHA
+            for value in values
+        )
+
+
+def chance_of(rows: Sequence[Row], metric: str) -> Chance | None:
+    """Return the chance that all rows share; None where it differs, or the classes are unknown."""
+    if not metric.endswith("accuracy"):
+        return None
+    known = {row.get("chance_accuracy") or _by_name(row) for row in rows}
+    part = metric.partition("_")[0]
+    counts = {row.get(f"data.{part}_images") or ALL_IMAGES for row in rows}
+    accuracy = known.pop() if len(known) == 1 else None
+    return None if accuracy is None else Chance(accuracy, min(counts))
+
+
+def _by_name(row: Row) -> float | None:
+    classes = CLASSES.get(row["data.name"])
+    return None if classes is None else 1 / classes
