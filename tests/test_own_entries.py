@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import rms_norm
 import torch
+import torchvision
 from tables import model_config, norm_config
 from torch import nn
 
 from nnexp.cli.show import policies
-from nnexp.models import build_model
+from nnexp.models import MODELS, build_model
 from nnexp.models.init import initialize
 from nnexp.models.sketch import sketch_model
 from nnexp.norms import NORMS, NormKind, Statistic, find_sites, make_norms
@@ -36,12 +37,13 @@ def layer_of(kind, **settings):
 
 
 @pytest.fixture(autouse=True)
-def _same_table_afterwards():
-    before = dict(NORMS)
+def _same_tables_afterwards():
+    norms, models = dict(NORMS), dict(MODELS)
     NORMS["rms"] = rms_norm.RMS
     yield
-    NORMS.clear()
-    NORMS.update(before)
+    for table, before in ((NORMS, norms), (MODELS, models)):
+        table.clear()
+        table.update(before)
 
 
 def test_entries_of_a_user_pass_every_test_of_the_tables_and_break_none():
@@ -116,6 +118,11 @@ def test_a_layer_that_is_not_as_its_entry_says_is_refused(declared, layer, setti
 def test_a_statistic_over_axes_that_do_not_exist_is_refused():
     with pytest.raises(ConfigError, match="over='nhw' names no axes"):
         Statistic(over="nhw", per="channel")
+
+
+def test_a_convolution_of_its_own_has_to_be_a_class_of_convolutions():
+    with pytest.raises(ConfigError, match="is no class of convolutions"):
+        NormKind(build=rms_norm.RMSNorm, convolution=nn.Linear)
 
 
 def test_a_convolution_of_its_own_has_no_place_at_a_linear_layer():
@@ -207,3 +214,29 @@ def test_a_user_norm_of_one_value_that_does_not_subtract_the_mean_is_let_through
     )
     network = build_model(model_config("simple_mlp"), 10, make_norms(norm_config("own")))
     assert find_sites(network, batch_size=8)[0].values_per_statistic == 1
+
+
+class WithUnused(nn.Module):
+    """A model of a user with a child that evaluation does not call."""
+
+    def __init__(self, config, num_classes, norms):
+        super().__init__()
+        self.block = norms.for_block("block").conv_norm_act(3, 8, 3)
+        self.auxiliary = nn.Linear(8, num_classes)
+        self.drop = torchvision.ops.StochasticDepth(config.stochastic_depth, "row")
+        self.classifier = nn.Linear(8, num_classes)
+
+    def forward(self, x_NCHW):
+        return self.classifier(self.drop(self.block(x_NCHW)).mean((2, 3)))
+
+
+def test_a_child_that_is_never_called_is_shown_without_an_output():
+    MODELS["own"] = WithUnused
+    blocks = sketch_model(ExperimentConfig(model=model_config("own"))).blocks
+    outputs = {block.name: block.output for block in blocks}
+    assert (outputs["block"], outputs["auxiliary"]) == ("8×32×32", "–")
+
+
+def test_stochastic_depth_of_another_library_is_acted_on():
+    MODELS["own"] = WithUnused
+    build_model(model_config("own", stochastic_depth=0.1), 10, make_norms(norm_config()))

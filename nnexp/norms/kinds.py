@@ -45,9 +45,17 @@ class NormKind:
     gamma: bool = True  # a scale is learned, the layer's parameter `weight`, unless affine=False
     beta: bool = True  # a shift is learned, the layer's parameter `bias`, unless affine=False
     own_activation: bool = False  # the layer applies it, exactly where `spec.activated` is true
-    convolution: Callable[..., nn.Conv2d] = nn.Conv2d  # what a block convolves with
+    convolution: type[nn.Conv2d] = nn.Conv2d  # the class of the convolution before the norm
     # The layer in float64, for norm.implementation=reference. None: it has no reference.
     reference: Callable[["NormSpec"], nn.Module] | None = None
+
+    def __post_init__(self) -> None:
+        # Initialization, weight decay and probes know a convolution by its class.
+        if not (isinstance(self.convolution, type) and issubclass(self.convolution, nn.Conv2d)):
+            raise ConfigError(
+                f"convolution={self.convolution!r} is no class of convolutions",
+                "it needs nn.Conv2d or a class derived from it",
+            )
 
     @property
     def axes(self) -> str:

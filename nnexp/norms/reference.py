@@ -1,4 +1,4 @@
-"""The third station as a textbook writes it: every norm, forward and backward, in float64.
+"""Every norm as a textbook writes it, forward and backward, in float64.
 
 Read from top to bottom. A norm takes each value of a convolution's output x, subtracts the mean
 of the set S that it belongs to, divides by that set's standard deviation, and lets each channel
@@ -11,8 +11,8 @@ The norms differ in S alone, that is in the axes of NCHW over which a mean is ta
 table `STATISTIC_AXES`. Each formula is a pair of functions on float64 tensors, forward and
 backward; `d_y` is the gradient of the loss with respect to `y`.
 
-This is the yardstick for the fast layers, not a replacement: it keeps float64 copies, and it needs
-a device that has float64 (the CPU, CUDA).
+The fast layers are checked against these functions, which do not replace them: they keep copies
+in float64, and need a device that has it (the CPU, CUDA).
 """
 
 from typing import Any, NamedTuple

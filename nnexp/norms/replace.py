@@ -15,6 +15,10 @@ from nnexp.settings import ConfigError
 
 KNOWN = (nn.BatchNorm2d, nn.GroupNorm, nn.InstanceNorm2d, nn.LayerNorm)
 WEIGHTED = (nn.Conv2d, nn.Linear)
+CONVOLUTION_SETTINGS = (
+    *("in_channels", "out_channels", "kernel_size", "stride"),
+    *("padding", "dilation", "groups", "padding_mode"),
+)
 REARRANGING = ("permute", "transpose", "flatten", "contiguous")  # channels stay channels
 AVERAGING = ("mean", "adaptive_avg_pool2d")
 GLOBAL_AVERAGE = "global average"
@@ -152,17 +156,8 @@ def _own_convolution(path: str, conv: nn.Conv2d, block: BlockLayers) -> nn.Conv2
             "does more than a Conv2d",
             "use another norm or another model",
         )
-    own = block.kind.convolution(
-        conv.in_channels,
-        conv.out_channels,
-        conv.kernel_size,
-        stride=conv.stride,
-        padding=conv.padding,
-        dilation=conv.dilation,
-        groups=conv.groups,
-        bias=conv.bias is not None,
-        padding_mode=conv.padding_mode,
-    )
+    settings: dict[str, Any] = {name: getattr(conv, name) for name in CONVOLUTION_SETTINGS}
+    own = block.kind.convolution(**settings, bias=conv.bias is not None)
     own.load_state_dict(conv.state_dict())
     return own
 
@@ -202,8 +197,8 @@ class _Trace(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        # A call that returns no tensors asks for a shape or a type.
-        if isinstance(result, Tensor | tuple | list) and not self._norms_running:
+        # A call that returns anything else asks for a size or a type; an assignment returns None.
+        if isinstance(result, Tensor | tuple | list | None) and not self._norms_running:
             for x in _tensors((*args, *(kwargs or {}).values())):
                 if source := self._sources.get(id(x)):
                     self._note_call(func.__name__, source, x, result)
