@@ -293,7 +293,6 @@ def test_a_block_is_convolution_norm_and_activation_by_name(norm):
     assert type(block.conv) is kind.convolution
     assert kind.own_activation or isinstance(block.act, nn.GELU)
     assert block(torch.randn(2, 4, 16, 16)).shape == (2, C, 8, 8)
-    assert [name for name, _ in layers.norm_before_pool(C).named_children()] == ["norm"]
     assert block.norm.spec.block == "block"
     assert block.norm.spec.activated
     bare = layers.conv_norm_act(4, C, 5, activation=None)
