@@ -7,6 +7,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 MARKUP = re.compile(r"\[/?(?:bold|dim|italic)?\]")
+PYTHON_NAME = re.compile(r"<!-- python: (\w+) -->")
 FORMULA = '<div class="formula">{}</div>'
 
 
@@ -22,7 +23,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     for marker, make_text in GENERATED.items():
         if marker in markdown:
             markdown = markdown.replace(marker, make_text())
-    return markdown
+    return PYTHON_NAME.sub(lambda found: python_markdown(found[1]), markdown)
 
 
 def format_formula(source: str, *_: Any, **__: Any) -> str:
@@ -49,6 +50,21 @@ def commands_markdown() -> str:
 
     commands = get_command(_typer_app()).commands
     return "\n\n".join(_command_section(name, command) for name, command in commands.items())
+
+
+def python_markdown(name: str) -> str:
+    """Return the entry of one public name of the package, for mkdocstrings to fill in.
+
+    The package imports its public names on demand, so the entry names the module they come from.
+    """
+    import nnexp
+
+    public = getattr(nnexp, name, None)
+    heading = f"### nnexp.{name} {{ #nnexp.{name} }}"
+    if public is None:
+        return heading
+    place = f"::: {public.__module__}.{public.__qualname__}"
+    return f"{heading}\n\n{place}\n    options:\n      show_root_heading: false"
 
 
 def _settings_tables() -> str:
