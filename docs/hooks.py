@@ -95,7 +95,7 @@ def _command_section(name: str, command: Any) -> str:
     options = [param for param in command.params if param not in arguments]
     usage = " ".join(["nnexp", name, "[OPTION]…", *map(_argument_word, arguments)])
     lines = [f"## {name}", "", command.help.strip(), "", f"`{usage}`", ""]
-    lines += ["| | |", "|---|---|"]
+    lines += ["| argument or option | meaning |", "|---|---|"]
     for param in [*arguments, *options]:
         lines.append(f"| {_param_names(param)} | {_cell(param.help or '')} |")
     example = (command.epilog or "").removeprefix("Example: ")
