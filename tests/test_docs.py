@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 from typer.main import get_command
 
+import nnexp
 from nnexp.choices import list_settings, read_choices
 from nnexp.cli import USAGE_ERROR, app
 from nnexp.compose import compose_config, compose_jobs
-from nnexp.config import ConfigError, NormConfig
+from nnexp.config import ConfigError, NormConfig, run_id
 from nnexp.extras import EXTRAS
 from nnexp.report.figures import KINDS
 
@@ -26,6 +28,7 @@ PAGES = {
         ROOT / "runs/README.md",
     ]
 }
+EXPERIMENTS = {page for page in PAGES if page.startswith("docs/experiments/")}
 FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 SHELL = ("sh", "bash", "shell", "console")
 SHELL_WORDS = {  # no nnexp: the pages write `uv run nnexp`, so that a line works from a fresh clone
@@ -228,3 +231,19 @@ def test_the_first_command_of_the_readme_is_a_study_that_needs_no_download():
     configs = [config for _, config in compose_jobs(overrides)]
     assert {config.data.name for config in configs} == {"synthetic"}
     assert {config.norm.name for config in configs} == {"batch", "none"}
+
+
+def test_the_citation_names_the_version_and_the_licence():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert citation["version"] == nnexp.__version__
+    assert citation["license"] == (ROOT / "LICENSE").read_text("utf-8").split()[0]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md", *sorted(EXPERIMENTS)])
+def test_a_run_named_on_a_page_is_trained_by_a_command_above_it(page):
+    above: set[str] = set()
+    for line in (command.line for command in commands_in(page, PAGES[page])):
+        if found := re.match(r"uv run nnexp (?:train|sweep) (.*)", line):
+            words = shlex.split(found[1], comments=True)
+            above |= {run_id(config) for _, config in compose_jobs(settings_in(words))}
+        assert set(re.findall(r"\w+-\w+-bs\d+-s\d+-[0-9a-f]{8}", line)) <= above, line
