@@ -78,9 +78,7 @@ def _settings_tables() -> str:
         row = f"| `{key}` | `{default}` | {_cell(setting.explanation)} | {mark} |"
         tables.setdefault(key.rpartition(".")[0], []).append(row)
     head = ["| setting | default | meaning | decides the result |", "|---|---|---|---|"]
-    sections = [
-        [f"### {group or 'Top level'}", "", *head, *rows] for group, rows in tables.items()
-    ]
+    sections = [[f"### {group or 'Top level'}", "", *head, *rows] for group, rows in tables.items()]
     return "\n\n".join("\n".join(section) for section in sections)
 
 
