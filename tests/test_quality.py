@@ -20,6 +20,6 @@ def test_tool_has_nothing_to_say(name):
     command, *words = TOOLS[name]
     program = Path(sys.executable).with_name(command)
     if not program.exists():
-        pytest.skip(f"{command} is not installed here; uv run installs it")
+        pytest.skip(f"{command} is not installed here; uv run --group lint installs it")
     done = subprocess.run([program, *words], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
