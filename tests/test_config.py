@@ -259,13 +259,3 @@ def test_names_come_from_the_packaged_files_alone(
 def test_the_schema_that_hydra_knows_is_the_dataclass() -> None:
     compose_config()
     assert ConfigStore.instance().load("schema.yaml").node._metadata.object_type is ExperimentConfig
-
-
-def test_the_page_of_settings_is_what_the_code_says() -> None:
-    page = Path(__file__).parent.parent.joinpath("docs/commands.md").read_text("utf-8")
-    for key, setting in SETTINGS.items():
-        row = next(line for line in page.splitlines() if line.startswith(f"| `{key}` |"))
-        _, _, default, explanation, _ = row.split("|")
-        assert yaml.safe_load(default.strip(" `")) == setting.default
-        assert explanation.strip() == setting.explanation
-    assert all(f"`{key}`" in page for key in NOT_IDENTITY)
