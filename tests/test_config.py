@@ -7,7 +7,6 @@ import yaml
 from hydra.core.config_store import ConfigStore
 
 from nnexp.settings import (
-    NOT_IDENTITY,
     WORDS,
     ConfigError,
     ExperimentConfig,
