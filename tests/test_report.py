@@ -293,6 +293,8 @@ def test_probed_runs_have_a_table_of_what_happens_inside():
 
 def test_report_is_written_of_folders_and_of_loaded_runs_alike(capsys):
     write_study(Path("runs"), seeds=(0,))
+    write_full(Path("runs"), "none", None, 8, status="diverged")
+    write_full(Path("runs"), "none", None, 16, status="failed", reason="disk full")
     written = write_report("first.html", "runs", rows=["norm"], title="Mine")
     write_report("second.html", load_runs(["runs"]), rows=["norm"], title="Mine")
     assert written == Path("first.html")
@@ -329,6 +331,7 @@ def test_page_of_very_many_runs_stays_small_and_says_where_the_rest_is():
     ]
     html = make_page([row, *others, *many], Question(), PageHead())
     assert len(html) < 4_000_000
+    assert html.count("<tr>") < 1.5 * MOST_ROWS
     assert html.count('<details id="run-') == MOST_DETAILED
     assert f"Settings and curves are shown for {MOST_DETAILED} runs" in html
     assert f"The first {MOST_ROWS} of {len(many) + 6} rows; results.csv" in html

@@ -134,12 +134,12 @@ def draw_traces(
             set_title(axes[2 * at], titles[at] if titles else printable(run.path.name), 1)
         for one in axes:
             step_ticks(one)
-        variances = [line.values for of_run in series for line in of_run if _is_variance(line)]
-        if all(_is_positive(values) for values in variances):
+        lines = [line for of_run in series for line in of_run]
+        if all(_is_positive(line.values) for line in lines if line.quantity.endswith("var")):
             for one in axes[1::2]:
                 log_ticks(one)
-        lines = [(name, {"color": colour}) for name, colour in colours.items()]
-        add_line_legend(figure, lines, "averaged over the channels of each layer")
+        looks = [(name, {"color": colour}) for name, colour in colours.items()]
+        add_line_legend(figure, looks, "averaged over the channels of each layer")
     return figure
 
 
@@ -148,10 +148,6 @@ def _draw_panel(axes: "Axes", lines: Sequence[Series], colours: dict[str, str]) 
         values = np.where(np.isfinite(line.values), line.values, np.nan)
         axes.plot(line.steps, values, color=colours[line.layer], label=line.layer)
     axes.set_ylabel(lines[0].quantity.replace("_", " ") if lines else "")
-
-
-def _is_variance(line: Series) -> bool:
-    return line.quantity.endswith("var")
 
 
 def _is_positive(values: np.ndarray) -> bool:

@@ -103,12 +103,17 @@ def _column(grid: Grid, column: Group) -> Statement:
     unknown = [row for row in rest if within_noise(cells[row].values, top.values) is None]
     clear = [row for row in rest if row not in unknown]
     which = _extreme(grid.metric).capitalize()
-    parts = [f"{which}: {_names(grid, best)}, {_figure(top, grid.metric)}"]
+    parts = [f"{which}: {_names(grid, best)}, {_mean(top, grid.metric)}"]
     if near:
         parts.append(f"inside the noise of it: {_names(grid, near)}")
     if clear:
-        gaps = [f"{_name(grid.row_keys, row)} {_gap(cells[row], top, grid)}" for row in clear]
-        parts.append(f"outside the noise: {_listed(gaps)}")
+        unit = " points" if in_percent(grid.metric) else ""
+        gaps = {row: (cells[row].mean or 0.0) - (top.mean or 0.0) for row in clear}
+        words = [
+            f"{_name(grid.row_keys, row)} ({figure(gap, grid.metric, signed=True)}{unit})"
+            for row, gap in gaps.items()
+        ]
+        parts.append(f"outside the noise: {_listed(words)}")
     if unknown:
         parts.append(f"too few seeds to know the noise: {_names(grid, unknown)}")
     return Statement(about=about, text=f"{'; '.join(parts)}.")
@@ -119,11 +124,9 @@ def _unranked(grid: Grid, cells: dict[Group, Cell]) -> str:
     known = {row: cell for row, cell in cells.items() if cell.competes}
     if not known:
         return "Nothing finished that could be compared."
-    figures = [
-        f"{_name(grid.row_keys, row)} {_figure(one, grid.metric)}" for row, one in known.items()
-    ]
+    means = [f"{_name(grid.row_keys, row)} {_mean(one, grid.metric)}" for row, one in known.items()]
     remark = "; nothing else to compare it with" if len(known) == 1 else ""
-    return f"{_listed(figures)}{remark}."
+    return f"{_listed(means)}{remark}."
 
 
 def _tested(comparison: Comparison) -> list[Statement]:
@@ -152,7 +155,7 @@ def _by_place(comparisons: Sequence[PairedDifference], metric: str = "") -> str:
     places: dict[str, list[str]] = {}
     for one in comparisons:
         gap = f" {figure(one.difference, metric, signed=True)}" if metric else ""
-        places.setdefault(_pairs(one.settings), []).append(f"{_treatment(one)}{gap}")
+        places.setdefault(_pairs(one.settings), []).append(f"{_pairs(one.treatment)}{gap}")
     groups = [
         f"{place}: {', '.join(names)}" if place else ", ".join(names)
         for place, names in places.items()
@@ -213,16 +216,12 @@ def _place(grid: Grid, row: Group, column: Group) -> str:
     return ", ".join(word for word in words if word)
 
 
-def _treatment(one: PairedDifference) -> str:
-    return " ".join(v if k == "norm" else f"{plain(k)} {v}" for k, v in one.treatment.items())
-
-
 def _about(grid: Grid, column: Group) -> str:
     words = [_pairs(grid.layer), _name(grid.column_keys, column)]
     return ", ".join(word for word in words if word) or "All runs"
 
 
-def _figure(cell: Cell, metric: str) -> str:
+def _mean(cell: Cell, metric: str) -> str:
     unit = " %" if in_percent(metric) else ""
     spread = "" if cell.deviation is None else f" ± {figure(cell.deviation, metric)}"
     seeds = "1 seed" if len(cell.values) == 1 else f"{len(cell.values)} seeds"
@@ -235,12 +234,6 @@ def _place_chosen(chosen: Chosen | None) -> str:
         return ""
     edge = f", the {chosen.edge} tried" if chosen.edge else ""
     return f" at {plain(chosen.key)} {chosen.value}{edge}"
-
-
-def _gap(cell: Cell, top: Cell, grid: Grid) -> str:
-    unit = " points" if in_percent(grid.metric) else ""
-    gap = figure((cell.mean or 0.0) - (top.mean or 0.0), grid.metric, signed=True)
-    return f"({gap}{unit})"
 
 
 def _extreme(metric: str) -> str:
