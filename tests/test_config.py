@@ -9,7 +9,7 @@ from hydra.core.config_store import ConfigStore
 from nnexp.checks import WORDS, ConfigError, names_in
 from nnexp.choices import list_settings, read_choices, what_it_needs
 from nnexp.compose import compose_config, compose_jobs
-from nnexp.config import NOT_IDENTITY, ExperimentConfig, from_yaml, run_id, to_yaml
+from nnexp.config import ExperimentConfig, from_yaml, run_id, to_yaml
 
 OPTIONS = [
     f"{group}={option}"
