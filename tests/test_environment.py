@@ -23,7 +23,7 @@ def test_peak_memory_is_that_since_the_process_was_prepared(tiny):
 
 
 def test_threads_of_one_run_do_not_stay_for_the_next(tiny, monkeypatch):
-    monkeypatch.setattr("nnexp.experiment.run.environment.USUAL_THREADS", 1)
+    monkeypatch.setattr("nnexp.training.device.USUAL_THREADS", 1)
     prepare_process(replace(tiny, threads=2), CPU)
     assert torch.get_num_threads() == 2
     prepare_process(replace(tiny, threads=None), CPU)
