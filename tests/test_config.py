@@ -7,7 +7,6 @@ import yaml
 from hydra.core.config_store import ConfigStore
 
 from nnexp.settings import (
-    WORDS,
     ConfigError,
     ExperimentConfig,
     OptimizerConfig,
@@ -17,7 +16,7 @@ from nnexp.settings import (
     run_id,
     to_yaml,
 )
-from nnexp.settings.choices import list_settings, read_choices, what_it_needs
+from nnexp.settings.choices import list_settings, read_choices
 from nnexp.settings.compose import compose_config, compose_jobs
 
 OPTIONS = [
@@ -27,12 +26,18 @@ OPTIONS = [
     if group != "study"  # grids: tests/test_studies.py
 ]
 SETTINGS = list_settings()
+LISTED = [key for key, setting in SETTINGS.items() if setting.listed]
 DECIDES_NOTHING = {
     *("data.root", "data.cache_dir", "scale", "study", "device", "threads", "runs_dir", "tags"),
+    *("plugins", "listeners"),
     *("trace.points", "trace.channels", "probe.points", "probe.images"),
 }
 OTHER_VALUE = {  # where "a bit more" or "another of the words" is not a value
     "norm.at": "{conv1: none}",
+    **dict.fromkeys([key for key in SETTINGS if key.endswith("options")], "{depth: 3}"),
+    "code": "{norm.mine: mine.py sha256:0123456789abcdef}",
+    "plugins": "[mine.py]",
+    "listeners": "[mine]",
     "schedule.milestones": "[0.25]",
     "data.root": "elsewhere",
     "data.cache_dir": "elsewhere",
@@ -172,8 +177,8 @@ def test_every_option_is_what_its_file_is_called(word: str) -> None:
 
 
 @pytest.mark.parametrize("key", SETTINGS)
-def test_every_setting_is_explained_behind_its_default(key: str) -> None:
-    assert SETTINGS[key].explanation
+def test_every_setting_says_what_it_means(key: str) -> None:
+    assert SETTINGS[key].meaning
 
 
 @pytest.mark.parametrize("key", [key for key, one in SETTINGS.items() if one.kind is float])
@@ -230,17 +235,17 @@ def test_a_text_from_the_environment_is_no_list(key: str, monkeypatch: pytest.Mo
         compose_config([f"{key}=${{oc.env:NNEXP_TEST_VALUE}}"])
 
 
-@pytest.mark.parametrize("key", [*WORDS, "model.name", "norm.name", "schedule.name"])
+@pytest.mark.parametrize("key", [*LISTED, "model.name", "norm.name", "schedule.name"])
 def test_a_setting_of_words_says_which(key: str) -> None:
     with pytest.raises(ConfigError) as error:
         compose_config([f"{key}=xyzzy"])
     assert all(word in error.value.remedy for word in SETTINGS[key].words)
 
 
-def test_what_a_setting_needs_is_what_its_check_says() -> None:
-    assert what_it_needs(SETTINGS["batch_size"]) == "it needs a whole number of at least 1"
-    assert what_it_needs(SETTINGS["threads"]).endswith("of at least 1, or null")
-    assert what_it_needs(SETTINGS["norm.eps"]) == "it needs a number above 0"
+def test_what_a_setting_needs_follows_from_its_limits() -> None:
+    assert SETTINGS["batch_size"].needs() == "it needs a whole number of at least 1"
+    assert SETTINGS["threads"].needs().endswith("of at least 1, or null")
+    assert SETTINGS["norm.eps"].needs() == "it needs a number above 0"
 
 
 def test_names_come_from_the_packaged_files_alone(

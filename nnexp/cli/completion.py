@@ -95,7 +95,7 @@ def _keys(start: str, choices: "Choices") -> Offers:
             meaning = f"settings of {parent}{head}" if deeper else ""
             offers.setdefault(
                 f"{parent}{head}{'.' if deeper else '='}",
-                meaning or (setting.explanation if setting else f"a {key}"),
+                meaning or (setting.meaning if setting else f"a {key}"),
             )
     return offers
 

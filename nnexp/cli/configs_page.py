@@ -78,7 +78,10 @@ def _option_rows(wanted: str, choices: Choices, config_dir: str | None) -> Itera
 
 
 def _keys_in_file(group: str, option: str, choices: Choices) -> set[str]:
-    text = choices.groups[group][option].read_text("utf-8")
+    file = choices.groups[group][option]
+    if isinstance(file, str):
+        return set()  # a plug-in's, whose values are all in its group
+    text = file.read_text("utf-8")
     prefix = "" if re.search(r"^# *@package +_global_", text, re.MULTILINE) else f"{group}."
     tree = yaml.safe_load(text) or {}
     moved = re.findall(r"^ *- override /(\w+):", text, re.MULTILINE)
@@ -89,7 +92,7 @@ def _keys_in_file(group: str, option: str, choices: Choices) -> set[str]:
 def _explained(key: str, choices: Choices) -> str:
     """Return what a key of a grid decides, itself or by the name in its files."""
     setting = choices.settings.get(key) or choices.settings.get(f"{key}.name")
-    return setting.explanation if setting else ""
+    return setting.meaning if setting else ""
 
 
 def _options(group: str, choices: Choices) -> Iterator[Row]:
@@ -101,7 +104,7 @@ def _options(group: str, choices: Choices) -> Iterator[Row]:
 
 def _setting_row(setting: Setting, value: Any) -> Row:
     shown = yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()
-    return f"{setting.key}={shown}", setting.explanation
+    return f"{setting.key}={shown}", setting.meaning
 
 
 def _print_table(rows: list[Row], choices: Choices) -> None:

@@ -10,14 +10,17 @@ from nnexp.data.cifar import load_cifar10, load_cifar100
 from nnexp.data.folder import load_folder
 from nnexp.data.split import Images, Split, cut
 from nnexp.data.synthetic import load_synthetic
-from nnexp.settings import DataConfig, no_such_option
+from nnexp.settings import DataConfig, Table
 
-SOURCES: dict[str, Callable[[DataConfig, Progress], Source]] = {
-    "cifar10": load_cifar10,
-    "cifar100": load_cifar100,
-    "folder": load_folder,
-    "synthetic": load_synthetic,
-}
+SOURCES: Table[Callable[[DataConfig, Progress], Source]] = Table(
+    "data",
+    {
+        "cifar10": load_cifar10,
+        "cifar100": load_cifar100,
+        "folder": load_folder,
+        "synthetic": load_synthetic,
+    },
+)
 
 
 def load_images(config: DataConfig, progress: Progress | None = None) -> Images:
@@ -29,8 +32,6 @@ def load_images(config: DataConfig, progress: Progress | None = None) -> Images:
     Raises:
         ConfigError: There is no such source, it cannot be read, or it has too few images.
     """
-    if config.name not in SOURCES:
-        raise no_such_option("data", config.name, "data", SOURCES)
     return cut(SOURCES[config.name](config, progress or silent), config)
 
 

@@ -15,18 +15,21 @@ from nnexp.models.simple_cnn import simple_cnn
 from nnexp.models.simple_mlp import simple_mlp
 from nnexp.models.vgg16 import vgg16
 from nnexp.norms import Norms, norm_layers, spec_of
-from nnexp.settings import ConfigError, ModelConfig
+from nnexp.settings import ConfigError, ModelConfig, Table
 
-MODELS: dict[str, Callable[[ModelConfig, int, Norms], nn.Module]] = {
-    "simple_cnn": simple_cnn,
-    "simple_mlp": simple_mlp,
-    "baseline": baseline,
-    "alexnet": alexnet,
-    "vgg16": vgg16,
-    "resnet18": resnet18,
-    "efficientnet_lite0": efficientnet_lite0,
-    "convnext_tiny": convnext_tiny,
-}
+MODELS: Table[Callable[[ModelConfig, int, Norms], nn.Module]] = Table(
+    "model",
+    {
+        "simple_cnn": simple_cnn,
+        "simple_mlp": simple_mlp,
+        "baseline": baseline,
+        "alexnet": alexnet,
+        "vgg16": vgg16,
+        "resnet18": resnet18,
+        "efficientnet_lite0": efficientnet_lite0,
+        "convnext_tiny": convnext_tiny,
+    },
+)
 
 
 def build_model(config: ModelConfig, num_classes: int, norms: Norms) -> nn.Module:

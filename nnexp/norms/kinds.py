@@ -8,7 +8,7 @@ from torch import nn
 
 from nnexp.norms.groups import num_groups_for
 from nnexp.norms.layers import ChannelLayerNorm, NoNorm
-from nnexp.settings import ConfigError, NormConfig
+from nnexp.settings import ConfigError, NormConfig, Table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,27 +185,30 @@ def _reference(spec: NormSpec) -> nn.Module:
     )
 
 
-NORMS: dict[str, NormKind] = {
-    "batch": NormKind(
-        build=_batch,
-        statistic=Statistic(over="NHW", per="channel", stored=True),
-        reference=_reference,
-    ),
-    "layer": NormKind(
-        build=_layer, statistic=Statistic(over="C", per="position"), reference=_reference
-    ),
-    "layer_chw": NormKind(
-        build=_group, statistic=Statistic(over="CHW", per="image"), reference=_reference
-    ),
-    "instance": NormKind(
-        build=_instance,
-        statistic=Statistic(over="HW", per="channel and image"),
-        reference=_reference,
-    ),
-    "group": NormKind(
-        build=_group,
-        statistic=Statistic(over="CHW", per="group and image", groups=num_groups_for),
-        reference=_reference,
-    ),
-    "none": NormKind(build=_none, gamma=False, beta=False, reference=_none),
-}
+NORMS: Table[NormKind] = Table(
+    "norm",
+    {
+        "batch": NormKind(
+            build=_batch,
+            statistic=Statistic(over="NHW", per="channel", stored=True),
+            reference=_reference,
+        ),
+        "layer": NormKind(
+            build=_layer, statistic=Statistic(over="C", per="position"), reference=_reference
+        ),
+        "layer_chw": NormKind(
+            build=_group, statistic=Statistic(over="CHW", per="image"), reference=_reference
+        ),
+        "instance": NormKind(
+            build=_instance,
+            statistic=Statistic(over="HW", per="channel and image"),
+            reference=_reference,
+        ),
+        "group": NormKind(
+            build=_group,
+            statistic=Statistic(over="CHW", per="group and image", groups=num_groups_for),
+            reference=_reference,
+        ),
+        "none": NormKind(build=_none, gamma=False, beta=False, reference=_none),
+    },
+)

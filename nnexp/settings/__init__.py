@@ -1,6 +1,8 @@
 """Settings: every default, its meaning and its limits; words → checked settings."""
 
-from nnexp.settings.checks import LAYOUT, WORDS, config_home, find_folder, names_in
+from nnexp.settings.choices import list_settings
+from nnexp.settings.configs import LAYOUT, config_home, find_folder, names_in
+from nnexp.settings.declaring import Setting
 from nnexp.settings.errors import no_such_option
 from nnexp.settings.identity import (
     NOT_IDENTITY,
@@ -26,11 +28,12 @@ from nnexp.settings.schema import (
     TraceConfig,
 )
 from nnexp.settings.suggestions import nearest, nearest_keys
+from nnexp.settings.tables import TABLES, Table
 
 __all__ = [
     "LAYOUT",
     "NOT_IDENTITY",
-    "WORDS",
+    "TABLES",
     "ConfigError",
     "DataConfig",
     "ExperimentConfig",
@@ -39,6 +42,8 @@ __all__ = [
     "OptimizerConfig",
     "ProbeConfig",
     "ScheduleConfig",
+    "Setting",
+    "Table",
     "TraceConfig",
     "column_types",
     "config_home",
@@ -46,6 +51,7 @@ __all__ = [
     "fits",
     "flatten",
     "from_yaml",
+    "list_settings",
     "names_in",
     "nearest",
     "nearest_keys",

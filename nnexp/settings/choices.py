@@ -1,52 +1,27 @@
 """What there is to choose from: groups, their options, and every setting with its words."""
 
-import inspect
 import itertools
-import math
 import re
-from dataclasses import MISSING, dataclass, fields, is_dataclass
-from functools import cache
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
 
-from nnexp.settings.checks import WORDS, config_home, names_in
+from nnexp.settings.configs import config_home
+from nnexp.settings.declaring import Setting, known_names, settings_of
 from nnexp.settings.errors import ConfigError
+from nnexp.settings.plugins import load_plugins, plugins_of_environment
 from nnexp.settings.schema import ExperimentConfig
+from nnexp.settings.tables import additions
 
 OWN_CONFIGS = Path("configs")  # in the current folder
 MARKER = "nnexp.yaml"  # in it: these configs are meant for nnexp
-COMMENT = re.compile(r"^    (\w+): .*?  # (.+)$", re.MULTILINE)
-NUMBERS = {int: "a whole number", float: "a number"}
-EXAMPLES = {str: "a text", list: "a list: {key}={list}", dict: "a name for each: {key}.a=b"}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Setting:
-    """One setting: its dotted name, what it takes, its default, and what it decides."""
-
-    key: str
-    kind: type  # int, float, bool, str, list or dict
-    optional: bool
-    default: Any
-    explanation: str
-
-    @property
-    def words(self) -> list[str]:
-        """The values that can be listed; none where any number or text will do."""
-        group, _, leaf = self.key.rpartition(".")
-        if group and leaf == "name":
-            return list(names_in(group))
-        if self.kind is bool:
-            return ["true", "false"]
-        return list(WORDS.get(self.key, ()))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choices:
     """The groups with their options and files, and the settings, of one set of config folders."""
 
-    groups: dict[str, dict[str, Path]]
+    groups: dict[str, dict[str, Path | str]]  # option → its file, or what a plug-in says of it
     settings: dict[str, Setting]
 
     @property
@@ -60,8 +35,14 @@ class Choices:
         return {*self.groups, *self.settings}
 
 
-def read_choices(config_dir: str | None = None) -> Choices:
-    """Return all that can be chosen, with the user's own configs and those of `config_dir`."""
+def read_choices(config_dir: str | None = None, plugins: Sequence[str] = ()) -> Choices:
+    """Return all that can be chosen: nnexp's own, the user's configs, and what plug-ins bring.
+
+    Args:
+        config_dir: A folder with more configs.
+        plugins: Those that the user typed; else those of the environment are imported.
+    """
+    load_plugins(plugins or plugins_of_environment())
     return Choices(groups=_list_groups(config_dirs(config_dir)), settings=list_settings())
 
 
@@ -88,72 +69,43 @@ def config_dirs(config_dir: str | None = None) -> list[Path]:
     return [*([own] if own else []), config_home(), *extra]
 
 
-@cache
-def list_settings(part: type = ExperimentConfig, prefix: str = "") -> dict[str, Setting]:
-    """Return every setting by its dotted name, explained by the comment behind its default."""
-    explanations = dict(COMMENT.findall(inspect.getsource(part)))
-    types = get_type_hints(part)
-    settings: dict[str, Setting] = {}
-    for item in fields(part):
-        key, kind = prefix + item.name, types[item.name]
-        if is_dataclass(kind):
-            settings |= list_settings(kind, f"{key}.")  # pyright: ignore[reportArgumentType]
-            continue
-        inner = [one for one in get_args(kind) if one is not type(None)]
-        optional = get_origin(kind) is UnionType
-        kind = inner[0] if optional else get_origin(kind) or kind
-        default = item.default if item.default is not MISSING else item.default_factory()  # pyright: ignore[reportCallIssue]
-        settings[key] = Setting(
-            key=key,
-            kind=kind,
-            optional=optional,
-            default=default,
-            explanation=explanations.get(item.name, ""),
-        )
-    return settings
+def list_settings() -> dict[str, Setting]:
+    """Return every setting by its dotted name."""
+    return settings_of(ExperimentConfig)
 
 
-def what_it_needs(setting: Setting) -> str:
-    """Return what a setting takes, in the words of its own check where that has any."""
-    if setting.kind in (int, float):
-        needs = _remedy_of_its_check(setting) or f"it needs {NUMBERS[setting.kind]}"
-    elif setting.words:
-        needs = f"it needs one of {', '.join(setting.words)}"
-    else:
-        usual = str(setting.default or "[a,b]").replace(" ", "")
-        needs = f"it needs {EXAMPLES[setting.kind].format(key=setting.key, list=usual)}"
-    return f"{needs}, or null" if setting.optional else needs
+def explain_option(option: Path | str) -> str:
+    """Return the first remark of an option's file, or what a plug-in says of its own."""
+    return next(iter(remarks(option)), "")
 
 
-def explain_option(file: Path) -> str:
-    """Return the first comment of an option's file, Hydra's own directives left aside."""
-    return next(iter(remarks(file)), "")
-
-
-def remarks(file: Path) -> list[str]:
+def remarks(option: Path | str) -> list[str]:
     """Return the comments that head an option's file, Hydra's own directives left aside."""
-    text = file.read_text("utf-8", errors="replace")
+    if isinstance(option, str):
+        return [option]
+    text = option.read_text("utf-8", errors="replace")
     head = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
     return [line.lstrip("# ").strip() for line in head if "@package" not in line]
 
 
-def _remedy_of_its_check(setting: Setting) -> str:
-    """Give the setting's own check a number that it refuses, and return what it says."""
-    part, _, leaf = setting.key.rpartition(".")
-    owner: Any = get_type_hints(ExperimentConfig)[part] if part else ExperimentConfig
-    try:
-        owner(**{leaf: -1 if setting.kind is int else math.nan})
-    except ConfigError as error:
-        return error.remedy
-    return ""
-
-
-def _list_groups(dirs: list[Path]) -> dict[str, dict[str, Path]]:
+def _list_groups(dirs: list[Path]) -> dict[str, dict[str, Path | str]]:
     """Return each group's options and the file of each; the first folder that has one wins."""
-    groups: dict[str, dict[str, Path]] = {}
+    groups: dict[str, dict[str, Path | str]] = {}
     for home in dirs:
         for file in sorted(home.glob("*/**/*.yaml")):
             group = file.parent.relative_to(home).as_posix()
-            if file.is_file() and group.split("/")[0] != "hydra":
+            is_known = home == config_home() or _has_code(group, file)
+            if file.is_file() and group.split("/")[0] != "hydra" and is_known:
                 groups.setdefault(group, {}).setdefault(file.stem, file)
+    for group, options in groups.items():
+        for name, addition in additions(group).items():
+            options.setdefault(name, addition.about)
     return groups
+
+
+def _has_code(group: str, file: Path) -> bool:
+    """Return whether there is code for the name that a user's file gives; faults are told later."""
+    if f"{group}.name" not in list_settings() or not file.is_file():
+        return True
+    found = re.search(r"^name: *(\S+)", file.read_text("utf-8", errors="replace"), re.MULTILINE)
+    return found is None or found[1].strip("'\"") in known_names(group)

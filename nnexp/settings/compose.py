@@ -18,9 +18,10 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
-from nnexp.settings.checks import config_home
 from nnexp.settings.choices import Choices, own_configs, read_choices
 from nnexp.settings.compose_many import compose_all
+from nnexp.settings.configs import config_home, names_in
+from nnexp.settings.declaring import check_names
 from nnexp.settings.errors import ConfigError
 from nnexp.settings.extras import set_plugins
 from nnexp.settings.identity import run_id
@@ -30,11 +31,14 @@ from nnexp.settings.overrides import (
     check_grid,
     check_overrides,
     every_combination,
+    plugins_named,
     refuse_grid,
     split_words,
     value_of,
 )
+from nnexp.settings.plugins import code_of, plugins_of_environment
 from nnexp.settings.schema import ExperimentConfig
+from nnexp.settings.tables import TABLES, additions
 
 # What Hydra runs: the settings of a job and the overrides that made them → its exit code.
 Task = Callable[[ExperimentConfig, list[str]], int]
@@ -66,6 +70,15 @@ def register() -> None:
     set_plugins()
 
 
+def store_additions() -> None:
+    """Tell Hydra the options that plug-ins bring, which have no files."""
+    for group in TABLES:
+        for name, addition in additions(group).items():
+            if name not in names_in(group):
+                node = {"name": name, **addition.values}
+                ConfigStore.instance().store(name, node, group=group)
+
+
 def compose_config(
     overrides: Sequence[str] = (), config_dir: str | None = None
 ) -> ExperimentConfig:
@@ -74,7 +87,7 @@ def compose_config(
     Raises:
         ConfigError: A word names nothing, or a value cannot be.
     """
-    choices = read_choices(config_dir)
+    choices = read_choices(config_dir, plugins_named(overrides))
     parsed = check_overrides(overrides, choices, sweep=False)
     with _hydra(choices):
         refuse_grid(parsed, _grid(parsed, config_dir))
@@ -100,7 +113,7 @@ def expand_jobs(overrides: Sequence[str], config_dir: str | None = None) -> list
     Raises:
         ConfigError: A word names nothing.
     """
-    choices = read_choices(config_dir)
+    choices = read_choices(config_dir, plugins_named(overrides))
     parsed = check_overrides(overrides, choices, sweep=True)
     with _hydra(choices):
         grid = _grid(parsed, config_dir)
@@ -115,7 +128,9 @@ def compose_each(
     Raises:
         ConfigError: A value cannot be.
     """
-    return _compose(jobs, read_choices(config_dir), config_dir)
+    jobs = list(jobs)
+    named = list(dict.fromkeys(plugin for job in jobs for plugin in plugins_named(job)))
+    return _compose(jobs, read_choices(config_dir, named), config_dir)
 
 
 def read_grid(overrides: Sequence[str], config_dir: str | None = None) -> dict[str, str]:
@@ -124,7 +139,7 @@ def read_grid(overrides: Sequence[str], config_dir: str | None = None) -> dict[s
     Raises:
         ConfigError: A word names nothing.
     """
-    choices = read_choices(config_dir)
+    choices = read_choices(config_dir, plugins_named(overrides))
     with _hydra(choices):
         return _grid(check_overrides(overrides, choices, sweep=True), config_dir)
 
@@ -140,7 +155,7 @@ def run_hydra(words: Sequence[str], task: Task) -> list[int]:
     """
     flags, overrides = split_words(words)
     config_dir = value_of("--config-dir", flags)
-    choices = read_choices(config_dir)
+    choices = read_choices(config_dir, plugins_named(overrides))
     parsed = check_overrides(overrides, choices, sweep="--multirun" in flags)
     if "--hydra-help" not in flags:
         config_name = value_of("--config-name", flags) or "config"
@@ -161,7 +176,7 @@ def launch_jobs(words: Sequence[str], function: Callable[[DictConfig], float]) -
         ConfigError: A word names nothing, or Hydra cannot make jobs of them.
     """
     flags, overrides = split_words(words)
-    choices = read_choices(value_of("--config-dir", flags))
+    choices = read_choices(value_of("--config-dir", flags), plugins_named(overrides))
     parsed = check_overrides(overrides, choices, sweep=True)
     as_hydra_takes_them = [one.input_line for one in parsed if one.input_line]
     with _explained(choices):
@@ -183,7 +198,11 @@ def to_config(composed: DictConfig) -> ExperimentConfig:
             for key in own
             for part in [composed[key]]
         }
-        return ExperimentConfig(**typed)
+        config = ExperimentConfig(**typed)
+        config.plugins = config.plugins or plugins_of_environment()
+        check_names(config)
+        config.code = code_of(config)
+        return config
 
 
 def _compose(
@@ -217,6 +236,7 @@ def _grid(
 def _hydra(choices: Choices) -> Iterator[None]:
     """Have Hydra ready to compose, its complaints explained."""
     register()
+    store_additions()
     try:
         with _explained(choices), hydra.initialize_config_dir(str(config_home()), **VERSION_BASE):
             yield
@@ -260,6 +280,7 @@ def _run_main(argv: Sequence[str], task: Task, choices: Choices) -> list[int]:
 
 def _call_main(argv: Sequence[str], function: Callable[[DictConfig], Any]) -> None:
     register()
+    store_additions()
     main = hydra.main(config_path=str(config_home()), config_name="config", **VERSION_BASE)
     with _words_of_process(["nnexp train", *argv]):
         main(function)()

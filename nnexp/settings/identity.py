@@ -6,22 +6,19 @@ from dataclasses import asdict, fields, is_dataclass
 from functools import cache
 from operator import attrgetter
 from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin
 
 import yaml
 
-from nnexp.settings.checks import config_home as config_home
+from nnexp.settings.declaring import settings_of
 from nnexp.settings.errors import ConfigError
-from nnexp.settings.schema import ExperimentConfig, ProbeConfig, TraceConfig
+from nnexp.settings.schema import ExperimentConfig
 from nnexp.settings.sharing import shareable_folder, without_home
 from nnexp.settings.values import is_number, quoted
 
 # Settings that change how a run executes, or what is written of it, but not what it learns.
 NOT_IDENTITY = frozenset(
-    {"data.root", "data.cache_dir", "scale", "study", "device", "threads", "runs_dir", "tags"}
-    | {"listeners"}
-    | {f"trace.{setting.name}" for setting in fields(TraceConfig)}
-    | {f"probe.{setting.name}" for setting in fields(ProbeConfig)}
+    key for key, setting in settings_of(ExperimentConfig).items() if not setting.identity
 )
 
 
@@ -62,9 +59,8 @@ def flatten(tree: "ExperimentConfig | dict[str, Any]", prefix: str = "") -> dict
 
 def result_head(config: ExperimentConfig, status: str) -> dict[str, Any]:
     """Return the columns that lead every result: what the run is, then every other setting."""
-    settings = flatten(config)
-    settings["norm.at"] = config.norm.at
-    settings = {k: v for k, v in settings.items() if not k.startswith("norm.at.")}
+    declared = sorted(settings_of(ExperimentConfig).values(), key=lambda one: one.kind is dict)
+    settings = {one.key: attrgetter(one.key)(config) for one in declared}
     settings |= shareable(settings)
     names = {"model": settings.pop("model.name"), "norm": settings.pop("norm.name")}
     first = {key: settings.pop(key) for key in ("batch_size", "seed")}
@@ -85,24 +81,15 @@ def shareable(row: dict[str, Any]) -> dict[str, str]:
 def column_types() -> dict[str, Any]:
     """Return the type of every column that leads a result: see `result_head`."""
     names = {"model.name": "model", "norm.name": "norm"}
-    settings = {names.get(key, key): hint for key, hint in _setting_types().items()}
+    settings = {names.get(key, key): one.hint for key, one in settings_of(ExperimentConfig).items()}
     return {"run_id": str, "status": str, **settings}
-
-
-@cache
-def _setting_types() -> dict[str, Any]:
-    types: dict[str, Any] = {}
-    for key, hint in get_type_hints(ExperimentConfig).items():
-        if is_dataclass(hint):
-            types |= {f"{key}.{name}": one for name, one in get_type_hints(hint).items()}
-        else:
-            types[key] = hint
-    return types
 
 
 def fits(value: object, hint: Any) -> bool:
     """Return whether a value that was read from a file is one of a setting's type."""
     inner = get_args(hint)
+    if hint is Any:
+        return True
     if isinstance(hint, UnionType):
         return any(fits(value, one) for one in inner)
     if get_origin(hint) is list:
@@ -144,8 +131,8 @@ def from_yaml(text: str) -> ExperimentConfig:
             if isinstance(part, type) and is_dataclass(part):
                 tree[key] = part(**value)
         config = ExperimentConfig(**tree)
-        for key, hint in _setting_types().items():
-            if not fits(value := attrgetter(key)(config), hint):
+        for key, setting in settings_of(ExperimentConfig).items():
+            if not fits(value := attrgetter(key)(config), setting.hint):
                 raise ConfigError(f"config.yaml cannot be read: {key} is {quoted(value)}")
     except RecursionError:
         raise ConfigError("config.yaml cannot be read: it is nested too deeply") from None

@@ -1,7 +1,7 @@
 """Hydra's loader of configs, with one promise more: no config makes Hydra run foreign code."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import hydra._internal.hydra as hydra_internals
@@ -46,6 +46,9 @@ PLUGIN_SETTINGS = ("launcher", "sweeper")  # whose values Hydra hands to code
 # References to what was checked in its own place, and resolvers that return nothing but text.
 HARMLESS = re.compile(r"\$\{(?:(?:oc\.env|hydra|now):[^${}]*|[\w.]+)\}")
 
+# What a grid may not set: plug-ins, and a job's own `hydra.…`, which Hydra refuses where it is typed.
+FOREIGN = ("hydra", "plugins")
+
 Path = tuple[str, ...]  # the keys that lead to a value
 
 
@@ -58,6 +61,7 @@ class CheckedLoader(ConfigLoaderImpl):
     def _load_configuration_impl(self, *args: Any, **kwargs: Any) -> DictConfig:
         composed = super()._load_configuration_impl(*args, **kwargs)
         refuse_code(composed)
+        refuse_plugins(composed, kwargs["overrides"])
         return composed
 
     def _process_config_searchpath(
@@ -100,6 +104,28 @@ def refuse_code(composed: DictConfig) -> None:
             raise _refused(path, "a config can set values, and choose among known launchers")
 
 
+def names_plugins(word: str) -> bool:
+    """Return whether an override sets the plug-ins."""
+    return word.lstrip("+~").startswith(("plugins=", "plugins.", "plugins@"))
+
+
+def refuse_plugins(composed: DictConfig, typed: Sequence[str]) -> None:
+    """Refuse plug-ins that anything but an override names: they are code, which has to be meant.
+
+    Raises:
+        ConfigError: A file of settings names plug-ins.
+    """
+    tree: Any = OmegaConf.to_container(composed, resolve=False)
+    noted = tree.get("hydra", {}).get("overrides", {})
+    words = [word for part in noted.values() for word in part if names_plugins(str(word))]
+    is_typed = any(map(names_plugins, typed))
+    if set(words) - set(typed) or (tree.get("plugins") and not is_typed):
+        raise ConfigError(
+            "plugins in a config could run code, and is refused",
+            "type it: plugins=[FILE.py], or set NNEXP_PLUGINS",
+        )
+
+
 def _runs_code(path: Path, value: Any) -> bool:
     """Return whether Hydra or the standard library would make code of a value below `hydra`."""
     part = path[1]
@@ -107,8 +133,8 @@ def _runs_code(path: Path, value: Any) -> bool:
         return len(path) > 2 or bool(value)
     if part in LOGGING:
         return _is_foreign_logging(path, value)
-    if part == "sweeper" and any(key.lstrip("+~").startswith("hydra") for key in path[2:]):
-        return True  # a job's own `hydra.…`, which Hydra refuses as well where it is typed
+    if part == "sweeper" and any(key.lstrip("+~").startswith(FOREIGN) for key in path[2:]):
+        return True
     if part not in PLUGIN_SETTINGS and len(path) > 2:
         return False
     text = HARMLESS.sub("", value) if isinstance(value, str) else ""

@@ -13,7 +13,7 @@ from omegaconf.errors import (
 )
 from yaml import MarkedYAMLError, YAMLError
 
-from nnexp.settings.choices import Choices, what_it_needs
+from nnexp.settings.choices import Choices
 from nnexp.settings.errors import ConfigError, no_such_option
 from nnexp.settings.suggestions import nearest, nearest_keys
 
@@ -109,10 +109,10 @@ def _refused(error: OmegaConfBaseException, outer: BaseException, choices: Choic
             f"set it, or write {key}=${{oc.env:{unset[1]},VALUE}}",
         )
     elif isinstance(error, InterpolationResolutionError) and not isinstance(error, ValidationError):
-        told = ConfigError(f"{key}: {_first_lines(error).problem}", what_it_needs(setting))
+        told = ConfigError(f"{key}: {_first_lines(error).problem}", setting.needs())
     else:
         shown = _quoted(value or _value_in(error))
-        told = ConfigError(f"{key} cannot be {shown}", what_it_needs(setting))
+        told = ConfigError(f"{key} cannot be {shown}", setting.needs())
     return ConfigError(where + told.problem, told.remedy)
 
 

@@ -10,6 +10,7 @@ from hydra.errors import HydraException
 from nnexp.settings.choices import Choices, read_choices
 from nnexp.settings.errors import ConfigError, no_such_option
 from nnexp.settings.extras import check_extra
+from nnexp.settings.loader import names_plugins
 from nnexp.settings.messages import no_such_setting
 from nnexp.settings.suggestions import nearest_keys
 
@@ -64,6 +65,28 @@ def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
             flags.append(_checked_value(flag, value, takes))
     _check_together(flags)
     return flags, overrides
+
+
+def plugins_named(words: Sequence[str]) -> list[str]:
+    """Return the plug-ins that the overrides name.
+
+    Raises:
+        ConfigError: They are no list, or no plain names.
+    """
+    named: list[str] = []
+    for word in words:
+        if names_plugins(word):
+            value = _parse(word).value()
+            lists: list[Any] = value.list if isinstance(value, ChoiceSweep) else [value]
+            for one in lists:
+                texts = [str(name) for name in one] if isinstance(one, list) else ["$"]
+                if any("$" in text for text in texts):
+                    raise ConfigError(
+                        f"plugins cannot be {word.partition('=')[2]!r}",
+                        "it needs a list of files and modules: plugins=[FILE.py]",
+                    )
+                named += texts
+    return named
 
 
 def value_of(flag: str, flags: Sequence[str]) -> str | None:
@@ -232,6 +255,8 @@ def _check_known(override: Override, word: str, choices: Choices) -> None:
     for one in (key, *_keys_inside(key, value)):
         if "_target_" in one.split("."):
             raise ConfigError(f"no setting {one!r}", "names stand for code in nnexp, not for paths")
+        if one.split(".")[0] == "code":
+            raise ConfigError("code cannot be set", "nnexp fills it: plugins=[FILE.py]")
         if one.startswith("norm.at.") and one.count(".") > 2:
             raise ConfigError(
                 f"no block {one[8:]!r}", "a block's name has no dots: norm.at.BLOCK=NORM"

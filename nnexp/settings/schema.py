@@ -1,172 +1,174 @@
-"""The second station of the line of data: every setting, its default, its check, its identity."""
+"""Settings: every default, its meaning and its limits, declared once."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from nnexp.settings.checks import (
-    check_below_one,
-    check_count,
-    check_kind,
-    check_name,
-    check_not_negative,
-    check_positive,
-    check_range,
-    check_word,
-)
-from nnexp.settings.checks import config_home as config_home
+from nnexp.settings.declaring import check_limits, setting
 from nnexp.settings.errors import ConfigError
 
 MOST_THREADS = 1024  # PyTorch does not survive very many
-
-
-MOST_THREADS = 1024  # PyTorch does not survive very many
+OPTIONS = "values for an entry of your own, which reads them as it likes"
 
 
 @dataclass(kw_only=True, slots=True)
 class ModelConfig:
     """The architecture."""
 
-    name: str = "vgg16"  # a file in nnexp/models
-    width: float = 1.0  # multiplies every channel count of the paper
-    dropout: float = 0.0  # before the classifier; each model's YAML holds its paper's value
-    stochastic_depth: float = 0.0  # chance to drop a block's residual branch, at the last block
+    name: str = setting("vgg16", "a file in nnexp/models", group="model")
+    width: float = setting(1.0, "multiplies every channel count of the paper", above=0)
+    dropout: float = setting(
+        0.0, "before the classifier; each model's YAML holds its paper's value", share=True
+    )
+    stochastic_depth: float = setting(
+        0.0, "chance to drop a block's residual branch, at the last block", share=True
+    )
+    options: dict[str, Any] = setting({}, OPTIONS)
 
     def __post_init__(self) -> None:
-        check_name("model", "model.name", self.name)
-        check_positive("model.width", self.width)
-        check_range("model.dropout", self.dropout, 0.0, 1.0)
-        check_range("model.stochastic_depth", self.stochastic_depth, 0.0, 1.0)
+        check_limits(self, "model")
 
 
 @dataclass(kw_only=True, slots=True)
 class NormConfig:
     """The normalization layer, the same at every site unless `at` says otherwise."""
 
-    name: str = "batch"  # a layer in nnexp/norms; none trains without
-    eps: float = 1e-5  # inside the root, the same for every norm
-    momentum: float = 0.1  # weight of the newest batch in BatchNorm's running statistics
-    affine: bool = True  # learn γ and β, one pair a channel
-    num_groups: int | None = None  # group norm; unset: the rule in nnexp/norms
-    channels_per_group: int | None = None  # group norm; the other way to say it
-    conv_bias: str = "auto"  # auto: a bias where no β follows; or always, never
-    implementation: str = "torch"  # torch, or reference: the float64 formulas
-    at: dict[str, str] = field(default_factory=dict)  # block → norm, for single blocks
+    name: str = setting("batch", "a layer in nnexp/norms; none trains without", group="norm")
+    eps: float = setting(1e-5, "inside the root, the same for every norm", above=0)
+    momentum: float = setting(
+        0.1, "weight of the newest batch in BatchNorm's running statistics", share=True
+    )
+    affine: bool = setting(True, "learn γ and β, one pair a channel")
+    num_groups: int | None = setting(None, "group norm; unset: the rule in nnexp/norms", at_least=1)
+    channels_per_group: int | None = setting(
+        None, "group norm; the other way to say it", at_least=1
+    )
+    conv_bias: str = setting(
+        "auto",
+        "auto: a bias where no β follows; or always, never",
+        words=("auto", "always", "never"),
+    )
+    implementation: str = setting(
+        "torch", "torch, or reference: the float64 formulas", words=("torch", "reference")
+    )
+    at: dict[str, str] = setting({}, "block → norm, for single blocks", group="norm")
+    options: dict[str, Any] = setting({}, OPTIONS)
 
     def __post_init__(self) -> None:
-        check_name("norm", "norm.name", self.name)
-        check_positive("norm.eps", self.eps)
-        check_range("norm.momentum", self.momentum, 0.0, 1.0)
-        check_word("norm.conv_bias", self.conv_bias)
-        check_word("norm.implementation", self.implementation)
-        for key, value in (
-            ("norm.num_groups", self.num_groups),
-            ("norm.channels_per_group", self.channels_per_group),
-        ):
-            if value is not None:
-                check_count(key, value, 1)
+        check_limits(self, "norm")
         if self.num_groups is not None and self.channels_per_group is not None:
             raise ConfigError(
                 "norm.num_groups and norm.channels_per_group are both set",
                 "each decides the other: leave one out",
             )
-        check_kind("norm.at", self.at, dict, "a name for each: norm.at.a=b")
-        for block, name in self.at.items():
-            check_name("norm", f"norm.at.{block}", name)
 
 
 @dataclass(kw_only=True, slots=True)
 class DataConfig:
     """The images: where they come from, and how many of them."""
 
-    name: str = "cifar10"  # where the images come from
-    root: str | None = None  # folder: where train/ and test/ are; cifar: where the archive is
-    cache_dir: str | None = None  # decoded images; unset: the user's cache folder
-    train_images: int | None = None  # unset: all that the validation split leaves
-    val_images: int = 5000  # cut from the training images, balanced over the classes
-    test_images: int | None = None  # unset: all
-    augment: bool = True  # random crop with padding 4, random horizontal flip
+    name: str = setting("cifar10", "where the images come from", group="data")
+    root: str | None = setting(
+        None,
+        "folder: where train/ and test/ are; cifar: where the archive is",
+        identity=False,
+    )
+    cache_dir: str | None = setting(
+        None, "decoded images; unset: the user's cache folder", identity=False
+    )
+    train_images: int | None = setting(
+        None, "unset: all that the validation split leaves", at_least=1
+    )
+    val_images: int = setting(
+        5000, "cut from the training images, balanced over the classes", at_least=1
+    )
+    test_images: int | None = setting(None, "unset: all", at_least=1)
+    augment: bool = setting(True, "random crop with padding 4, random horizontal flip")
+    options: dict[str, Any] = setting({}, OPTIONS)
 
     def __post_init__(self) -> None:
-        check_name("data", "data.name", self.name)
-        check_count("data.val_images", self.val_images, 1)
-        for key, value in (
-            ("data.train_images", self.train_images),
-            ("data.test_images", self.test_images),
-        ):
-            if value is not None:
-                check_count(key, value, 1)
+        check_limits(self, "data")
 
 
 @dataclass(kw_only=True, slots=True)
 class OptimizerConfig:
     """The optimizer, and the peak of its learning rate."""
 
-    name: str = "sgd"  # sgd or adamw; each YAML holds the rates that suit it
-    learning_rate: float = 0.02  # the peak, at batch size 128
-    learning_rate_scaling: str = "linear"  # with batch size / 128: none, linear, sqrt
-    momentum: float = 0.9  # sgd
-    beta1: float = 0.9  # adamw
-    beta2: float = 0.999  # adamw
-    weight_decay: float = 5e-4  # on the weights of convolutions and linear layers
-    decay_norm_and_bias: bool = False  # whether weight decay also pulls on γ, β and biases
-    clip_norm: float | None = None  # largest global gradient norm; unset: no clipping
+    name: str = setting(
+        "sgd", "sgd or adamw; each YAML holds the rates that suit it", group="optimizer"
+    )
+    learning_rate: float = setting(0.02, "the peak, at batch size 128", above=0)
+    learning_rate_scaling: str = setting(
+        "linear", "with batch size / 128: none, linear, sqrt", words=("none", "linear", "sqrt")
+    )
+    momentum: float = setting(0.9, "sgd", at_least=0, below=1)
+    beta1: float = setting(0.9, "adamw", at_least=0, below=1)
+    beta2: float = setting(0.999, "adamw", at_least=0, below=1)
+    weight_decay: float = setting(
+        5e-4, "on the weights of convolutions and linear layers", at_least=0
+    )
+    decay_norm_and_bias: bool = setting(False, "whether weight decay also pulls on γ, β and biases")
+    clip_norm: float | None = setting(
+        None, "largest global gradient norm; unset: no clipping", above=0
+    )
+    options: dict[str, Any] = setting({}, OPTIONS)
 
     def __post_init__(self) -> None:
-        check_name("optimizer", "optimizer.name", self.name)
-        check_positive("optimizer.learning_rate", self.learning_rate)
-        check_word("optimizer.learning_rate_scaling", self.learning_rate_scaling)
-        check_below_one("optimizer.momentum", self.momentum)
-        check_below_one("optimizer.beta1", self.beta1)
-        check_below_one("optimizer.beta2", self.beta2)
-        check_not_negative("optimizer.weight_decay", self.weight_decay)
-        if self.clip_norm is not None:
-            check_positive("optimizer.clip_norm", self.clip_norm)
+        check_limits(self, "optimizer")
 
 
 @dataclass(kw_only=True, slots=True)
 class ScheduleConfig:
     """How the learning rate moves from step to step."""
 
-    name: str = "cosine"  # what follows the warm-up
-    warmup: float = 0.1  # share of all steps in which the rate rises linearly to its peak
-    milestones: list[float] = field(default_factory=lambda: [0.5, 0.75])  # step: shares of a run
-    factor: float = 0.1  # step: what each milestone multiplies the rate by
+    name: str = setting("cosine", "what follows the warm-up", group="schedule")
+    warmup: float = setting(
+        0.1, "share of all steps in which the rate rises linearly to its peak", share=True
+    )
+    milestones: list[float] = setting([0.5, 0.75], "step: shares of a run", share=True)
+    factor: float = setting(0.1, "step: what each milestone multiplies the rate by", above=0)
+    options: dict[str, Any] = setting({}, OPTIONS)
 
     def __post_init__(self) -> None:
-        check_name("schedule", "schedule.name", self.name)
-        check_range("schedule.warmup", self.warmup, 0.0, 1.0)
-        check_positive("schedule.factor", self.factor)
-        check_kind(
-            "schedule.milestones",
-            self.milestones,
-            list,
-            "a list: schedule.milestones=[0.5,0.75]",
-        )
-        for share in self.milestones:
-            check_range("schedule.milestones", share, 0.0, 1.0)
+        check_limits(self, "schedule")
 
 
 @dataclass(kw_only=True, slots=True)
 class TraceConfig:
     """What is written of the running statistics; never changes what is learned."""
 
-    points: int = 50  # moments, from step 0 to the last, even in log; 0 for none
-    channels: int = 0  # single channels of each layer that channels.csv also holds
+    points: int = setting(
+        50,
+        "time points, from step 0 to the last, even in log; 0 for none",
+        at_least=0,
+        identity=False,
+    )
+    channels: int = setting(
+        0, "single channels of each layer that channels.csv also holds", at_least=0, identity=False
+    )
 
     def __post_init__(self) -> None:
-        check_count("trace.points", self.points, 0)
-        check_count("trace.channels", self.channels, 0)
+        check_limits(self, "trace")
 
 
 @dataclass(kw_only=True, slots=True)
 class ProbeConfig:
     """At which steps the network itself is looked at; never changes what is learned."""
 
-    points: int = 0  # moments, from the first step to the last, even in log; 0 for none
-    images: int = 128  # training images, neither cropped nor flipped, that are looked at
+    points: int = setting(
+        0,
+        "time points, from the first step to the last, even in log; 0 for none",
+        at_least=0,
+        identity=False,
+    )
+    images: int = setting(
+        128,
+        "training images, neither cropped nor flipped, that are looked at",
+        at_least=2,
+        identity=False,
+    )
 
     def __post_init__(self) -> None:
-        check_count("probe.points", self.points, 0)
-        check_count("probe.images", self.images, 2)
+        check_limits(self, "probe")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -180,26 +182,45 @@ class ExperimentConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     trace: TraceConfig = field(default_factory=TraceConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
-    batch_size: int = 128  # images a step
-    epochs: int = 200  # passes over the training images
-    seed: int = 0  # of the weights, of the order of the images and of their augmentation
-    init: str = "he"  # he: normal with variance 2 / fan_out; torch: PyTorch's own
-    precision: str = "fp32"  # fp32, or bf16: convolutions in bfloat16, every norm in fp32
-    scale: str = "full"  # the named size that set images and epochs
-    study: str | None = None  # the named grid that the run was first made for
-    device: str = "auto"  # auto: CUDA where there is one, else the CPU
-    threads: int | None = None  # CPU threads; unset: PyTorch's choice
-    runs_dir: str = "runs"  # where the run's folder goes
-    tags: list[str] = field(default_factory=list)  # words to find the run by
-    listeners: list[str] = field(default_factory=list)  # who is told how it goes: tensorboard
+    batch_size: int = setting(128, "images a step", at_least=1)
+    epochs: int = setting(200, "passes over the training images", at_least=1)
+    seed: int = setting(
+        0,
+        "of the weights, of the order of the images and of their augmentation",
+        at_least=0,
+        at_most=2**63 - 1,
+    )
+    init: str = setting(
+        "he", "he: normal with variance 2 / fan_out; torch: PyTorch's own", words=("he", "torch")
+    )
+    precision: str = setting(
+        "fp32",
+        "fp32, or bf16: convolutions in bfloat16, every norm in fp32",
+        words=("fp32", "bf16"),
+    )
+    scale: str = setting("full", "the named size that set images and epochs", identity=False)
+    study: str | None = setting(
+        None, "the named grid that the run was first made for", identity=False
+    )
+    device: str = setting("auto", "auto: CUDA where there is one, else the CPU", identity=False)
+    threads: int | None = setting(
+        None,
+        "CPU threads; unset: PyTorch's choice",
+        at_least=1,
+        at_most=MOST_THREADS,
+        identity=False,
+    )
+    runs_dir: str = setting("runs", "where the run's folder goes", identity=False)
+    tags: list[str] = setting([], "words to find the run by", identity=False)
+    plugins: list[str] = setting(
+        [],
+        "Python files or modules with entries of your own; only where it is typed",
+        identity=False,
+    )
+    listeners: list[str] = setting(
+        [], "what else is told of the run's progress", group="listeners", identity=False
+    )
+    code: dict[str, str] = setting({}, "which code of your own the run uses; filled by nnexp")
 
     def __post_init__(self) -> None:
-        check_count("batch_size", self.batch_size, 1)
-        check_count("epochs", self.epochs, 1)
-        check_range("seed", self.seed, 0, 2**63 - 1)
-        check_word("init", self.init)
-        check_word("precision", self.precision)
-        check_kind("tags", self.tags, list, "a list: tags=[a,b]")
-        check_kind("listeners", self.listeners, list, "a list: listeners=[a,b]")
-        if self.threads is not None:
-            check_count("threads", self.threads, 1, MOST_THREADS)
+        check_limits(self)

@@ -12,8 +12,9 @@ from omegaconf import DictConfig
 
 from nnexp.console import forgiving_output, say
 from nnexp.rundir import finished_result
-from nnexp.settings import ConfigError
+from nnexp.settings import ConfigError, ExperimentConfig
 from nnexp.settings.compose import to_config
+from nnexp.settings.plugins import load_plugins, plugins_of_environment
 from nnexp.sweeps.jobs import Job
 from nnexp.sweeps.pool import Pool, PoolSettings
 from nnexp.sweeps.worker import PRELOAD
@@ -33,7 +34,7 @@ def train_job(composed: DictConfig, ledger: str = "") -> float:
     """
     hydra = HydraConfig.get()
     _enter(Path(hydra.runtime.cwd))
-    job = Job(words=list(hydra.overrides.task), config=to_config(composed))
+    job = Job(words=list(hydra.overrides.task), config=_settings(composed))
     if ledger:
         Path(ledger).mkdir(parents=True, exist_ok=True)
         (Path(ledger) / job.name).touch()
@@ -44,6 +45,12 @@ def train_job(composed: DictConfig, ledger: str = "") -> float:
         if signum is not None:
             os.kill(os.getpid(), signum)  # it was meant for the launcher's process
     return objective(job)
+
+
+def _settings(composed: DictConfig) -> ExperimentConfig:
+    """Return the settings, their plug-ins imported: the launcher may have begun a new process."""
+    load_plugins(composed.plugins or plugins_of_environment())
+    return to_config(composed)
 
 
 def _enter(folder: Path) -> None:

@@ -178,8 +178,9 @@ def _look_ahead(context: ForkServerContext, todo: Sequence[Job]) -> int:
         ConfigError: No run can have its images.
     """
     sources: dict[str, DataConfig] = {str(job.config.data): job.config.data for job in todo}
+    plugins = list(dict.fromkeys(name for job in todo for name in job.config.plugins))
     answer, told = context.Pipe(duplex=False)
-    process = context.Process(target=look_ahead, args=(list(sources.values()), told))
+    process = context.Process(target=look_ahead, args=(list(sources.values()), plugins, told))
     process.start()
     told.close()
     try:

@@ -28,6 +28,7 @@ from nnexp.rundir import FINAL, BusyError, RunDir, empty_folder, read_config, wr
 from nnexp.settings import ConfigError, ExperimentConfig
 from nnexp.settings.compose import compose_jobs, launch_jobs, run_hydra
 from nnexp.settings.overrides import split_words, value_of
+from nnexp.settings.plugins import refuse_session_code
 from nnexp.sweeps.cluster_task import train_job
 from nnexp.sweeps.estimate import estimate_seconds
 from nnexp.sweeps.jobs import FAILED, NEW, RUNNING, Job, make_jobs
@@ -142,7 +143,9 @@ def dry_run(overrides: Sequence[str], flags: Sequence[str], options: SweepOption
 
 def _plan(words: Sequence[str]) -> list[Job]:
     flags, overrides = split_words(words)
-    return make_jobs(compose_jobs(overrides, value_of("--config-dir", flags)))
+    planned = compose_jobs(overrides, value_of("--config-dir", flags))
+    refuse_session_code(config for _, config in planned)
+    return make_jobs(planned)
 
 
 def _train_nothing(config: ExperimentConfig, words: list[str]) -> int:

@@ -20,6 +20,7 @@ from nnexp.experiment import Listener, Progress, RunInfo
 from nnexp.experiment.signals import SIGNAL_EXIT
 from nnexp.rundir import BusyError, RunError, explaining_refusals, make_folder, open_own_file
 from nnexp.settings import ConfigError, DataConfig, ExperimentConfig
+from nnexp.settings.plugins import load_plugins, load_plugins_of
 from nnexp.sweeps.jobs import Job, News, record_failure
 
 PRELOAD = ["nnexp.cli.app", "nnexp.experiment.runner", "nnexp.sweeps.worker", "torch._dynamo"]
@@ -79,6 +80,7 @@ def work(job: Job, command: Sequence[str], connection: Connection) -> None:
     try:
         with explaining_refusals(job.run):
             _print_into(job.run.log)
+        load_plugins_of(job.config)
         outcome = run(job.config, [listener], command)
     except BusyError:
         sys.exit(BUSY)
@@ -94,13 +96,16 @@ def work(job: Job, command: Sequence[str], connection: Connection) -> None:
     sys.exit(1 if outcome.status == "failed" else 0)
 
 
-def look_ahead(configs: Iterable[DataConfig], connection: Connection) -> None:
+def look_ahead(
+    configs: Iterable[DataConfig], plugins: Iterable[str], connection: Connection
+) -> None:
     """Fetch and decode images, telling of it; then the number of CUDA devices, and each problem."""
     import torch
 
     from nnexp.data import load_images
 
     _stop_with_the_sweep()
+    load_plugins(plugins)
     problems: list[ConfigError | None] = []
     said: set[str] = set()
 

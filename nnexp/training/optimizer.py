@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from nnexp.norms import parts_of_norms
-from nnexp.settings import OptimizerConfig
+from nnexp.settings import OptimizerConfig, Table
 
 
 def build_optimizer(
@@ -45,7 +45,10 @@ def _adamw(groups: list[dict], config: OptimizerConfig, peak: float) -> torch.op
     return torch.optim.AdamW(groups, lr=peak, betas=(config.beta1, config.beta2), fused=True)
 
 
-OPTIMIZERS: dict[str, Callable[[list[dict], OptimizerConfig, float], torch.optim.Optimizer]] = {
-    "sgd": _sgd,
-    "adamw": _adamw,
-}
+OPTIMIZERS: Table[Callable[[list[dict], OptimizerConfig, float], torch.optim.Optimizer]] = Table(
+    "optimizer",
+    {
+        "sgd": _sgd,
+        "adamw": _adamw,
+    },
+)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 
-from nnexp.settings import OptimizerConfig, ScheduleConfig
+from nnexp.settings import OptimizerConfig, ScheduleConfig, Table
 
 REFERENCE_BATCH_SIZE = 128  # where every scaling rule leaves the learning rate as it is
 
@@ -47,8 +47,11 @@ def _constant(step: int, total_steps: int, warmup_steps: int, config: ScheduleCo
     return 1.0
 
 
-SCHEDULES: dict[str, Callable[[int, int, int, ScheduleConfig], float]] = {
-    "cosine": _cosine,
-    "step": _step,
-    "constant": _constant,
-}
+SCHEDULES: Table[Callable[[int, int, int, ScheduleConfig], float]] = Table(
+    "schedule",
+    {
+        "cosine": _cosine,
+        "step": _step,
+        "constant": _constant,
+    },
+)

@@ -1,0 +1,85 @@
+"""Tables of names: what stands behind `norm.name`, `model.name`, …, with a user's own entries."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple, TypeVar
+
+from nnexp.settings.errors import no_such_option
+
+Entry = TypeVar("Entry")
+IN_PYTHON = ""  # the source of an entry that no plug-in brought
+_source: ContextVar[str] = ContextVar("source", default=IN_PYTHON)
+TABLES: dict[str, "Table[Any]"] = {}  # group → its table, once the module that makes it is imported
+
+
+class Addition(NamedTuple):
+    """What is known of an entry that nnexp does not bring itself."""
+
+    source: str  # the plug-in that it comes from, or IN_PYTHON
+    about: str = ""
+    values: Mapping[str, Any] = {}
+
+
+class Table(dict[str, Entry]):
+    """Names and what they stand for; later entries are the user's own and part of a run's record.
+
+    Args:
+        group: The settings that choose from the table: `"norm"` for `norm.name`.
+        entries: nnexp's own.
+    """
+
+    def __init__(self, group: str, entries: Mapping[str, Entry]) -> None:
+        super().__init__(entries)
+        self.group = group
+        self.additions: dict[str, Addition] = {}
+        self._own = dict(entries)
+        TABLES[group] = self
+
+    def add(
+        self, name: str, entry: Entry, *, about: str = "", values: Mapping[str, Any] | None = None
+    ) -> None:
+        """Enter `entry` under `name`.
+
+        Args:
+            about: What `nnexp configs` and completion say of it, in one line.
+            values: Settings of the group that differ from their defaults where it is chosen.
+        """
+        self[name] = entry
+        if name in self.additions:
+            self.additions[name] = Addition(_source.get(), about, values or {})
+
+    def __setitem__(self, name: str, entry: Entry) -> None:
+        """Enter `entry` under `name`, and note who did."""
+        super().__setitem__(name, entry)
+        self.additions.pop(name, None)
+        if self._own.get(name) is not entry:
+            self.additions[name] = Addition(_source.get())
+
+    def __delitem__(self, name: str) -> None:
+        """Take an entry out."""
+        super().__delitem__(name)
+        self.additions.pop(name, None)
+
+    def __missing__(self, name: str) -> Entry:
+        """Say which names there are.
+
+        Raises:
+            ConfigError: There is no such entry.
+        """
+        raise no_such_option(self.group, name, self.group, self)
+
+
+def additions(group: str) -> dict[str, Addition]:
+    """Return the entries of a group that nnexp does not bring itself."""
+    return TABLES[group].additions if group in TABLES else {}
+
+
+@contextmanager
+def entries_from(source: str) -> Iterator[None]:
+    """Note `source` at every entry that is made meanwhile."""
+    token = _source.set(source)
+    try:
+        yield
+    finally:
+        _source.reset(token)
