@@ -19,9 +19,8 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
 
 
-@pytest.fixture
-def tiny(tmp_path: Path) -> ExperimentConfig:
-    """A run of a second: three epochs of eight steps, the last batch of each short."""
+def tiny_run(folder: Path) -> ExperimentConfig:
+    """Return a run of a second: three epochs of eight steps, the last batch of each short."""
     return ExperimentConfig(
         model=ModelConfig(name="baseline", width=0.25, dropout=0.5),
         data=DataConfig(name="synthetic", train_images=120, val_images=40, test_images=40),
@@ -31,8 +30,19 @@ def tiny(tmp_path: Path) -> ExperimentConfig:
         epochs=3,
         threads=1,
         device="cpu",
-        runs_dir=str(tmp_path / "runs"),
+        runs_dir=str(folder / "runs"),
     )
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> ExperimentConfig:
+    return tiny_run(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def module_tiny(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
+    """The same run, in a folder that the tests of a file share."""
+    return tiny_run(tmp_path_factory.mktemp("shared"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

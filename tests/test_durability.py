@@ -13,9 +13,9 @@ import pytest
 from power_loss import Crashes, Disk
 from safetensors.torch import load_file
 
+from nnexp import experiment
+from nnexp.experiment import Listener, Progress
 from nnexp.experiment.checkpoint import NEWEST, PREVIOUS, WEIGHTS, SavedState, read_state
-from nnexp.experiment.listeners import Listener, Progress
-from nnexp.experiment.run import run_experiment
 from nnexp.rundir import RunDir
 from nnexp.settings import (
     DataConfig,
@@ -28,7 +28,7 @@ from nnexp.settings import (
 )
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["nnexp.experiment.run", "torch._dynamo"])
+SERVER.set_forkserver_preload(["nnexp.experiment.runner", "torch._dynamo"])
 STOP_AT = 3  # a step in the middle of the second epoch
 
 
@@ -60,7 +60,7 @@ def train_twice(config: ExperimentConfig, crashes: Crashes) -> None:
     disk = Disk(Path(config.runs_dir).parent, crashes)
     promises = Promises(disk)
     with disk.watching():
-        outcomes = [run_experiment(config, promises).status for _ in range(2)]
+        outcomes = [experiment.run(config, [promises]).status for _ in range(2)]
     crashes.close()
     raise SystemExit(0 if outcomes == ["interrupted", "done"] else 1)
 
@@ -97,7 +97,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     process.start()
     process.join()
     assert process.exitcode == 0
-    straight = run_experiment(replace(config, runs_dir=str(folder / "straight"))).run
+    straight = experiment.run(replace(config, runs_dir=str(folder / "straight"))).run
     return Recorded(config, Crashes.read(folder / "crashes"), bytes_of(straight))
 
 
@@ -183,7 +183,7 @@ def assert_kept(words: str, run: RunDir, straight: dict[str, bytes]) -> None:
 def test_run_goes_on_from_whatever_a_crash_leaves_and_ends_with_the_same_bytes(recorded):
     for tree in recorded.crashes.trees():
         config = replace(recorded.config, runs_dir=str(tree / "runs"))
-        outcome = run_experiment(config)
+        outcome = experiment.run(config)
         assert outcome.status == "done", tree
         assert bytes_of(outcome.run) == recorded.straight, tree
         assert_whole(outcome.run)

@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from nnexp import experiment
 from nnexp.data import batch_sizes, epoch_plan, load_images, train_batches
-from nnexp.experiment.run import run_experiment
 from nnexp.rundir import RunDir, RunError, is_locked, locked, read_status, write_json, write_status
 from nnexp.settings import (
     ConfigError,
@@ -45,7 +45,7 @@ def tables_of(run: RunDir) -> dict[str, bytes]:
 
 
 def test_run_folder_holds_what_the_page_says(tiny):
-    outcome = run_experiment(tiny)
+    outcome = experiment.run(tiny)
     run = outcome.run
     assert run.path.name == run_id(tiny)
     assert {path.name for path in run.path.iterdir()} == {
@@ -54,6 +54,7 @@ def test_run_folder_holds_what_the_page_says(tiny):
         "checkpoint",
         "config.yaml",
         "environment.json",
+        "images.json",
         "log.txt",
         "metrics.csv",
         "result.json",
@@ -82,8 +83,8 @@ def test_run_folder_holds_what_the_page_says(tiny):
 
 
 def test_equal_settings_give_equal_bytes_in_another_folder(tiny, tmp_path):
-    first = run_experiment(tiny).run
-    second = run_experiment(replace(tiny, runs_dir=str(tmp_path / "again"))).run
+    first = experiment.run(tiny).run
+    second = experiment.run(replace(tiny, runs_dir=str(tmp_path / "again"))).run
     assert first.path.name == second.path.name
     assert tables_of(first) == tables_of(second)
     weights = [run.checkpoint / "weights.safetensors" for run in (first, second)]
@@ -91,25 +92,25 @@ def test_equal_settings_give_equal_bytes_in_another_folder(tiny, tmp_path):
 
 
 def test_another_seed_gives_another_result(tiny):
-    first, second = run_experiment(tiny).run, run_experiment(replace(tiny, seed=1)).run
+    first, second = experiment.run(tiny).run, experiment.run(replace(tiny, seed=1)).run
     assert first.metrics.read_bytes() != second.metrics.read_bytes()
 
 
 @pytest.mark.parametrize("norm", ["batch", "group", "none"])
 def test_traces_change_nothing_that_is_learned(tiny, tmp_path, norm):
     tiny = replace(tiny, norm=NormConfig(name=norm))
-    traced = run_experiment(tiny).run
+    traced = experiment.run(tiny).run
     plain_config = replace(tiny, trace=TraceConfig(points=0), runs_dir=str(tmp_path / "plain"))
-    plain = run_experiment(plain_config).run
+    plain = experiment.run(plain_config).run
     assert plain.metrics.read_bytes() == traced.metrics.read_bytes()
     assert not plain.traces.exists()
 
 
 def test_finished_run_is_not_run_again(tiny):
-    run = run_experiment(tiny).run
+    run = experiment.run(tiny).run
     written = [path for path in run.path.rglob("*") if path.name != ".lock"]
     before = {path: path.stat().st_mtime_ns for path in written}
-    again = run_experiment(tiny)
+    again = experiment.run(tiny)
     assert again.status == "done"
     assert again.result["test_accuracy"] == json.loads(run.result.read_text())["test_accuracy"]
     assert {path: path.stat().st_mtime_ns for path in written} == before
@@ -120,7 +121,7 @@ def test_traced_statistics_are_the_running_mean_recomputed_by_hand(tiny):
     tiny = replace(tiny, trace=TraceConfig(points=50, channels=64))
     traced = {
         (row["step"], row["layer"], row["quantity"], int(row["channel"])): float(row["value"])
-        for row in read_rows(run_experiment(tiny).run.channels)
+        for row in read_rows(experiment.run(tiny).run.channels)
     }
     images = load_images(tiny.data)
     state = start_state(tiny, 10, torch.device("cpu"))
@@ -154,7 +155,7 @@ def test_traced_statistics_are_the_running_mean_recomputed_by_hand(tiny):
 
 
 def test_last_trace_row_is_the_buffer_in_the_saved_weights(tiny):
-    run = run_experiment(tiny).run
+    run = experiment.run(tiny).run
     weights = load_file(run.checkpoint / "weights.safetensors")
     last = [row for row in read_rows(run.traces) if row["step"] == "24"]
     assert {row["layer"] for row in last} == {"conv1.norm", "conv2.norm", "conv3.norm"}
@@ -167,7 +168,7 @@ def test_last_trace_row_is_the_buffer_in_the_saved_weights(tiny):
 
 
 def test_traces_start_with_what_the_layer_was_built_with(tiny):
-    rows = [row for row in read_rows(run_experiment(tiny).run.traces) if row["step"] == "0"]
+    rows = [row for row in read_rows(experiment.run(tiny).run.traces) if row["step"] == "0"]
     assert {(row["quantity"], row["mean"]) for row in rows} == {
         ("running_mean", "0.0"),
         ("running_var", "1.0"),
@@ -180,14 +181,14 @@ def test_loss_that_is_not_finite_ends_as_diverged_with_its_step(tiny):
         norm=NormConfig(name="none"),
         optimizer=OptimizerConfig(learning_rate=1e6, learning_rate_scaling="none"),
     )
-    outcome = run_experiment(wild)
+    outcome = experiment.run(wild)
     assert outcome.status == "diverged"
     step = outcome.result["diverged_at_step"]
     assert 1 < step <= 24
     assert outcome.result["steps"] == step
     assert outcome.result["test_accuracy"] is None
     assert read_status(outcome.run) == {"status": "diverged", "step": step}
-    assert run_experiment(wild).status == "diverged"  # a result: not run again
+    assert experiment.run(wild).status == "diverged"  # a result: not run again
     (row,) = read_rows(outcome.run.path.parent / "results.csv")
     assert (row["status"], row["diverged_at_step"]) == ("diverged", str(step))
 
@@ -195,7 +196,7 @@ def test_loss_that_is_not_finite_ends_as_diverged_with_its_step(tiny):
 def test_norm_that_cannot_work_leaves_no_folder(tiny):
     wrong = replace(tiny, norm=NormConfig(name="group", num_groups=7))
     with pytest.raises(ConfigError, match="does not divide"):
-        run_experiment(wrong)
+        experiment.run(wrong)
     assert list(Path(tiny.runs_dir).iterdir()) == []
 
 
@@ -204,19 +205,19 @@ def test_error_that_nobody_foresaw_is_a_failed_run_with_its_traceback(tiny, monk
         raise ZeroDivisionError("by zero")
 
     monkeypatch.setattr("nnexp.training.loop.learning_rate_at", broken)
-    outcome = run_experiment(tiny)
+    outcome = experiment.run(tiny)
     assert outcome.status == "failed"
     assert read_status(outcome.run) == {"status": "failed", "reason": "ZeroDivisionError: by zero"}
     assert "in broken" in outcome.run.log.read_text()
     monkeypatch.undo()
-    assert run_experiment(tiny).status == "done"
+    assert experiment.run(tiny).status == "done"
 
 
 def test_two_processes_never_train_one_run(tiny):
-    run = RunDir(run_experiment(replace(tiny, epochs=1)).run.path)
+    run = RunDir(experiment.run(replace(tiny, epochs=1)).run.path)
     run.result.unlink()
     with locked(run), pytest.raises(RunError, match=f"is being trained by process {os.getpid()}"):
-        run_experiment(replace(tiny, epochs=1))
+        experiment.run(replace(tiny, epochs=1))
 
 
 @contextmanager
@@ -245,31 +246,31 @@ def near(tiny, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("left_open", [False, True])
 def test_finished_run_is_read_where_nothing_can_be_written(near, left_open):
-    run = run_experiment(near).run
+    run = experiment.run(near).run
     if left_open:  # by a kill between the result and the status
         write_status(run, "running")
     before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
     with as_another_user(Path("runs")):
-        outcome = run_experiment(replace(near, trace=TraceConfig(points=3)))
+        outcome = experiment.run(replace(near, trace=TraceConfig(points=3)))
         assert (outcome.status, outcome.result["steps"]) == ("done", 8)
     assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
 
 
 def test_finished_run_takes_no_lock(near):
-    run = run_experiment(near).run
+    run = experiment.run(near).run
     (run.path / ".lock").unlink()
     (run.path / ".lock").symlink_to("victim")
-    assert run_experiment(near).status == "done"
+    assert experiment.run(near).status == "done"
     assert not (run.path / "victim").exists()
 
 
 @pytest.mark.parametrize("begun", [False, True])
 def test_folder_of_another_user_is_refused_in_two_lines(near, begun):
     if begun:
-        run_experiment(near).run.result.unlink()
+        experiment.run(near).run.result.unlink()
     Path("runs").mkdir(exist_ok=True)
     with as_another_user(Path("runs")), pytest.raises(ConfigError) as refused:
-        run_experiment(near)
+        experiment.run(near)
     assert refused.value.problem.startswith(f"runs/{run_id(near)}")
     assert refused.value.problem.endswith("cannot be written: permission denied")
     assert "runs_dir=FOLDER" in refused.value.remedy
@@ -282,20 +283,20 @@ def test_run_that_another_user_trains_is_seen_to_be_held(near):
 
 
 def test_edited_config_is_refused_not_mixed_in(tiny):
-    run = run_experiment(tiny).run
+    run = experiment.run(tiny).run
     run.config.write_text(run.config.read_text().replace("batch_size: 16", "batch_size: 17"))
     run.result.unlink()
     with pytest.raises(RunError, match="was edited or is damaged"):
-        run_experiment(tiny)
+        experiment.run(tiny)
 
 
 def test_other_images_are_refused_not_mixed_in(tiny):
-    run = run_experiment(tiny).run
+    run = experiment.run(tiny).run
     record = json.loads(run.environment.read_text())
     write_json(run.environment, {**record, "images_sha256": "0" * 64})
     run.result.unlink()
     with pytest.raises(RunError, match="trained on other images"):
-        run_experiment(tiny)
+        experiment.run(tiny)
 
 
 def test_finished_run_does_not_answer_for_other_photographs(tiny, tmp_path):
@@ -304,10 +305,10 @@ def test_finished_run_does_not_answer_for_other_photographs(tiny, tmp_path):
     config = replace(
         tiny, data=DataConfig(name="folder", root=str(tmp_path / "a"), val_images=10), epochs=1
     )
-    assert run_experiment(config).status == "done"
-    assert run_experiment(config).status == "done"
+    assert experiment.run(config).status == "done"
+    assert experiment.run(config).status == "done"
     with pytest.raises(RunError, match="trained on other images"):
-        run_experiment(replace(config, data=replace(config.data, root=str(tmp_path / "b"))))
+        experiment.run(replace(config, data=replace(config.data, root=str(tmp_path / "b"))))
 
 
 def write_photos(root: Path, seed: int) -> None:
@@ -330,7 +331,7 @@ def test_weights_broken_by_the_last_step_are_a_divergence_too(tiny):
         schedule=ScheduleConfig(warmup=0.0),
         optimizer=OptimizerConfig(learning_rate=1e30, learning_rate_scaling="none"),
     )
-    outcome = run_experiment(wild)
+    outcome = experiment.run(wild)
     assert (outcome.status, outcome.result["diverged_at_step"]) == ("diverged", 1)
 
 
@@ -341,18 +342,18 @@ def test_model_is_checked_before_images_are_fetched(tiny):
         data=DataConfig(name="folder", root="/nowhere"),
     )
     with pytest.raises(ConfigError, match="no block 'conv9'"):
-        run_experiment(config)
+        experiment.run(config)
 
 
 def test_bf16_keeps_running_statistics_and_metrics_finite(tiny):
-    outcome = run_experiment(replace(tiny, precision="bf16"))
+    outcome = experiment.run(replace(tiny, precision="bf16"))
     assert outcome.status == "done"
     assert math.isfinite(outcome.result["test_loss"])
 
 
 def test_gradient_norm_is_clipped_where_asked(tiny):
-    loose = run_experiment(tiny).run
-    tight = run_experiment(replace(tiny, optimizer=replace(tiny.optimizer, clip_norm=0.01))).run
+    loose = experiment.run(tiny).run
+    tight = experiment.run(replace(tiny, optimizer=replace(tiny.optimizer, clip_norm=0.01))).run
     first = [float(read_rows(run.metrics)[0]["gradient_norm"]) for run in (loose, tight)]
     assert all(norm > 0.01 for norm in first)  # reported as it was before clipping
     assert loose.metrics.read_bytes() != tight.metrics.read_bytes()

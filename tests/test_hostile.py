@@ -11,8 +11,8 @@ import pytest
 from hostile import BROKEN, ODD, REASONS, TORN, Damage
 from report_runs import write_full
 
+from nnexp import experiment
 from nnexp.cli.app import main
-from nnexp.experiment.run import run_experiment
 from nnexp.rundir.folder import RunDir
 from nnexp.rundir.results import write_results_view
 
@@ -167,7 +167,7 @@ def test_run_finishes_beside_folders_that_cannot_be_read(tiny):
     bad = [*BROKEN.values(), *TORN.values(), *ODD.values()]
     for seed, damage in enumerate(bad, 10):
         damaged(damage, seed)
-    outcome = run_experiment(tiny)
+    outcome = experiment.run(tiny)
     assert outcome.status == "done"
     view = write_results_view(Path("runs"))
     with view.open(encoding="utf-8", newline="") as file:

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import pytest
 
-from nnexp.experiment.run import run_experiment
+from nnexp import experiment
 from nnexp.settings import ConfigError, ExperimentConfig
 from nnexp.settings.compose import compose_jobs
 from nnexp.settings.extras import EXTRAS, check_extra
@@ -199,11 +199,11 @@ def test_search_finds_the_best_rate_by_validation_accuracy_and_repeats_itself(
 def test_objective_is_the_validation_accuracy_and_divergence_the_worst(tiny: ExperimentConfig):
     job = Job(words=[], config=tiny)
     assert math.isnan(objective(job))
-    assert run_experiment(tiny).result["val_accuracy"] == objective(job)
+    assert experiment.run(tiny).result["val_accuracy"] == objective(job)
 
     optimizer = replace(tiny.optimizer, learning_rate=1e6)
     hot = replace(tiny, optimizer=optimizer, norm=replace(tiny.norm, name="none"))
-    assert run_experiment(hot).status == "diverged"
+    assert experiment.run(hot).status == "diverged"
     assert objective(Job(words=[], config=hot)) == 0.0
 
 

@@ -10,9 +10,11 @@ from nnexp.probes import Recorder
 from nnexp.settings import ModelConfig, NormConfig
 from nnexp.training import (
     Diverged,
+    RunPlan,
     StepSettings,
     evaluate,
     fit,
+    plan_run,
     raise_if_diverged,
     seed_random_layers,
     start_state,
@@ -20,10 +22,11 @@ from nnexp.training import (
 )
 
 CPU = torch.device("cpu")
+PLAN = RunPlan(steps_per_epoch=8, total_steps=24, peak_learning_rate=0.02)  # of `tiny`
 
 
 def recorder_for(state, points: int = 0) -> Recorder:
-    return Recorder(state.model, total_steps=24, epochs=3, points=points)
+    return Recorder(state.model, PLAN, points=points)
 
 
 def nothing() -> None:
@@ -41,7 +44,7 @@ def test_every_image_is_trained_on_once_an_epoch_the_short_last_batch_too(tiny, 
     state.model.register_forward_pre_hook(
         lambda model, inputs: seen.append(len(inputs[0])) if model.training else None
     )
-    row = next(fit(state, images, tiny, recorder_for(state), nothing))
+    row = next(fit(state, images, tiny, PLAN, recorder_for(state), nothing))
     assert seen == [16] * 7 + [8]
     assert (row.epoch, row.step, row.images) == (1, 8, 120)
 
@@ -52,7 +55,7 @@ def test_train_loss_is_the_mean_over_images_not_over_batches(tiny, images):
     still = replace(still, norm=NormConfig(name="group"), model=ModelConfig(name="simple_cnn"))
     still = replace(still, data=replace(tiny.data, augment=False))
     state = start_state(still, 10, CPU)
-    row = next(fit(state, images, still, recorder_for(state), nothing))
+    row = next(fit(state, images, still, plan_run(still, 120), recorder_for(state), nothing))
     logits = state.model(normalized(images.train.images, images.mean, images.std))
     assert row.train_loss == pytest.approx(F.cross_entropy(logits, images.train.labels).item())
     accuracy = (logits.argmax(1) == images.train.labels).float().mean().item()
@@ -67,7 +70,7 @@ def test_evaluation_does_not_depend_on_the_batch_and_leaves_the_model_as_it_was(
     state.model.train()
     before = {name: value.clone() for name, value in state.model.state_dict().items()}
     whole = evaluate(state.model, images.val, images, "fp32")
-    monkeypatch.setattr("nnexp.training.loop.EVALUATION_BATCH", 3)
+    monkeypatch.setattr("nnexp.training.evaluation.EVALUATION_BATCH", 3)
     pieces = evaluate(state.model, images.val, images, "fp32")
     assert pieces[0] == pytest.approx(whole[0], rel=1e-5)
     assert pieces[1] == whole[1]
@@ -126,12 +129,12 @@ def test_fit_goes_on_from_where_a_state_stands(tiny, images):
         return after_batch
 
     straight_state = start_state(tiny, 10, CPU)
-    straight = list(fit(straight_state, images, tiny, recorder_for(straight_state), nothing))
+    straight = list(fit(straight_state, images, tiny, PLAN, recorder_for(straight_state), nothing))
     state = start_state(tiny, 10, CPU)
     rows = []
     for step in (3, 8, 17, None):  # in an epoch, at its end, in a later one
         try:
-            rows += fit(state, images, tiny, recorder_for(state), stop_at(step or -1))
+            rows += fit(state, images, tiny, PLAN, recorder_for(state), stop_at(step or -1))
         except StopHereError:
             continue
     assert rows[-1] == straight[-1]
@@ -151,7 +154,7 @@ def test_no_step_waits_for_the_device(tiny, norm):
     images = load_images(config.data).to(device)
     state = start_state(config, 10, device)
     recorder = recorder_for(state, points=24)
-    list(fit(state, images, replace(config, epochs=1), recorder, nothing))  # warm
+    list(fit(state, images, replace(config, epochs=1), PLAN, recorder, nothing))  # warm
     batch = normalized(images.train.images[:16], images.mean, images.std)
     torch.cuda.set_sync_debug_mode("error")
     try:

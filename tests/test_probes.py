@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from test_resume import Notes
 
+from nnexp import experiment
 from nnexp.compare import read_rows
 from nnexp.compare.grid import direction
 from nnexp.data import load_images
-from nnexp.experiment.run import run_experiment
 from nnexp.models import MODELS
 from nnexp.norms import NORMS
 from nnexp.probes import (
@@ -23,9 +23,9 @@ from nnexp.probes import (
     gradient_spread,
     keeping_random_numbers,
     probe_batch,
-    probe_figures,
     probe_steps,
     shift_layers,
+    summarize_probes,
 )
 from nnexp.rundir import RunDir
 from nnexp.settings import ConfigError, ModelConfig, NormConfig, ProbeConfig, TraceConfig, run_id
@@ -79,7 +79,7 @@ def test_probing_changes_no_byte_of_what_is_learned_or_traced(tiny, probed, norm
     for config in (tiny, probed):
         folder = str(tmp_path / f"points{config.probe.points}")
         config = replace(config, norm=NormConfig(name=norm), runs_dir=folder)
-        run = run_experiment(config).run
+        run = experiment.run(config).run
         assert run.probes.exists() == (config.probe.points > 0)
         files = (run.metrics, run.traces, run.channels, run.checkpoint / "weights.safetensors")
         kept[config.probe.points] = [file.read_bytes() for file in files]
@@ -178,7 +178,7 @@ def test_every_weight_layer_of_every_model_is_probed(probed, model, norm):
         probe=ProbeConfig(points=2, images=8),
         epochs=1,
     )
-    outcome = run_experiment(config)
+    outcome = experiment.run(config)
     assert outcome.status == "done"
     network = start_state(config, 10, CPU).model
     layers = [
@@ -196,7 +196,7 @@ def test_every_weight_layer_of_every_model_is_probed(probed, model, norm):
 
 
 def test_rows_stand_at_the_steps_asked_for_in_their_order(probed):
-    run = run_experiment(probed).run
+    run = experiment.run(probed).run
     steps = [int(row["step"]) for row in rows_of(run)]
     assert steps == sorted(steps)
     assert set(steps) == probe_steps(24, 5)
@@ -246,7 +246,7 @@ def test_probe_finds_its_random_numbers_and_leaves_those_of_the_step():
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_run_in_either_precision_with_any_batch_size_is_probed(probed, batch_size, precision):
     config = replace(probed, batch_size=batch_size, precision=precision, epochs=1)
-    outcome = run_experiment(replace(config, probe=ProbeConfig(points=2, images=16)))
+    outcome = experiment.run(replace(config, probe=ProbeConfig(points=2, images=16)))
     assert outcome.status == "done"
     assert all(math.isfinite(outcome.result[figure]) for figure in FIGURES)
 
@@ -258,7 +258,7 @@ def test_diverging_run_keeps_its_status_and_its_rows(probed):
         optimizer=replace(probed.optimizer, learning_rate=1e10),
         probe=ProbeConfig(points=24, images=24),
     )
-    outcome = run_experiment(wild)
+    outcome = experiment.run(wild)
     assert outcome.status == "diverged"
     assert not all(math.isfinite(float(row["value"])) for row in rows_of(outcome.run))
     assert outcome.result["clean_train_accuracy"] is None
@@ -267,8 +267,8 @@ def test_diverging_run_keeps_its_status_and_its_rows(probed):
 
 
 def test_figures_are_in_the_result_of_a_probed_run_alone(tiny, probed, tmp_path):
-    with_probes = run_experiment(probed).result
-    without = run_experiment(replace(tiny, runs_dir=str(tmp_path / "plain"))).result
+    with_probes = experiment.run(probed).result
+    without = experiment.run(replace(tiny, runs_dir=str(tmp_path / "plain"))).result
     assert set(with_probes) - set(without) == set(FIGURES)
     assert with_probes["mean_val_accuracy"] == without["mean_val_accuracy"]
     gap = with_probes["clean_train_accuracy"] - with_probes["test_accuracy"]
@@ -276,8 +276,8 @@ def test_figures_are_in_the_result_of_a_probed_run_alone(tiny, probed, tmp_path)
 
 
 def test_probed_runs_and_others_are_read_together(tiny, probed, tmp_path):
-    run_experiment(replace(probed, epochs=1))
-    run_experiment(replace(tiny, epochs=1, norm=NormConfig(name="none")))
+    experiment.run(replace(probed, epochs=1))
+    experiment.run(replace(tiny, epochs=1, norm=NormConfig(name="none")))
     rows = {row["norm"]: row for row in read_rows([tiny.runs_dir])}
     assert rows["batch"]["covariate_shift"] > 0
     assert rows["none"].get("covariate_shift") is None
@@ -291,7 +291,7 @@ def test_no_probed_figure_but_an_accuracy_has_a_better_side():
 
 
 def test_mean_val_accuracy_is_the_mean_over_the_epochs(tiny):
-    outcome = run_experiment(tiny)
+    outcome = experiment.run(tiny)
     with outcome.run.metrics.open() as file:
         accuracies = [float(row["val_accuracy"]) for row in csv.DictReader(file)]
     assert outcome.result["mean_val_accuracy"] == pytest.approx(sum(accuracies) / 3)
@@ -307,7 +307,7 @@ def test_gradient_spread_is_the_decades_between_hidden_layers():
 def test_figures_are_medians_over_what_is_finite():
     values = [(0, 1.0), (1, 3.0), (2, math.inf), (3, 8.0), (4, math.nan)]
     rows = [ProbeRow(0, step, "a", "covariate_shift", value) for step, value in values]
-    figures = probe_figures([asdict(row) for row in rows])
+    figures = summarize_probes([asdict(row) for row in rows])
     assert figures["covariate_shift"] == 3.0
     assert figures["shift_cosine"] is None
 
@@ -321,10 +321,10 @@ def test_settings_of_the_probe_are_checked_and_do_not_name_the_run(tiny, probed)
 
 
 def test_run_asked_again_with_other_probes_says_that_it_keeps_its_own(probed):
-    run = run_experiment(probed).run
+    run = experiment.run(probed).run
     before = Path(run.probes).read_bytes()
     notes = Notes()
-    run_experiment(replace(probed, probe=ProbeConfig(points=9)), notes)
+    experiment.run(replace(probed, probe=ProbeConfig(points=9)), [notes])
     (line,) = notes.lines
     assert "began with probe.points=5 probe.images=24 and keeps them" in line
     assert run.probes.read_bytes() == before

@@ -1,4 +1,4 @@
-"""Real processes, killed at chosen moments, and the bytes of what they leave."""
+"""Real processes, killed at chosen time points, and the bytes of what they leave."""
 
 import json
 import multiprocessing
@@ -9,19 +9,15 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import nnexp.logger as journal_module
-import nnexp.resume as resume_module
-import nnexp.state as state_module
 import pytest
 import torch
 from full_disk import room_for
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-import nnexp.experiment as experiment_module
+from nnexp import experiment
+from nnexp.experiment import Listener, Progress, checkpoint, clock, resume, runner
 from nnexp.experiment.checkpoint import NEWEST, PREVIOUS, WEIGHTS
-from nnexp.experiment.listeners import Listener, Progress
-from nnexp.experiment.run import run_experiment
 from nnexp.rundir import RunDir, RunError, read_status, write_status
 from nnexp.settings import (
     ExperimentConfig,
@@ -34,7 +30,8 @@ from nnexp.settings import (
 )
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["nnexp.experiment.run", "torch._dynamo"])  # the optimizer imports it
+# The optimizer imports torch._dynamo.
+SERVER.set_forkserver_preload(["nnexp.experiment.runner", "torch._dynamo"])
 
 
 class KilledAtStep(Listener):
@@ -73,35 +70,35 @@ class Notes(Listener):
         self.lines.append(text)
 
 
-def run_until(config: ExperimentConfig, moment: str, at: int) -> None:
-    """Run in a child process, and die at a moment."""
-    if moment == "killed in the middle of saving":
-        _break(state_module, "_write", at, _write_half)
-    elif moment == "killed before the saved state takes its place":
-        _break(state_module, "sync_folder", at, lambda *args: None)
-    elif moment == "killed between rows and state":
-        _break(experiment_module, "save_state", at, lambda *args: None)
-    elif moment.startswith("killed at the end, in "):
-        _break(experiment_module, moment.rpartition(" ")[2], at, lambda *args: None)
-    elif moment == "restores all but the momentum":
+def run_until(config: ExperimentConfig, time_point: str, at: int) -> None:
+    """Run in a child process, and die at a time_point."""
+    if time_point == "killed in the middle of saving":
+        _break(checkpoint, "_write", at, _write_half)
+    elif time_point == "killed before the saved state takes its place":
+        _break(checkpoint, "sync_folder", at, lambda *args: None)
+    elif time_point == "killed between rows and state":
+        _break(runner, "save_state", at, lambda *args: None)
+    elif time_point.startswith("killed at the end, in "):
+        _break(runner, time_point.rpartition(" ")[2], at, lambda *args: None)
+    elif time_point == "restores all but the momentum":
         _forget_momentum()
-    outcome = run_experiment(config, reporter_for(moment, at))
+    outcome = experiment.run(config, [reporter_for(time_point, at)])
     raise SystemExit(0 if outcome.status == "done" else 3)
 
 
-def reporter_for(moment: str, at: int) -> Listener:
-    """Return who sends the signal of a moment."""
-    if moment == "killed after step, saving all the time":
-        journal_module.SAVE_EVERY = 0.0
+def reporter_for(time_point: str, at: int) -> Listener:
+    """Return who sends the signal of a time_point."""
+    if time_point == "killed after step, saving all the time":
+        clock.SAVE_EVERY = 0.0
         return KilledAtStep(at, signal.SIGKILL)
-    if moment == "killed after step":
+    if time_point == "killed after step":
         return KilledAtStep(at, signal.SIGKILL)
-    if moment == "asked to stop after step":
+    if time_point == "asked to stop after step":
         return KilledAtStep(at, signal.SIGTERM)
-    if moment.startswith("stopped twice in step by "):
+    if time_point.startswith("stopped twice in step by "):
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        return StoppedTwiceAtStep(at, signal.Signals[moment.rpartition(" ")[2]])
-    return Slow() if moment == "slow" else Listener()
+        return StoppedTwiceAtStep(at, signal.Signals[time_point.rpartition(" ")[2]])
+    return Slow() if time_point == "slow" else Listener()
 
 
 def _break(module, name, at, instead) -> None:
@@ -119,28 +116,28 @@ def _break(module, name, at, instead) -> None:
 
 
 def _write_half(tensors, path, metadata) -> None:
-    state_module.save_file(tensors, path, metadata)
+    checkpoint.save_file(tensors, path, metadata)
     os.truncate(path, path.stat().st_size // 2)
 
 
 def _forget_momentum() -> None:
-    real = resume_module.restore_state
+    real = resume.restore_state
 
     def restore(state, saved):
         real(state, saved)
         state.optimizer.state.clear()
 
-    resume_module.restore_state = restore
+    resume.restore_state = restore
 
 
-def start(config: ExperimentConfig, moment: str = "", at: int = 0):
-    process = SERVER.Process(target=run_until, args=(config, moment, at))
+def start(config: ExperimentConfig, time_point: str = "", at: int = 0):
+    process = SERVER.Process(target=run_until, args=(config, time_point, at))
     process.start()
     return process
 
 
-def run_in_child(config: ExperimentConfig, moment: str = "", at: int = 0) -> int:
-    process = start(config, moment, at)
+def run_in_child(config: ExperimentConfig, time_point: str = "", at: int = 0) -> int:
+    process = start(config, time_point, at)
     process.join(60)
     assert process.exitcode is not None
     return process.exitcode
@@ -186,7 +183,7 @@ def stopped(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("moment", "at"),
+    ("time_point", "at"),
     [
         ("killed after step", 1),
         ("killed after step", 13),
@@ -201,15 +198,15 @@ def stopped(tmp_path_factory):
         ("killed at the end, in write_results_view", 1),
     ],
 )
-def test_killed_run_ends_with_the_bytes_of_an_uninterrupted_one(tiny, straight, moment, at):
-    assert run_in_child(tiny, moment, at) == -signal.SIGKILL
+def test_killed_run_ends_with_the_bytes_of_an_uninterrupted_one(tiny, straight, time_point, at):
+    assert run_in_child(tiny, time_point, at) == -signal.SIGKILL
     assert run_in_child(tiny) == 0
     assert bytes_of(tiny) == straight(tiny)
     assert [path.name for path in Path(tiny.runs_dir).glob("*/checkpoint/*")] == [WEIGHTS]
 
 
 def test_run_killed_at_every_turn_still_ends_with_the_same_bytes(tiny, straight):
-    for moment, at in [
+    for time_point, at in [
         ("killed after step", 5),
         ("killed in the middle of saving", 1),
         ("killed after step", 11),
@@ -218,7 +215,7 @@ def test_run_killed_at_every_turn_still_ends_with_the_same_bytes(tiny, straight)
         ("asked to stop after step", 19),
         ("killed in the middle of saving", 1),
     ]:
-        assert run_in_child(tiny, moment, at) in (-signal.SIGKILL, 3)
+        assert run_in_child(tiny, time_point, at) in (-signal.SIGKILL, 3)
     assert run_in_child(tiny) == 0
     assert bytes_of(tiny) == straight(tiny)
 
@@ -236,7 +233,7 @@ def test_stopped_in_the_middle_of_an_epoch_it_goes_on_with_the_next_step(
     run = RunDir(Path(config.runs_dir) / run_id(config))
     assert run_in_child(config, "asked to stop after step", 13) == 3
     assert read_status(run) == {"status": "interrupted", "reason": "SIGTERM"}
-    assert state_module.read_state(run.checkpoint / NEWEST).step == 13
+    assert checkpoint.read_state(run.checkpoint / NEWEST).step == 13
     assert run_in_child(config) == 0
     assert bytes_of(config) == straight(config)
 
@@ -245,7 +242,7 @@ def test_long_epoch_is_saved_on_the_way(tiny, straight):
     """As it is every five minutes: a kill costs what came after the newest save."""
     assert run_in_child(tiny, "killed after step, saving all the time", 13) == -signal.SIGKILL
     run = RunDir(Path(tiny.runs_dir) / run_id(tiny))
-    assert state_module.read_state(run.checkpoint / NEWEST).step == 12
+    assert checkpoint.read_state(run.checkpoint / NEWEST).step == 12
     assert run_in_child(tiny) == 0
     assert bytes_of(tiny) == straight(tiny)
 
@@ -254,7 +251,7 @@ def test_long_epoch_is_saved_on_the_way(tiny, straight):
 def test_second_signal_ends_a_run_at_once_without_a_save(tiny, straight, signum, code):
     assert run_in_child(tiny, f"stopped twice in step by {signum}", 13) == code
     run = RunDir(Path(tiny.runs_dir) / run_id(tiny))
-    assert state_module.read_state(run.checkpoint / NEWEST).step == 8
+    assert checkpoint.read_state(run.checkpoint / NEWEST).step == 8
     assert read_status(run)["status"] == "interrupted"
     assert run_in_child(tiny) == 0
     assert bytes_of(tiny) == straight(tiny)
@@ -288,7 +285,7 @@ def resume_after(config: ExperimentConfig, damage) -> list[str]:
     assert run_in_child(config, "asked to stop after step", 19) == 3
     damage(RunDir(Path(config.runs_dir) / run_id(config)))
     notes = Notes()
-    assert run_experiment(config, notes).status == "done"
+    assert experiment.run(config, [notes]).status == "done"
     return notes.lines
 
 
@@ -310,7 +307,7 @@ def sign_again(path: Path, change) -> None:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     change(header, tensors)
     text = json.dumps(header, sort_keys=True)
-    digest = state_module._digest(tensors, text)
+    digest = checkpoint._digest(tensors, text)
     save_file(tensors, path, {"nnexp": text, "sha256": digest})
 
 
@@ -355,7 +352,7 @@ def test_state_with_wrong_content_and_a_valid_checksum_is_named_and_the_one_befo
     run = stopped(tiny)
     sign_again(run.checkpoint / NEWEST, change)
     notes = Notes()
-    assert run_experiment(tiny, notes).status == "done"
+    assert experiment.run(tiny, [notes]).status == "done"
     (line,) = notes.lines
     assert NEWEST in line
     assert "trying the state before it" in line
@@ -366,7 +363,7 @@ def test_state_of_before_the_tensors_were_listed_is_taken_up(tiny, straight, sto
     run = stopped(tiny)
     sign_again(run.checkpoint / NEWEST, lambda header, tensors: header.pop("tensors"))
     notes = Notes()
-    assert run_experiment(tiny, notes).status == "done"
+    assert experiment.run(tiny, [notes]).status == "done"
     assert notes.lines == []
     assert bytes_of(tiny) == straight(tiny)
 
@@ -407,7 +404,7 @@ def test_result_stands_when_the_status_is_lost(tiny):
     run = RunDir(Path(tiny.runs_dir) / run_id(tiny))
     before = bytes_of(tiny)
     write_status(run, "interrupted")
-    assert run_experiment(tiny).status == "done"
+    assert experiment.run(tiny).status == "done"
     assert read_status(run) == {"status": "done"}
     assert bytes_of(tiny) == before
 
@@ -417,7 +414,7 @@ def test_save_that_meets_a_full_disk_ends_in_one_line_with_the_old_state_intact(
     run = RunDir(Path(tiny.runs_dir) / run_id(tiny))
     before = (run.checkpoint / NEWEST).read_bytes()
     with room_for(len(before) // 2), pytest.raises(RunError, match="the disk is full"):
-        run_experiment(tiny)
+        experiment.run(tiny)
     assert (run.checkpoint / NEWEST).read_bytes() == before
     assert run_in_child(tiny) == 0
     assert bytes_of(tiny) == straight(tiny)
@@ -426,7 +423,7 @@ def test_save_that_meets_a_full_disk_ends_in_one_line_with_the_old_state_intact(
 def test_resumed_run_keeps_the_traces_it_began_with(tiny, straight):
     assert run_in_child(tiny, "asked to stop after step", 13) == 3
     notes = Notes()
-    run_experiment(replace(tiny, trace=TraceConfig(points=3)), notes)
+    experiment.run(replace(tiny, trace=TraceConfig(points=3)), [notes])
     assert "began with trace.points=10 trace.channels=2 and keeps them" in notes.lines[0]
     assert bytes_of(tiny) == straight(tiny)
 

@@ -11,10 +11,10 @@ import torch
 from report_runs import write_full
 from results import settings, write_run
 
+from nnexp import experiment
 from nnexp.cli.app import main
 from nnexp.compare import read_rows
 from nnexp.experiment.environment import describe_environment
-from nnexp.experiment.run import run_experiment
 from nnexp.rundir import read_json, write_results_view
 from nnexp.settings import DataConfig, result_head
 from nnexp.settings.sharing import shareable_command, shareable_folder, without_home
@@ -62,7 +62,7 @@ def test_run_tells_neither_home_nor_host_in_what_is_shared(tiny, home):
         tiny, data=replace(tiny.data, cache_dir=f"{home}/cache"), runs_dir=f"{home}/work/runs"
     )
     command = ["nnexp", "train", f"data.cache_dir={home}/cache"]
-    run = run_experiment(config, command=command).run
+    run = experiment.run(config, command=command).run
     shared = {path.name: path.read_text() for path in (run.environment, run.result, run.status)}
     shared["results.csv"] = write_results_view(run.path.parent).read_text()
     for name, text in shared.items():

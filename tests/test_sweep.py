@@ -24,8 +24,8 @@ from sweeping import (
     wait_until,
 )
 
+from nnexp import experiment
 from nnexp.experiment.checkpoint import NEWEST
-from nnexp.experiment.run import run_experiment
 from nnexp.rundir import RunDir, is_locked, locked, read_json, read_status
 from nnexp.sweeps.jobs import read_state_of
 from nnexp.sweeps.launcher import count_cpus
@@ -88,7 +88,7 @@ def assert_trained_once(run: RunDir) -> None:
 def assert_first_is_as_trained_alone(words: tuple[str, ...], folder: Path) -> None:
     """Compare the bytes of the first run with those of `nnexp train` that nobody stopped."""
     job = jobs_of(*words)[0]
-    alone = run_experiment(replace(job.config, runs_dir=str(folder))).run
+    alone = experiment.run(replace(job.config, runs_dir=str(folder))).run
     for name in ("metrics.csv", "traces.csv", "checkpoint/weights.safetensors"):
         assert (job.run.path / name).read_bytes() == (alone.path / name).read_bytes()
 
@@ -325,7 +325,7 @@ def test_rerun_deletes_nothing_while_one_of_the_runs_is_trained(capsys):
 def test_threads_of_a_run_do_not_depend_on_what_else_is_left(capsys):
     words = ("seed=0,1", "epochs=1", "threads=null")
     first, second = jobs_of(*words)
-    run_experiment(replace(first.config, threads=1))
+    experiment.run(replace(first.config, threads=1))
     assert swept(capsys, *words, "--jobs", "2")[0] == 0
     threads = read_json(second.run.environment)["threads"]
     assert threads == max(1, count_cpus() // 2)

@@ -163,9 +163,9 @@ def test_next_command_leaves_out_what_belongs_to_the_norm_alone(tiny, capsys):
 
 
 def test_long_run_says_so_with_the_smaller_scale(tiny, monkeypatch):
+    from nnexp import experiment
+    from nnexp.experiment import Listener
     from nnexp.experiment import logger as logger
-    from nnexp.experiment.listeners import Listener
-    from nnexp.experiment.run import run_experiment
 
     lines: list[str] = []
 
@@ -175,7 +175,7 @@ def test_long_run_says_so_with_the_smaller_scale(tiny, monkeypatch):
 
     monkeypatch.setattr(logger, "LONG_RUN", 0.0)
     monkeypatch.setattr(logger, "LOOK_AFTER", 0.0)
-    run_experiment(tiny, Notes())
+    experiment.run(tiny, [Notes()])
     (line,) = lines
     assert "will take about" in line
     assert "scale=laptop is smaller" in line

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from nnexp.experiment.run import run_experiment
+from nnexp import experiment
 from nnexp.figures import save_figure
 from nnexp.figures.traces import Series, draw_traces, load_series, load_traces
 from nnexp.probes import batch_statistics, trace_steps
@@ -60,7 +60,7 @@ def test_no_points_mean_no_steps():
 
 @pytest.mark.parametrize("norm", ["layer", "layer_chw", "instance", "group", "none"])
 def test_norm_without_running_statistics_is_traced_at_its_input(tiny, norm):
-    run = run_experiment(replace(tiny, norm=NormConfig(name=norm), epochs=1)).run
+    run = experiment.run(replace(tiny, norm=NormConfig(name=norm), epochs=1)).run
     traces = load_traces(run)
     assert set(traces["quantity"]) == {"batch_mean", "batch_var"}
     assert set(traces["layer"]) == {"conv1.norm", "conv2.norm", "conv3.norm"}
@@ -81,7 +81,7 @@ def test_every_norm_is_shown_the_same_first_batch_by_the_first_convolution(tiny)
     """Same seed, same weights, same images: what reaches the first norm is the same for all."""
     firsts = []
     for norm in ("layer", "group", "instance"):
-        run = run_experiment(replace(tiny, norm=NormConfig(name=norm), epochs=1)).run
+        run = experiment.run(replace(tiny, norm=NormConfig(name=norm), epochs=1)).run
         traces = load_traces(run)
         firsts.append(traces[traces["step"] == 1].head(2).drop(columns="epoch").to_csv())
     assert firsts[0] == firsts[1] == firsts[2]
@@ -107,7 +107,7 @@ def test_diverged_run_can_be_drawn(tiny, tmp_path):
         norm=NormConfig(name="none"),
         optimizer=replace(tiny.optimizer, learning_rate=1e10),
     )
-    outcome = run_experiment(wild)
+    outcome = experiment.run(wild)
     assert outcome.status == "diverged"
     save_figure(draw_traces([outcome.run]), tmp_path / "traces.png")
     assert any("×" in one.sparkline for one in load_series(load_traces(outcome.run)))
@@ -123,7 +123,7 @@ def test_sparkline_rises_with_the_values():
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
 def test_figure_is_written_in_the_format_of_its_ending(tiny, tmp_path, ending):
-    run = run_experiment(tiny).run
+    run = experiment.run(tiny).run
     path = tmp_path / f"traces.{ending}"
     save_figure(draw_traces([run, run]), path)
     magic = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[ending]
@@ -131,7 +131,7 @@ def test_figure_is_written_in_the_format_of_its_ending(tiny, tmp_path, ending):
 
 
 def test_figure_draws_what_the_table_holds(tiny):
-    run = run_experiment(tiny).run
+    run = experiment.run(tiny).run
     figure = draw_traces([run])
     drawn = {line.get_label(): line.get_ydata() for line in figure.axes[0].get_lines()}
     table = pd.read_csv(run.traces)
@@ -140,7 +140,7 @@ def test_figure_draws_what_the_table_holds(tiny):
 
 
 def test_single_layer_is_picked_by_name_and_a_wrong_one_is_answered_with_the_names(tiny):
-    traces = load_traces(run_experiment(tiny).run)
+    traces = load_traces(experiment.run(tiny).run)
     assert {one.layer for one in load_series(traces, "conv3.norm")} == {"conv3.norm"}
     with pytest.raises(ConfigError, match=r"conv1\.norm, conv2\.norm, conv3\.norm"):
         load_series(traces, "conv4.norm")
@@ -149,13 +149,13 @@ def test_single_layer_is_picked_by_name_and_a_wrong_one_is_answered_with_the_nam
 def test_run_that_is_not_there_or_has_no_traces_is_said(tiny, tmp_path):
     with pytest.raises(ConfigError, match="no run at"):
         load_traces(RunDir(tmp_path / "nowhere"))
-    run = run_experiment(replace(tiny, trace=TraceConfig(points=0), epochs=1)).run
+    run = experiment.run(replace(tiny, trace=TraceConfig(points=0), epochs=1)).run
     with pytest.raises(ConfigError, match="has no traces"):
         load_traces(run)
 
 
 def test_figure_into_an_unknown_format_or_folder_is_refused(tiny, tmp_path):
-    figure = draw_traces([run_experiment(replace(tiny, epochs=1)).run])
+    figure = draw_traces([experiment.run(replace(tiny, epochs=1)).run])
     with pytest.raises(ConfigError, match=r"\.png, \.svg, \.pdf"):
         save_figure(figure, tmp_path / "traces.jpeg2")
     with pytest.raises(ConfigError, match="no folder"):

@@ -26,6 +26,7 @@ from nnexp.training import (
     build_optimizer,
     choose_device,
     peak_memory_mb,
+    plan_run,
     precision,
     prepare_process,
     start_state,
@@ -167,16 +168,16 @@ def _nnexp(
 ) -> Callable[[], float]:
     """Return a turn of nnexp's loop: one epoch, as `nnexp train` runs it."""
     state = start_state(config, len(images.classes), device)
-    steps = len(batch_sizes(len(images.train), config.batch_size))
-    recorder = Recorder(state.model, total_steps=steps, epochs=1, points=0)
+    plan = plan_run(config, len(images.train))
+    recorder = Recorder(state.model, plan, points=0)
     if traced:
-        recorder.steps = frozenset(range(steps + 1))
+        recorder.steps = frozenset(range(plan.total_steps + 1))
 
     def turn() -> float:
         state.epoch = state.step = 0
         state.totals = EpochTotals.zeros(device)
         begun = time.perf_counter()
-        train_epoch(state, images, config, recorder, lambda: None)
+        train_epoch(state, images, config, plan, recorder, lambda: None)
         recorder.drain()
         return time.perf_counter() - begun
 

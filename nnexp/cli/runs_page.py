@@ -12,11 +12,8 @@ from rich.table import Table
 
 from nnexp.compare.progress import RunState, list_runs
 from nnexp.console import open_console, print_table, say, write
-from nnexp.rundir import RunDir, read_status
+from nnexp.rundir import STATUSES, RunDir, read_status
 from nnexp.settings import ConfigError
-
-COLOURS = {"done": "green", "running": "cyan", "interrupted": "yellow"}  # any other: red
-
 
 NOTHING = "–"
 
@@ -77,7 +74,7 @@ def _table(states: Iterable[RunState]) -> Table:
     table.add_column("")
     for state in states:
         accuracy = NOTHING if state.val_accuracy is None else f"{100 * state.val_accuracy:.2f}"
-        colour = COLOURS.get(state.status, "red")
+        colour = STATUSES[state.status].colour if state.status in STATUSES else "red"
         table.add_row(
             escape(state.run_id),
             f"[{colour}]{escape(state.status)}[/]",

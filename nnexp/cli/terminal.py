@@ -19,8 +19,8 @@ from rich.progress import (
 from rich.table import Table
 
 from nnexp.console import Console, duration, forgiving_output
-from nnexp.experiment.listeners import Listener, RunInfo
-from nnexp.experiment.listeners import Progress as RunProgress
+from nnexp.experiment import Listener, RunInfo
+from nnexp.experiment import Progress as RunProgress
 from nnexp.experiment.signals import SIGNAL_EXIT
 from nnexp.settings import ExperimentConfig
 
@@ -34,13 +34,13 @@ def train_command(config: ExperimentConfig, argv: Sequence[str]) -> int:
 
     The exit code says what became of the training, also where nothing could be printed.
     """
-    from nnexp.experiment.run import run_experiment
+    from nnexp.experiment import run
     from nnexp.rundir import RunError
 
     with forgiving_output():
         listener = TerminalListener(argv)
         try:
-            outcome = run_experiment(config, listener, ["nnexp", "train", *argv])
+            outcome = run(config, [listener], ["nnexp", "train", *argv])
         except RunError as error:
             listener.say_error(str(error))
             return 1
@@ -87,34 +87,34 @@ class TerminalListener(Listener):
         self.out.print(f"[bold]{escape(str(run))}[/] is {result.get('status', 'done')} already")
         self._show_result(run, result)
 
-    def started(self, facts: RunInfo) -> None:
+    def started(self, info: RunInfo) -> None:
         """Say what runs, on what, and where it writes."""
         self.close()
-        self._run_info = facts
-        config = facts.config
-        train, val, test = facts.num_images
-        threads = "thread" if facts.threads == 1 else "threads"
+        self._run_info = info
+        config = info.config
+        train, val, test = info.num_images
+        threads = "thread" if info.threads == 1 else "threads"
         self.out.print(
             f"[bold]{config.model.name}[/] · norm [bold]{escape(describe_norm(config))}[/] · "
             f"batch size {config.batch_size} · seed {config.seed}"
         )
         self.out.print(
-            f"{facts.parameters:,} parameters · {config.precision} on {facts.device}"
-            + (f", {facts.threads} {threads}" if facts.device == "cpu" else "")
+            f"{info.parameters:,} parameters · {config.precision} on {info.device}"
+            + (f", {info.threads} {threads}" if info.device == "cpu" else "")
         )
         self.out.print(
             f"{config.data.name}: {train:,} training, {val:,} validation, {test:,} test images"
         )
         self.out.print(
-            f"{config.epochs} epochs, {facts.total_steps:,} steps · {config.optimizer.name}, "
-            f"learning rate up to {facts.peak_learning_rate:.4g}"
+            f"{config.epochs} epochs, {info.total_steps:,} steps · {config.optimizer.name}, "
+            f"learning rate up to {info.peak_learning_rate:.4g}"
         )
-        self.out.print(f"writes [bold]{escape(str(facts.run))}[/]")
-        if facts.step:
-            self.out.print(f"goes on after epoch {facts.epoch}, step {facts.step:,}")
+        self.out.print(f"writes [bold]{escape(str(info.run))}[/]")
+        if info.step:
+            self.out.print(f"goes on after epoch {info.epoch}, step {info.step:,}")
         self.out.print()
         self.out.print(f"[dim]{_columns(HEADINGS)}[/]")
-        self._start_live(facts)
+        self._start_live(info)
 
     def progress(self, progress: RunProgress) -> None:
         """Move the live line, a few times a second at most."""
@@ -179,7 +179,7 @@ class TerminalListener(Listener):
             self._live.stop()
             self._live = None
 
-    def _start_live(self, facts: RunInfo) -> None:
+    def _start_live(self, info: RunInfo) -> None:
         if not self.out.is_terminal:
             return
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=24))
@@ -187,9 +187,9 @@ class TerminalListener(Listener):
             *columns, TextColumn("{task.fields[words]}"), console=self.out, transient=True
         )
         self._task = self._live.add_task(
-            f"epoch {facts.epoch + 1}/{facts.config.epochs}",
-            total=facts.total_steps,
-            completed=facts.step,
+            f"epoch {info.epoch + 1}/{info.config.epochs}",
+            total=info.total_steps,
+            completed=info.step,
             words="",
         )
         self._live.start()

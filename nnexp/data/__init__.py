@@ -2,7 +2,7 @@
 
 from nnexp.data.batches import normalized, train_batches
 from nnexp.data.plan import EpochPlan, batch_sizes, epoch_plan
-from nnexp.data.sources import SOURCES, describe, load_images
+from nnexp.data.sources import SOURCES, describe, describe_images, load_images
 from nnexp.data.split import Images, Split
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Split",
     "batch_sizes",
     "describe",
+    "describe_images",
     "epoch_plan",
     "load_images",
     "normalized",

@@ -37,16 +37,30 @@ def load_images(config: DataConfig, progress: Progress | None = None) -> Images:
 def describe(config: DataConfig, progress: Progress | None = None) -> dict[str, Any]:
     """Return what `nnexp data` says: counts per class, statistics, fingerprint and place."""
     images = load_images(config, progress)
-    splits = {"train": images.train, "val": images.val, "test": images.test}
     return {
         "name": images.name,
         "classes": list(images.classes),
-        "images": {name: len(split) for name, split in splits.items()},
-        "per_class": {name: _per_class(split, images.classes) for name, split in splits.items()},
+        "images": images.counts,
+        "per_class": {
+            name: _per_class(split, images.classes) for name, split in images.splits.items()
+        },
         "mean": images.mean,
         "std": images.std,
         "fingerprint": images.fingerprint,
         "place": images.place,
+    }
+
+
+def describe_images(images: Images) -> dict[str, Any]:
+    """Return the contents of `images.json`: what a trained model needs to classify a picture."""
+    return {
+        "name": images.name,
+        "classes": list(images.classes),
+        "size": list(images.train.images.shape[1:]),  # channels, height, width
+        "mean": list(images.mean),
+        "std": list(images.std),
+        "counts": images.counts,
+        "sha256": images.fingerprint,
     }
 
 

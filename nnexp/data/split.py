@@ -36,7 +36,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Images:
-    """Everything a run sees, and the figures that normalize it.
+    """Everything a run sees, and the numbers that normalize it.
 
     Args:
         mean: Of each channel over the pixels of `train`, in units of 0 to 1.
@@ -55,10 +55,19 @@ class Images:
     fingerprint: str
     place: str
 
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The three splits by name."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of images of each split."""
+        return {name: len(split) for name, split in self.splits.items()}
+
     def to(self, device: torch.device | str) -> "Images":
         """Return the same images with every split on `device`."""
-        splits = {name: getattr(self, name).to(device) for name in ("train", "val", "test")}
-        return replace(self, **splits)
+        return replace(self, **{name: split.to(device) for name, split in self.splits.items()})
 
 
 def cut(source: Source, config: DataConfig) -> Images:

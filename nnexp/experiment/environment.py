@@ -15,9 +15,13 @@ from nnexp import __version__
 from nnexp.settings.sharing import shareable_command
 
 PACKAGES = ("torchvision", "numpy", "hydra-core", "safetensors")
-
-
-DECIDES_BITS = ("device", "threads", "torch")  # equal bytes are promised where these are equal
+# Equal bytes are promised where these are equal.
+DECIDES_BITS = ("device", "threads", "torch", "numpy", "cuda", "cudnn", "commit")
+# Columns environment.NAME of a result: what a comparison must know of how its rows were made.
+COLUMNS = (
+    "nnexp", "torch", "device", "images_sha256",
+    "commit", "dirty", "threads", "cuda", "cudnn", "numpy",
+)  # fmt: skip
 
 
 def describe_environment(device: torch.device, command: Sequence[str]) -> dict[str, Any]:
@@ -41,12 +45,24 @@ def describe_environment(device: torch.device, command: Sequence[str]) -> dict[s
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Return what decides the last digits of a result and is not the same in both."""
+    """Return what decides the bytes of a result and is not the same in both."""
     return [
         f"{key}: {old.get(key)} then, {new.get(key)} now"
         for key in DECIDES_BITS
         if key in old and old[key] != new.get(key)
     ]
+
+
+def environment_columns(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of a result that come from `environment.json`.
+
+    `environments` counts those that differ in what decides bytes: a run of more than one is a mix.
+    """
+    tries = [record, *record.get("resumed", [])]
+    return {
+        "environments": len({tuple(one.get(key) for key in DECIDES_BITS) for one in tries}),
+        **{f"environment.{name}": record.get(name) for name in COLUMNS},
+    }
 
 
 def _version(package: str) -> str | None:
@@ -64,7 +80,7 @@ def _device_name(device: torch.device) -> str:
 
 
 def _commit() -> dict[str, Any]:
-    """Return the commit nnexp runs from and whether its tree was dirty; nothing outside git."""
+    """Return the commit nnexp runs from and whether its files were changed; None outside git."""
     folder = Path(__file__).resolve().parent.parent
     if not (folder.parent / ".git").exists():
         return {"commit": None, "dirty": None}
@@ -76,6 +92,7 @@ def _commit() -> dict[str, Any]:
         return done.stdout.strip()
 
     try:
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changed)}
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}

@@ -1,11 +1,16 @@
-"""What a run tells whoever looks on; a terminal, a sweep or nobody at all."""
+"""Who is told how a run goes: a terminal, a sweep, a user's own code, or nobody."""
 
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
-from nnexp.settings import ExperimentConfig
+from nnexp.console import say_error
+from nnexp.rundir import RunDir, append_log
+from nnexp.settings import ExperimentConfig, no_such_option
+
+Event = ParamSpec("Event")  # what a method of `Listener` is called with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,14 +50,14 @@ class Listener:
     def already_done(self, run: Path, result: dict[str, Any]) -> None:
         """There is nothing left to do."""
 
-    def started(self, facts: RunInfo) -> None:
+    def started(self, info: RunInfo) -> None:
         """The first step is about to be taken."""
 
     def progress(self, progress: Progress) -> None:
         """A batch has passed; called often, so it must be cheap."""
 
     def epoch(self, row: dict[str, Any], images_per_second: float) -> None:
-        """An epoch is finished and on disk."""
+        """An epoch is finished and on disk; `row` is that of `metrics.csv`."""
 
     def note(self, text: str) -> None:
         """Something the user should know, in one line."""
@@ -65,3 +70,58 @@ class Listener:
 
     def finished(self, run: Path, result: dict[str, Any]) -> None:
         """The run has its row."""
+
+
+class Listeners:
+    """All listeners of a run; one that raises is not told of anything more."""
+
+    def __init__(self, run: RunDir, listeners: Sequence[Listener]) -> None:
+        self.run = run
+        self._listeners = list(listeners)
+
+    def tell(
+        self,
+        event: Callable[Concatenate[Listener, Event], None],
+        *args: Event.args,
+        **kwargs: Event.kwargs,
+    ) -> None:
+        """Call the method that `event` is, such as `Listener.epoch`, of every listener."""
+        for listener in list(self._listeners):
+            try:
+                getattr(listener, event.__name__)(*args, **kwargs)
+            except Exception as error:  # noqa: BLE001  a run does not depend on who looks on
+                self._listeners.remove(listener)
+                self._say(listener, error)
+
+    def _say(self, listener: Listener, error: Exception) -> None:
+        """Note a mistake of a listener: in one line here, in full in the run's log."""
+        name = type(listener).__name__
+        say_error(
+            f"{name} raised {type(error).__name__}: {error}",
+            f"the run goes on without it; the traceback is in {self.run.log}",
+        )
+        if self.run.path.is_dir():
+            append_log(
+                self.run, f"{name} is dropped: " + "".join(traceback.format_exception(error))
+            )
+
+
+def make_listeners(config: ExperimentConfig, run: RunDir) -> list[Listener]:
+    """Return the listeners that the setting `listeners` names.
+
+    Raises:
+        ConfigError: There is no such listener, or what it needs is not installed.
+    """
+    for name in config.listeners:
+        if name not in LISTENERS:
+            raise no_such_option("listener", name, "listeners", LISTENERS)
+    return [LISTENERS[name](config, run.path) for name in config.listeners]
+
+
+def _tensorboard(config: ExperimentConfig, folder: Path) -> Listener:
+    from nnexp.experiment.tensorboard import TensorBoardListener  # imports torch
+
+    return TensorBoardListener(folder)
+
+
+LISTENERS: dict[str, Callable[[ExperimentConfig, Path], Listener]] = {"tensorboard": _tensorboard}

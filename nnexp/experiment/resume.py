@@ -1,18 +1,21 @@
-"""Where an earlier try at a run stopped: its folder checked, its newest whole state taken up."""
+"""Takes a run up where an earlier try stopped: checks its folder, brings back its newest state."""
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
+from nnexp.data import Images, describe_images
 from nnexp.experiment.checkpoint import (
     NEWEST,
     PREVIOUS,
     WEIGHTS,
+    SavedState,
     StateError,
     read_state,
     restore_state,
 )
-from nnexp.experiment.logger import RunLogger, read_spent
+from nnexp.experiment.environment import differences
+from nnexp.experiment.logger import RunLogger
 from nnexp.rundir import (
     RunDir,
     RunError,
@@ -82,18 +85,19 @@ def check_images(run: RunDir, fingerprint: str) -> None:
 
 
 def open_folder(
-    run: RunDir, config: ExperimentConfig, fingerprint: str, environment: dict[str, Any]
+    run: RunDir, config: ExperimentConfig, images: Images, environment: dict[str, Any]
 ) -> None:
     """Write what is known before the first step; a later try is added to the first one's record."""
-    known = read_json(run.environment)
+    known = read_json(run.environment) if _has_begun(run) else {}
     if known:
         known.setdefault("resumed", []).append(environment)
         write_json(run.environment, known)
     else:
-        write_json(run.environment, {**environment, "images_sha256": fingerprint})
-    if not run.config.exists() or not _has_begun(run):
+        write_json(run.environment, {**environment, "images_sha256": images.fingerprint})
         with replacing(run.config) as scratch:
             scratch.write_text(to_yaml(config), "utf-8")
+    if not run.images.exists():
+        write_json(run.images, describe_images(images))
     write_status(run, "running")
 
 
@@ -104,7 +108,7 @@ def resume(run: RunDir, state: TrainState, logger: RunLogger) -> None:
             continue
         try:
             saved = read_state(path)
-            spent = read_spent(saved)
+            spent = _read_spent(saved)
             restore_state(state, saved)
         except StateError as error:
             logger.note(f"{error}; trying the state before it")
@@ -113,9 +117,29 @@ def resume(run: RunDir, state: TrainState, logger: RunLogger) -> None:
             logger.note(f"{table} was changed after it was written; it is put back")
         if path.name == PREVIOUS:  # else the next save would put the damaged file in its place
             (run.checkpoint / NEWEST).unlink(missing_ok=True)
-        logger.recall(spent)
-        logger.note_environment()
+        logger.clock.recall(spent)
+        _note_environment(run, logger)
         return
     if run.checkpoint.exists():
         logger.note(f"no whole state in {run.checkpoint}; starting again from step 0")
     restore_tables(run, {})
+
+
+def _read_spent(saved: SavedState) -> dict[str, float]:
+    """Return the seconds of the unfinished epoch that a saved state remembers.
+
+    Raises:
+        StateError: It remembers none.
+    """
+    try:
+        spent = saved.notes["spent"]
+        return {key: float(spent[key]) for key in ("seconds", "train_seconds")}
+    except (KeyError, TypeError, ValueError) as error:
+        raise StateError(f"{saved.path} does not say how long its epoch took") from error
+
+
+def _note_environment(run: RunDir, logger: RunLogger) -> None:
+    """Say what differs from the first try; the result counts it, see `environment_columns`."""
+    record = read_json(run.environment)
+    for difference in differences(record, record["resumed"][-1]):
+        logger.note(f"resumed in another environment; last digits may differ ({difference})")

@@ -4,7 +4,7 @@ from nnexp.probes.forward_passes import keeping_random_numbers, probe_batch
 from nnexp.probes.observers import Observers, make_observers
 from nnexp.probes.running_statistics import Recorder, batch_statistics, trace_steps
 from nnexp.probes.step_probe import ProbeRow, StepProbe, probe_steps, shift_layers
-from nnexp.probes.summary import SMALLEST, gradient_spread, probe_figures
+from nnexp.probes.summary import SMALLEST, gradient_spread, summarize_probes
 
 __all__ = [
     "SMALLEST",
@@ -17,8 +17,8 @@ __all__ = [
     "keeping_random_numbers",
     "make_observers",
     "probe_batch",
-    "probe_figures",
     "probe_steps",
     "shift_layers",
+    "summarize_probes",
     "trace_steps",
 ]

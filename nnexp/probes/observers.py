@@ -1,15 +1,15 @@
-"""All that looks on while a network trains, as one: its tables' rows come from here."""
+"""Joins all that is measured in a network: the training loop shows it steps, it gives rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from nnexp.data import Images, batch_sizes
+from nnexp.data import Images
 from nnexp.probes.forward_passes import probe_batch
 from nnexp.probes.running_statistics import ChannelRow, Recorder, TraceRow
 from nnexp.probes.step_probe import ProbeRow, StepProbe, probe_steps
 from nnexp.settings import ExperimentConfig
-from nnexp.training import TrainState
+from nnexp.training import RunPlan, TrainState
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +36,17 @@ class Observers:
         return {"traces": traces, "channels": channels, "probes": self.probe.drain()}
 
 
-def make_observers(state: TrainState, images: Images, config: ExperimentConfig) -> Observers:
+def make_observers(
+    state: TrainState, images: Images, config: ExperimentConfig, plan: RunPlan
+) -> Observers:
     """Return the observers that `config` asks for; `images` lie where the network does."""
-    steps_per_epoch = len(batch_sizes(len(images.train), config.batch_size))
-    total_steps = steps_per_epoch * config.epochs
     recorder = Recorder(
-        state.model,
-        total_steps=total_steps,
-        epochs=config.epochs,
-        points=config.trace.points,
-        channels=config.trace.channels,
+        state.model, plan, points=config.trace.points, channels=config.trace.channels
     )
     probe = StepProbe(
         probe_batch(images, config.probe.images if config.probe.points else 0),
-        steps=probe_steps(total_steps, config.probe.points),
-        steps_per_epoch=steps_per_epoch,
+        steps=probe_steps(plan.total_steps, config.probe.points),
+        steps_per_epoch=plan.steps_per_epoch,
         seed=config.seed,
     )
     return Observers(recorder, probe)

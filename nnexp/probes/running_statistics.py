@@ -3,14 +3,15 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nnexp.norms import norm_layers
-from nnexp.training import TrainState
+from nnexp.probes.time_points import TimePoint
+from nnexp.training import RunPlan, TrainState
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +41,6 @@ class ChannelRow:
     value: float
 
 
-@dataclass(slots=True)
-class _Moment:
-    """What was seen at one step: still on the device, so that nothing waits for it."""
-
-    epoch: int
-    step: int
-    names: list[tuple[str, str]] = field(default_factory=list)  # layer, quantity
-    vectors: list[Tensor] = field(default_factory=list)  # each (C,)
-
-
 def trace_steps(total_steps: int, points: int) -> frozenset[int]:
     """Return at most `points` steps from 0 to `total_steps`, even in log after step 0.
 
@@ -72,21 +63,19 @@ class Recorder:
     layer has no row at step 0, where no batch has passed yet.
     """
 
-    def __init__(
-        self, model: nn.Module, *, total_steps: int, epochs: int, points: int, channels: int = 0
-    ) -> None:
-        self.steps = trace_steps(total_steps, points)
-        self.steps_per_epoch = total_steps // epochs
+    def __init__(self, model: nn.Module, plan: RunPlan, *, points: int, channels: int = 0) -> None:
+        self.steps = trace_steps(plan.total_steps, points)
+        self.steps_per_epoch = plan.steps_per_epoch
         self.channels = channels
         layers = norm_layers(model)
         self._stored = [(name, layer) for name, layer in layers if _has_statistics(layer)]
         self._unstored = [(name, layer) for name, layer in layers if not _has_statistics(layer)]
-        self._moments: list[_Moment] = []
+        self._points: list[TimePoint] = []
 
     def note_start(self, state: TrainState) -> None:
         """Note the statistics before the first step, if this is before the first step."""
-        if state.step == 0 and 0 in self.steps and not self._moments:
-            self._moments.append(self._read_buffers(_Moment(0, 0)))
+        if state.step == 0 and 0 in self.steps and not self._points:
+            self._points.append(self._read_buffers(TimePoint(0, 0)))
 
     @contextmanager
     def watching(self, state: TrainState) -> Iterator[None]:
@@ -95,9 +84,9 @@ class Recorder:
         if step not in self.steps:
             yield
             return
-        moment = _Moment(step // self.steps_per_epoch, step)
+        point = TimePoint(step // self.steps_per_epoch, step)
         handles = [
-            layer.register_forward_pre_hook(_batch_statistics(moment, name))
+            layer.register_forward_pre_hook(_batch_statistics(point, name))
             for name, layer in self._unstored
         ]
         try:
@@ -105,16 +94,16 @@ class Recorder:
         finally:
             for handle in handles:
                 handle.remove()
-        self._moments.append(self._read_buffers(moment))
+        self._points.append(self._read_buffers(point))
 
     def drain(self) -> tuple[list[TraceRow], list[ChannelRow]]:
         """Return the rows since the last call and forget them."""
-        moments, self._moments = self._moments, []
+        points, self._points = self._points, []
         rows: list[TraceRow] = []
         channel_rows: list[ChannelRow] = []
-        for moment in moments:
-            for (layer, quantity), values in zip(moment.names, _to_host(moment), strict=True):
-                where = (moment.epoch, moment.step, layer, quantity)
+        for point in points:
+            for (layer, quantity), values in zip(point.names, _to_host(point), strict=True):
+                where = (point.epoch, point.step, layer, quantity)
                 rows.append(TraceRow(*where, len(values), *_summary(values)))
                 channel_rows += [
                     ChannelRow(*where, channel, float(values[channel]))
@@ -122,23 +111,22 @@ class Recorder:
                 ]
         return rows, channel_rows
 
-    def _read_buffers(self, moment: _Moment) -> _Moment:
+    def _read_buffers(self, point: TimePoint) -> TimePoint:
         for name, layer in self._stored:
             for quantity in ("running_mean", "running_var"):
-                moment.names.append((name, quantity))
-                moment.vectors.append(layer.get_buffer(quantity).detach().clone())
-        return moment
+                point.note(name, quantity, layer.get_buffer(quantity).detach().clone())
+        return point
 
 
 def _has_statistics(layer: nn.Module) -> bool:
     return getattr(layer, "running_mean", None) is not None
 
 
-def _batch_statistics(moment: _Moment, name: str) -> Callable[..., None]:
+def _batch_statistics(point: TimePoint, name: str) -> Callable[..., None]:
     def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         mean, variance = batch_statistics(inputs[0].detach().float())
-        moment.names += [(name, "batch_mean"), (name, "batch_var")]
-        moment.vectors += [mean, variance]
+        point.note(name, "batch_mean", mean)
+        point.note(name, "batch_var", variance)
 
     return hook
 
@@ -155,12 +143,12 @@ def batch_statistics(x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
     return mean, variance
 
 
-def _to_host(moment: _Moment) -> list[np.ndarray]:
-    """Return the vectors of a moment on the host, moved there in one transfer."""
-    if not moment.vectors:
+def _to_host(point: TimePoint) -> list[np.ndarray]:
+    """Return the vectors of a time point on the host, moved there in one transfer."""
+    if not point.values:
         return []
-    lengths = [len(vector) for vector in moment.vectors]
-    flat = torch.cat(moment.vectors).cpu().numpy()
+    lengths = [len(vector) for vector in point.values]
+    flat = torch.cat(point.values).cpu().numpy()
     return np.split(flat, np.cumsum(lengths)[:-1])
 
 

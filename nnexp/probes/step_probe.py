@@ -17,6 +17,7 @@ from nnexp.probes.forward_passes import (
     weights_of,
 )
 from nnexp.probes.running_statistics import batch_statistics, trace_steps
+from nnexp.probes.time_points import TimePoint
 from nnexp.training import TrainState, seed_random_layers
 
 
@@ -29,20 +30,6 @@ class ProbeRow:
     layer: str  # empty for the network as a whole
     quantity: str
     value: float
-
-
-@dataclass(slots=True)
-class _Moment:
-    """What was seen around one step: still on the device, so that nothing waits for it."""
-
-    epoch: int
-    step: int
-    names: list[tuple[str, str]] = field(default_factory=list)  # layer, quantity
-    values: list[Tensor] = field(default_factory=list)  # each a scalar
-
-    def note(self, layer: str, quantity: str, value: Tensor) -> None:
-        self.names.append((layer, quantity))
-        self.values.append(value.detach().float())
 
 
 @dataclass(slots=True)
@@ -89,7 +76,7 @@ class StepProbe:
         self.steps = steps
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
-        self._moments: list[_Moment] = []
+        self._points: list[TimePoint] = []
 
     @contextmanager
     def watching(self, state: TrainState) -> Iterator[None]:
@@ -97,43 +84,44 @@ class StepProbe:
         if state.step not in self.steps:
             yield
             return
-        model, moment = state.model, _Moment(state.step // self.steps_per_epoch, state.step)
+        model, point = state.model, TimePoint(state.step // self.steps_per_epoch, state.step)
         old = {name: weight.clone() for name, weight in weights_of(model).items()}
         with keeping_random_numbers(state.device):
-            view = self._look_before(state, old, moment)
+            view = self._look_before(state, old, point)
         yield
         with keeping_random_numbers(state.device):
-            seed_random_layers(self.seed, moment.step, state.device)
-            _note_drift(moment, view, self._after(model))
-            _note_updates(moment, list(view.gradients), old, weights_of(model))
+            seed_random_layers(self.seed, point.step, state.device)
+            _note_drift(point, view, self._after(model))
+            _note_updates(point, list(view.gradients), old, weights_of(model))
             for layer in shift_layers(list(view.gradients)):
-                seed_random_layers(self.seed, moment.step, state.device)
+                seed_random_layers(self.seed, point.step, state.device)
                 shifted = self._gradient_after_the_earlier_moved(model, layer, old, view)
-                _note_shift(moment, layer, view.gradients[layer], shifted)
-        self._moments.append(moment)
+                _note_shift(point, layer, view.gradients[layer], shifted)
+        self._points.append(point)
 
     def drain(self) -> list[ProbeRow]:
         """Return the rows since the last call and forget them."""
-        moments, self._moments = self._moments, []
-        return [
-            ProbeRow(moment.epoch, moment.step, layer, quantity, value)
-            for moment in moments
-            for (layer, quantity), value in zip(
-                moment.names, torch.stack(moment.values).tolist(), strict=True
-            )
-        ]
+        points, self._points = self._points, []
+        rows: list[ProbeRow] = []
+        for point in points:
+            values = torch.stack([value.float() for value in point.values]).tolist()
+            rows += [
+                ProbeRow(point.epoch, point.step, layer, quantity, value)
+                for (layer, quantity), value in zip(point.names, values, strict=True)
+            ]
+        return rows
 
-    def _look_before(self, state: TrainState, old: Weights, moment: _Moment) -> _View:
+    def _look_before(self, state: TrainState, old: Weights, point: TimePoint) -> _View:
         """Note what the weights before the step are like, and return what they will need."""
         with evaluating(state.model), torch.no_grad():
-            moment.note("", "loss", loss_at(state.model, old, self.batch))
-        seed_random_layers(self.seed, moment.step, state.device)
+            point.note("", "loss", loss_at(state.model, old, self.batch))
+        seed_random_layers(self.seed, point.step, state.device)
         view = self._before(state.model, old)
         for layer, gradient in view.gradients.items():
             norm = _length(gradient)
-            moment.note(layer, "activation_std", view.deviations[layer])
-            moment.note(layer, "gradient_norm", norm)
-            moment.note(layer, "relative_gradient", norm / _length(old[f"{layer}.weight"]))
+            point.note(layer, "activation_std", view.deviations[layer])
+            point.note(layer, "gradient_norm", norm)
+            point.note(layer, "relative_gradient", norm / _length(old[f"{layer}.weight"]))
         return view
 
     def _before(self, model: nn.Module, old: Weights) -> _View:
@@ -180,26 +168,26 @@ def shift_layers(layers: Sequence[str]) -> list[str]:
     return [hidden[place] for place in places]
 
 
-def _note_drift(moment: _Moment, before: _View, after: _View) -> None:
+def _note_drift(point: TimePoint, before: _View, after: _View) -> None:
     for layer, (mean, deviation) in list(before.inputs.items())[1:]:  # the first one sees images
         alive = deviation > 0  # a channel that is 0 everywhere has no unit to measure in
         moved = (after.inputs[layer][0] - mean).abs() / deviation
         drift = torch.where(alive, moved, 0).sum() / alive.sum()
-        moment.note(layer, "activation_drift", drift)
+        point.note(layer, "activation_drift", drift)
 
 
-def _note_updates(moment: _Moment, layers: Sequence[str], old: Weights, new: Weights) -> None:
+def _note_updates(point: TimePoint, layers: Sequence[str], old: Weights, new: Weights) -> None:
     for layer in layers:
         name = f"{layer}.weight"
         ratio = _length(new[name] - old[name]) / _length(old[name])
-        moment.note(layer, "update_ratio", ratio)
+        point.note(layer, "update_ratio", ratio)
 
 
-def _note_shift(moment: _Moment, layer: str, gradient: Tensor, shifted: Tensor) -> None:
+def _note_shift(point: TimePoint, layer: str, gradient: Tensor, shifted: Tensor) -> None:
     length = _length(gradient)
-    moment.note(layer, "covariate_shift", _length(shifted - gradient) / length)
+    point.note(layer, "covariate_shift", _length(shifted - gradient) / length)
     dot = (gradient.double() * shifted.double()).sum()
-    moment.note(layer, "shift_cosine", dot / (length * _length(shifted)))
+    point.note(layer, "shift_cosine", dot / (length * _length(shifted)))
 
 
 def _length(values: Tensor) -> Tensor:

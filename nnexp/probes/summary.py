@@ -1,4 +1,4 @@
-"""The rows of `probes.csv` → the figures of the run's one row."""
+"""The rows of `probes.csv` → columns of the run's one row."""
 
 import math
 import statistics
@@ -10,7 +10,7 @@ SMALLEST = 1.1754944e-38  # of float32; what is smaller was written as 0
 Row = Mapping[str, Any]
 
 
-def probe_figures(rows: Sequence[Row]) -> dict[str, float | None]:
+def summarize_probes(rows: Sequence[Row]) -> dict[str, float | None]:
     """Return what the probes of a run came to; None where nothing finite was seen.
 
     Medians over steps and layers; `gradient_spread` is a median over steps, and

@@ -9,7 +9,7 @@ from nnexp.rundir.files import (
     sync_folder,
     write_json,
 )
-from nnexp.rundir.folder import FINAL, DiskFullError, RunDir, RunError
+from nnexp.rundir.folder import DiskFullError, RunDir, RunError
 from nnexp.rundir.lock import (
     BusyError,
     empty_folder,
@@ -28,9 +28,15 @@ from nnexp.rundir.reading import (
     read_object,
     read_text,
 )
-from nnexp.rundir.records import finished_result, read_config, read_result, wrong_type
+from nnexp.rundir.records import (
+    finished_result,
+    is_at_chance,
+    read_config,
+    read_result,
+    wrong_type,
+)
 from nnexp.rundir.results import write_results_view
-from nnexp.rundir.status import append_log, write_status
+from nnexp.rundir.status import FINAL, STATUSES, Status, append_log, write_status
 from nnexp.rundir.tables import (
     append_rows,
     read_table,
@@ -44,16 +50,19 @@ __all__ = [
     "FINAL",
     "LARGEST_TABLE",
     "SAVE_AS_UTF8",
+    "STATUSES",
     "BusyError",
     "DiskFullError",
     "RunDir",
     "RunError",
+    "Status",
     "UnreadableError",
     "append_log",
     "append_rows",
     "empty_folder",
     "explaining_refusals",
     "finished_result",
+    "is_at_chance",
     "is_locked",
     "locked",
     "make_folder",

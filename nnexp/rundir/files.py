@@ -1,4 +1,4 @@
-"""Files that are replaced whole, and JSON in them."""
+"""How files of a run are written: whole or not at all, on disk before they are relied on."""
 
 import errno
 import json
@@ -7,22 +7,13 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from nnexp.rundir.reading import (
-    UnreadableError,
-    read_object,
-)
+from nnexp.rundir.folder import DiskFullError, RunDir
+from nnexp.rundir.reading import UnreadableError, read_object
 from nnexp.settings import ConfigError
 
-if TYPE_CHECKING:
-    pass
-from nnexp.rundir.folder import DiskFullError, RunDir
-from nnexp.rundir.records import has_saved_state
-
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a full disk answers
-
-
 SCRATCH = re.compile(r"\..+\.\d+\.tmp")  # what a process killed in `replacing` leaves
 
 
@@ -101,7 +92,7 @@ def naming_full_disk(run: RunDir) -> Iterator[None]:
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
-        intact = "the last saved state is intact: " if has_saved_state(run) else ""
+        intact = "the last saved state is intact: " if run.has_saved_state else ""
         raise DiskFullError(
             f"the disk is full: {error.filename or run.path} could not be written; {intact}"
             "make room and give the same command again"

@@ -2,13 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
-
-FINAL = frozenset({"done", "diverged"})  # states that the same command does not run again
 
 
 class RunError(Exception):
@@ -34,6 +27,11 @@ class RunDir:
     def environment(self) -> Path:
         """Versions, device, threads, commit, command line."""
         return self.path / "environment.json"
+
+    @property
+    def images(self) -> Path:
+        """Of the images: class names, size, counts, digest, what normalizes them."""
+        return self.path / "images.json"
 
     @property
     def metrics(self) -> Path:
@@ -74,6 +72,11 @@ class RunDir:
     def checkpoint(self) -> Path:
         """The folder of saved states, the newest and the one before it."""
         return self.path / "checkpoint"
+
+    @property
+    def has_saved_state(self) -> bool:
+        """Whether there is a state from which the run can go on."""
+        return any(self.checkpoint.glob("*.safetensors"))
 
     @property
     def log(self) -> Path:

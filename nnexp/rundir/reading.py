@@ -17,20 +17,10 @@ from nnexp.settings import ConfigError
 from nnexp.settings.values import quoted
 
 MB = 2**20
-
-
 LARGEST_TEXT, LARGEST_OBJECT, LARGEST_TABLE = MB // 4, 16 * MB, 256 * MB  # bytes
-
-
 LARGEST_WHOLE = 2**53  # every whole number up to it is a float64
-
-
 WHOLE = ("epoch", "step", "images", "channels", "channel")  # columns of whole numbers
-
-
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # marks that a text begins with
-
-
 SAVE_AS_UTF8 = "save it as UTF-8 text; if it is damaged, move its folder away"
 
 

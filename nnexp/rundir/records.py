@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from nnexp.rundir.folder import RunDir
 from nnexp.rundir.reading import UnreadableError, printable, read_object, read_text
+from nnexp.rundir.status import FINAL
 from nnexp.settings import ConfigError, ExperimentConfig, column_types, fits, from_yaml
 from nnexp.settings.values import quoted
 
-if TYPE_CHECKING:
-    pass
-from nnexp.rundir.folder import FINAL, RunDir
+CHANCE_LEVEL = 0.01  # p from which an accuracy is no better than guessing
 
 
 def read_config(run: RunDir) -> ExperimentConfig | None:
@@ -58,6 +58,13 @@ def wrong_type(row: Mapping[str, Any]) -> str:
     return ""
 
 
-def has_saved_state(run: RunDir) -> bool:
-    """Return whether there is a state from which the run can go on."""
-    return any(run.checkpoint.glob("*.safetensors"))
+def is_at_chance(accuracy: float, num_images: int, num_classes: int) -> bool:
+    """Return whether guessing explains an accuracy on `num_images`: one-sided binomial test, 1 %.
+
+    True says that nothing was shown to be learned, not that nothing was.
+    """
+    from scipy.stats import binomtest  # a second, for those who ask
+
+    correct = round(accuracy * num_images)
+    test = binomtest(correct, num_images, 1 / num_classes, alternative="greater")
+    return bool(test.pvalue > CHANCE_LEVEL)

@@ -6,19 +6,13 @@ import json
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any
 
-from nnexp.rundir.reading import (
-    UnreadableError,
-    read_object,
-)
-from nnexp.settings import result_head, shareable
-
-if TYPE_CHECKING:
-    pass
 from nnexp.rundir.files import open_own_file, remove_scratch_files, replacing
 from nnexp.rundir.folder import RunDir
+from nnexp.rundir.reading import UnreadableError, read_object
 from nnexp.rundir.records import read_config, read_result
+from nnexp.settings import result_head, shareable
 
 
 def write_results_view(runs_dir: Path) -> Path:
@@ -37,17 +31,16 @@ def write_results_view(runs_dir: Path) -> Path:
         )
         rows = [row for folder in folders if (row := _row_of(RunDir(folder)))]
         columns = list(dict.fromkeys(column for row in rows for column in row))
-        with replacing(view) as scratch, _open_view(scratch) as file:
+        with (
+            replacing(view) as scratch,
+            scratch.open("w", encoding="utf-8", errors="replace", newline="") as file,
+        ):
             writer = csv.DictWriter(file, columns, lineterminator="\n")
             writer.writeheader()
             writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
     finally:
         os.close(handle)
     return view
-
-
-def _open_view(path: Path) -> TextIO:
-    return path.open("w", encoding="utf-8", errors="replace", newline="")
 
 
 def _row_of(run: RunDir) -> dict[str, Any]:

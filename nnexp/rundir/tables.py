@@ -10,16 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnexp.rundir.reading import (
-    read_bytes,
-    read_cells,
-    read_columns,
-)
+from nnexp.rundir.files import open_own_file, replacing, sync_folder
+from nnexp.rundir.folder import RunDir
+from nnexp.rundir.reading import read_bytes, read_cells, read_columns
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
-from nnexp.rundir.files import open_own_file, replacing, sync_folder
-from nnexp.rundir.folder import RunDir
 
 
 def append_rows(path: Path, rows: Sequence["DataclassInstance"]) -> None:

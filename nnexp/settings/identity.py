@@ -19,6 +19,7 @@ from nnexp.settings.values import is_number, quoted
 # Settings that change how a run executes, or what is written of it, but not what it learns.
 NOT_IDENTITY = frozenset(
     {"data.root", "data.cache_dir", "scale", "study", "device", "threads", "runs_dir", "tags"}
+    | {"listeners"}
     | {f"trace.{setting.name}" for setting in fields(TraceConfig)}
     | {f"probe.{setting.name}" for setting in fields(ProbeConfig)}
 )

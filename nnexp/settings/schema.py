@@ -191,6 +191,7 @@ class ExperimentConfig:
     threads: int | None = None  # CPU threads; unset: PyTorch's choice
     runs_dir: str = "runs"  # where the run's folder goes
     tags: list[str] = field(default_factory=list)  # words to find the run by
+    listeners: list[str] = field(default_factory=list)  # who is told how it goes: tensorboard
 
     def __post_init__(self) -> None:
         check_count("batch_size", self.batch_size, 1)
@@ -199,5 +200,6 @@ class ExperimentConfig:
         check_word("init", self.init)
         check_word("precision", self.precision)
         check_kind("tags", self.tags, list, "a list: tags=[a,b]")
+        check_kind("listeners", self.listeners, list, "a list: listeners=[a,b]")
         if self.threads is not None:
             check_count("threads", self.threads, 1, MOST_THREADS)

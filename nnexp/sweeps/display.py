@@ -11,10 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from nnexp.console import Console, duration, percent
-from nnexp.rundir import FINAL, read_json
+from nnexp.rundir import FINAL, STATUSES, read_json
 from nnexp.sweeps.jobs import FAILED, INTERRUPTED, Job
 
-COLOURS = {"done": "green", "diverged": "magenta", "failed": "red", "interrupted": "yellow"}
 REFRESH = 0.5  # seconds between two pictures
 WIDEST_WORD = len(INTERRUPTED)
 
@@ -118,7 +117,7 @@ class SweepDisplay:
         )
 
     def _line(self, word: str, job: Job, *more: str) -> None:
-        colour = COLOURS.get(word, "dim")
+        colour = STATUSES[word].colour if word in STATUSES else "dim"
         rest = "  ".join(escape(one) for one in more if one)
         self._print(f"[{colour}]{word:<{WIDEST_WORD}}[/]  {escape(job.name)}  {rest}".rstrip())
 

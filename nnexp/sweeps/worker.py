@@ -16,13 +16,13 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
-from nnexp.experiment.listeners import Listener, Progress, RunInfo
+from nnexp.experiment import Listener, Progress, RunInfo
 from nnexp.experiment.signals import SIGNAL_EXIT
 from nnexp.rundir import BusyError, RunError, explaining_refusals, make_folder, open_own_file
 from nnexp.settings import ConfigError, DataConfig, ExperimentConfig
 from nnexp.sweeps.jobs import Job, News, record_failure
 
-PRELOAD = ["nnexp.cli.app", "nnexp.experiment.run", "nnexp.sweeps.worker", "torch._dynamo"]
+PRELOAD = ["nnexp.cli.app", "nnexp.experiment.runner", "nnexp.sweeps.worker", "torch._dynamo"]
 BUSY = os.EX_TEMPFAIL  # exit code: another process trains the run
 PAUSE = 0.5  # seconds between two news of one epoch
 
@@ -40,9 +40,9 @@ class PipeListener(Listener):
         if total == 0:
             sys.stderr.write(f"{what}\n")
 
-    def started(self, facts: RunInfo) -> None:
+    def started(self, info: RunInfo) -> None:
         """Tell where the run begins."""
-        self._tell(epoch=facts.epoch, step=facts.step, total_steps=facts.total_steps)
+        self._tell(epoch=info.epoch, step=info.step, total_steps=info.total_steps)
 
     def progress(self, progress: Progress) -> None:
         """Tell of the step, now and then."""
@@ -71,7 +71,7 @@ def work(job: Job, command: Sequence[str], connection: Connection) -> None:
     Exits with 0 when the run has a result, 1 when it failed, BUSY when another process has it, and
     with SIGNAL_EXIT + the signal's number when one stopped it.
     """
-    from nnexp.experiment.run import run_experiment
+    from nnexp.experiment import run
 
     os.setsid()  # Ctrl-C reaches the sweep alone, which then stops its runs
     _stop_with_the_sweep()
@@ -79,7 +79,7 @@ def work(job: Job, command: Sequence[str], connection: Connection) -> None:
     try:
         with explaining_refusals(job.run):
             _print_into(job.run.log)
-        outcome = run_experiment(job.config, listener, command)
+        outcome = run(job.config, [listener], command)
     except BusyError:
         sys.exit(BUSY)
     except KeyboardInterrupt:

@@ -1,19 +1,22 @@
 """Training: batches → optimizer steps → rows; opens no file and prints nothing."""
 
 from nnexp.training.device import choose_device, peak_memory_mb, prepare_process
-from nnexp.training.evaluation import evaluate
+from nnexp.training.evaluation import EVALUATION_BATCH, evaluate
 from nnexp.training.loop import Diverged, EpochRow, fit, raise_if_diverged, train_epoch
 from nnexp.training.optimizer import build_optimizer
+from nnexp.training.plan import RunPlan, plan_run
 from nnexp.training.schedule import SCHEDULES, learning_rate_at, peak_learning_rate
 from nnexp.training.start import build_checked_model, count_parameters, start_state
 from nnexp.training.state import EpochTotals, TrainState
 from nnexp.training.step import StepSettings, precision, seed_random_layers, train_step
 
 __all__ = [
+    "EVALUATION_BATCH",
     "SCHEDULES",
     "Diverged",
     "EpochRow",
     "EpochTotals",
+    "RunPlan",
     "StepSettings",
     "TrainState",
     "build_checked_model",
@@ -25,6 +28,7 @@ __all__ = [
     "learning_rate_at",
     "peak_learning_rate",
     "peak_memory_mb",
+    "plan_run",
     "precision",
     "prepare_process",
     "raise_if_diverged",

@@ -6,10 +6,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from nnexp.data import Images, batch_sizes, epoch_plan, train_batches
+from nnexp.data import Images, epoch_plan, train_batches
 from nnexp.settings import ExperimentConfig
 from nnexp.training.evaluation import evaluate
-from nnexp.training.schedule import learning_rate_at, peak_learning_rate
+from nnexp.training.plan import RunPlan
+from nnexp.training.schedule import learning_rate_at
 from nnexp.training.state import EpochTotals, TrainState
 from nnexp.training.step import StepSettings, train_step
 
@@ -40,7 +41,7 @@ class EpochRow:
 
 
 class Observer(Protocol):
-    """Someone who looks on and changes nothing."""
+    """Is shown every step and changes nothing; see `nnexp.probes`."""
 
     def note_start(self, state: TrainState) -> None:
         """Steps of an epoch are about to be taken."""
@@ -55,6 +56,7 @@ def fit(
     state: TrainState,
     images: Images,
     config: ExperimentConfig,
+    plan: RunPlan,
     observer: Observer,
     after_batch: Callable[[], None],
 ) -> Iterator[EpochRow]:
@@ -67,21 +69,36 @@ def fit(
         Diverged: The loss of a step, or on the validation split, was not finite.
     """
     while state.epoch < config.epochs:
-        rate = train_epoch(state, images, config, observer, after_batch)
-        yield _close_epoch(state, images, config, rate, after_batch)
+        rate = train_epoch(state, images, config, plan, observer, after_batch)
+        loss, accuracy = evaluate(state.model, images.val, images, config.precision, after_batch)
+        if not math.isfinite(loss):
+            raise Diverged(state.step)
+        row = EpochRow(
+            epoch=state.epoch + 1,
+            step=state.step,
+            images=len(images.train) * (state.epoch + 1),
+            learning_rate=rate,
+            train_loss=state.totals.loss.item() / len(images.train),
+            train_accuracy=state.totals.correct.item() / len(images.train),
+            val_loss=loss,
+            val_accuracy=accuracy,
+            gradient_norm=state.totals.gradient_norm.item() / plan.steps_per_epoch,
+        )
+        state.epoch += 1
+        state.totals = EpochTotals.zeros(state.device)
+        yield row
 
 
 def train_epoch(
     state: TrainState,
     images: Images,
     config: ExperimentConfig,
+    plan: RunPlan,
     observer: Observer,
     after_batch: Callable[[], None],
 ) -> float:
     """Take the steps that are left of the epoch, and return the last learning rate."""
-    sizes = batch_sizes(len(images.train), config.batch_size)
-    total_steps = len(sizes) * config.epochs
-    peak = peak_learning_rate(config.optimizer, config.batch_size)
+    schedule, peak = config.schedule, plan.peak_learning_rate
     settings = StepSettings(
         seed=config.seed, precision=config.precision, clip_norm=config.optimizer.clip_norm
     )
@@ -95,9 +112,9 @@ def train_epoch(
         images.mean,
         images.std,
         augment=config.data.augment,
-        start=state.step - state.epoch * len(sizes),
+        start=state.step - state.epoch * plan.steps_per_epoch,
     ):
-        rate = learning_rate_at(state.step, total_steps, peak, config.schedule)
+        rate = learning_rate_at(state.step, plan.total_steps, peak, schedule)
         with observer.watching(state):
             train_step(state, batch, labels, rate, settings)
         if state.step % look == 0:
@@ -105,7 +122,7 @@ def train_epoch(
         after_batch()
     raise_if_diverged(state)
     after_batch()
-    return learning_rate_at(state.step - 1, total_steps, peak, config.schedule)
+    return learning_rate_at(state.step - 1, plan.total_steps, peak, schedule)
 
 
 def raise_if_diverged(state: TrainState) -> None:
@@ -117,33 +134,3 @@ def raise_if_diverged(state: TrainState) -> None:
     step = int(state.first_bad_step.item())
     if step >= 0:
         raise Diverged(step)
-
-
-def _close_epoch(
-    state: TrainState,
-    images: Images,
-    config: ExperimentConfig,
-    rate: float,
-    after_batch: Callable[[], None],
-) -> EpochRow:
-    val_loss, val_accuracy = evaluate(
-        state.model, images.val, images, config.precision, after_batch
-    )
-    if not math.isfinite(val_loss):
-        raise Diverged(state.step)
-    num_images, totals = len(images.train), state.totals
-    num_steps = state.step // (state.epoch + 1)
-    row = EpochRow(
-        epoch=state.epoch + 1,
-        step=state.step,
-        images=num_images * (state.epoch + 1),
-        learning_rate=rate,
-        train_loss=totals.loss.item() / num_images,
-        train_accuracy=totals.correct.item() / num_images,
-        val_loss=val_loss,
-        val_accuracy=val_accuracy,
-        gradient_norm=totals.gradient_norm.item() / num_steps,
-    )
-    state.epoch += 1
-    state.totals = EpochTotals.zeros(state.device)
-    return row
