@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from results import cells, compared, settings, write_run
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from nnexp.compare import read_rows
 from nnexp.compare.comparison import Comparison, Question, make_comparison
@@ -154,7 +153,8 @@ def test_differences_pair_the_seeds_of_each_cells_own_best_rate(capsys):
     base = np.array([0.61, 0.64, 0.60])
     at_best = {"layer": np.array([0.55, 0.56, 0.53]), "none": np.array([0.41, 0.42, 0.48])}
     p_values = [stats.ttest_rel(values, base).pvalue for values in at_best.values()]
-    corrected = multipletests(p_values, method="holm")[1]
+    smaller = 2 * min(p_values)
+    corrected = [max(p, smaller) for p in p_values]  # Holm of two: the larger is taken as it is
     records = cells(capsys, "--best", RATE, "--against", "batch")
     assert [record["norm"] for record in records] == list(at_best)
     for record, values, p, p_holm in zip(

@@ -56,13 +56,11 @@ def paired_test(values: Sequence[float], baseline: Sequence[float]) -> PairedTes
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return p-values corrected for their number by Holm (1979, Scand. J. Statist. 6:65)."""
-    if not p_values:
-        return []
-    from statsmodels.stats.multitest import multipletests
-
-    corrected = multipletests(p_values, method="holm")[1]
-    assert corrected is not None
-    return [float(p) for p in corrected]
+    order = np.argsort(p_values)
+    factors = np.arange(len(p_values), 0, -1)
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.maximum.accumulate(np.take(p_values, order) * factors)
+    return np.minimum(corrected, 1).tolist()
 
 
 def within_noise(first: Mapping[int, float], second: Mapping[int, float]) -> bool | None:
