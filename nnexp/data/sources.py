@@ -1,14 +1,14 @@
-"""Where images come from: `data.name` → a source → the images of a run."""
+"""Finds the source that `data.name` names and returns the images of a run, split."""
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from nnexp.data.cache import Progress, Source, silent
+from nnexp.data.cache import Progress, Source, report_nothing
 from nnexp.data.cifar import load_cifar10, load_cifar100
 from nnexp.data.folder import load_folder
-from nnexp.data.split import Images, Split, cut
+from nnexp.data.split import Images, Split, split_images
 from nnexp.data.synthetic import load_synthetic
 from nnexp.settings import DataConfig, no_such_option
 
@@ -21,7 +21,7 @@ SOURCES: dict[str, Callable[[DataConfig, Progress], Source]] = {
 
 
 def load_images(config: DataConfig, progress: Progress | None = None) -> Images:
-    """Return the images that `config` names, on the host, cut into train, val and test.
+    """Return the images that `config` names, on the host, split into train, val and test.
 
     Args:
         progress: Called with (what, done, total) while images are fetched and decoded.
@@ -31,7 +31,7 @@ def load_images(config: DataConfig, progress: Progress | None = None) -> Images:
     """
     if config.name not in SOURCES:
         raise no_such_option("data", config.name, "data", SOURCES)
-    return cut(SOURCES[config.name](config, progress or silent), config)
+    return split_images(SOURCES[config.name](config, progress or report_nothing), config)
 
 
 def describe(config: DataConfig, progress: Progress | None = None) -> dict[str, Any]:
