@@ -14,7 +14,7 @@ from full_disk import room_for
 from photos import CLASSES, draw, folder_config, make_photos, refusal
 
 from nnexp.data import describe, load_images
-from nnexp.data.cache import Examples, Source, cache_home, cached, fingerprint, silent
+from nnexp.data.cache import Examples, Source, cache_home, cached, fingerprint, report_nothing
 from nnexp.settings import ConfigError, DataConfig
 
 
@@ -46,7 +46,7 @@ def test_a_second_run_maps_what_the_first_decoded(config: DataConfig, photos: Pa
     assert second.train.images.equal(first.train.images)
     assert second.fingerprint == first.fingerprint
     assert second.place == first.place
-    source = cached(Path(second.place), pytest.fail, silent)
+    source = cached(Path(second.place), pytest.fail, report_nothing)
     assert isinstance(source.train.images, np.ndarray)
     assert isinstance(source.train.images.base, np.memmap)
 
@@ -176,9 +176,12 @@ def test_a_damaged_cache_is_named_and_made_again(
 
 def tiny_source(fill: int) -> Source:
     images = np.full((4, 3, 32, 32), fill, np.uint8)
-    pile = Examples(images, np.arange(4, dtype=np.int64) % 2)
+    examples = Examples(images, np.arange(4, dtype=np.int64) % 2)
     return Source(
-        classes=("a", "b"), train=pile, test=pile, fingerprint=fingerprint("ab", pile, pile)
+        classes=("a", "b"),
+        train=examples,
+        test=examples,
+        fingerprint=fingerprint("ab", examples, examples),
     )
 
 
@@ -190,7 +193,7 @@ def partly_covered() -> Source:
 
 
 def test_a_bit_that_the_fingerprint_does_not_cover_is_noticed(tmp_path: Path) -> None:
-    cached(tmp_path / "key", partly_covered, silent)
+    cached(tmp_path / "key", partly_covered, report_nothing)
     flip_a_bit(tmp_path / "key" / "train_images.npy")
     said: list[str] = []
     source = cached(tmp_path / "key", partly_covered, lambda what, done, total: said.append(what))
@@ -216,23 +219,23 @@ def test_an_old_cache_is_checked_by_the_fingerprint_of_all_its_images(config: Da
 
 
 def test_an_old_cache_that_cannot_be_checked_is_made_again(tmp_path: Path) -> None:
-    cached(tmp_path / "key", partly_covered, silent)
+    cached(tmp_path / "key", partly_covered, report_nothing)
     forget_the_digest(tmp_path / "key")
     flip_a_bit(tmp_path / "key" / "train_images.npy")
-    source = cached(tmp_path / "key", partly_covered, silent)
+    source = cached(tmp_path / "key", partly_covered, report_nothing)
     assert source.train.images[:].min() == 5
-    cached(tmp_path / "key", pytest.fail, silent)
+    cached(tmp_path / "key", pytest.fail, report_nothing)
 
 
 def test_a_damaged_cache_whose_source_is_gone_is_refused_each_time(tmp_path: Path) -> None:
     def fail() -> Source:
         raise ConfigError("the archive is gone", "fetch it")
 
-    cached(tmp_path / "key", lambda: tiny_source(5), silent)
+    cached(tmp_path / "key", lambda: tiny_source(5), report_nothing)
     flip_a_bit(tmp_path / "key" / "train_images.npy")
     for _ in range(2):
         with pytest.raises(ConfigError) as caught:
-            cached(tmp_path / "key", fail, silent)
+            cached(tmp_path / "key", fail, report_nothing)
         assert caught.value.problem.startswith(f"{tmp_path / 'key'} is damaged (")
         assert caught.value.problem.endswith("cannot be decoded again: the archive is gone")
         assert caught.value.remedy == "fetch it"
@@ -257,7 +260,7 @@ def test_a_build_that_was_killed_leaves_nothing_that_is_used(config: DataConfig)
 @pytest.mark.parametrize("before", ["nothing", "a damaged cache"])
 def test_processes_that_build_at_once_do_each_other_no_harm(tmp_path: Path, before: str) -> None:
     if before == "a damaged cache":
-        cached(tmp_path / "key", lambda: tiny_source(5), silent)
+        cached(tmp_path / "key", lambda: tiny_source(5), report_nothing)
         flip_a_bit(tmp_path / "key" / "train_images.npy")
     everyone = threading.Barrier(4)
     sources = []
@@ -267,7 +270,7 @@ def test_processes_that_build_at_once_do_each_other_no_harm(tmp_path: Path, befo
         return tiny_source(5)
 
     def build() -> None:
-        sources.append(cached(tmp_path / "key", decode, silent))
+        sources.append(cached(tmp_path / "key", decode, report_nothing))
 
     threads = [threading.Thread(target=build) for _ in range(4)]
     for thread in threads:

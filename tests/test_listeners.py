@@ -3,6 +3,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nnexp import experiment
 from nnexp.settings import ConfigError
@@ -78,9 +79,8 @@ def test_tensorboard_that_is_not_installed_is_said_in_two_lines(tiny, monkeypatc
 
 
 def test_tensorboard_holds_the_metrics_of_every_epoch(tiny):
-    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     outcome = experiment.run(replace(tiny, epochs=2, listeners=["tensorboard"]))
-    events = accumulators.EventAccumulator(str(outcome.run.path / "tensorboard"))
+    events = EventAccumulator(str(outcome.run.path / "tensorboard"))
     events.Reload()
     assert [event.step for event in events.Scalars("val_accuracy")] == [8, 16]
     assert events.Scalars("val_accuracy")[-1].value == pytest.approx(outcome.result["val_accuracy"])

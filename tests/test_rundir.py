@@ -12,11 +12,14 @@ import pytest
 from full_disk import room_for
 
 from nnexp.rundir import (
+    FINAL,
+    STATUSES,
     RunDir,
     RunError,
     append_log,
     append_rows,
     empty_folder,
+    is_at_chance,
     is_locked,
     locked,
     naming_full_disk,
@@ -339,3 +342,25 @@ def test_results_view_holds_one_row_per_result_and_is_rebuilt_whole(tmp_path):
     assert rows[0]["test_accuracy"] == "0.5"
     assert rows[0]["diverged_at_step"] == ""
     assert json.loads(rows[1]["tags"]) == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "num_images", "num_classes", "at_chance"),
+    [
+        (0.1, 10_000, 10, True),
+        (0.05, 10_000, 10, True),  # worse than guessing is not better
+        (0.15, 10_000, 10, False),
+        (0.15, 40, 10, True),  # six of forty right: one guesser in five has as many
+        (0.3, 40, 10, False),
+        (0.5, 1000, 2, True),
+        (0.5, 1000, 3, False),
+        (1.0, 1, 10, True),  # one image shows nothing
+    ],
+)
+def test_accuracy_that_guessing_explains_is_at_chance(accuracy, num_images, num_classes, at_chance):
+    assert is_at_chance(accuracy, num_images, num_classes) is at_chance
+
+
+def test_statuses_that_are_final_are_those_of_a_result():
+    assert {"done", "diverged"} == FINAL
+    assert len({status.colour for status in STATUSES.values()}) == len(STATUSES)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nnexp.data.cache import Examples, Source
-from nnexp.data.split import channel_statistics, cut, deal
+from nnexp.data.split import channel_statistics, class_quotas, split_images
 from nnexp.settings import ConfigError, DataConfig
 
 
@@ -14,12 +14,14 @@ def numbered(per_class: list[int]) -> Source:
     labels = np.repeat(np.arange(len(per_class)), per_class)
     images = np.zeros((len(labels), 3, 32, 32), np.uint8)
     images[:, :, 0, 0] = np.arange(len(labels))[:, None]
-    pile = Examples(images, labels)
-    return Source(classes=tuple("abcdef"[: len(per_class)]), train=pile, test=pile, fingerprint="")
+    examples = Examples(images, labels)
+    return Source(
+        classes=tuple("abcdef"[: len(per_class)]), train=examples, test=examples, fingerprint=""
+    )
 
 
-def cut_numbers(per_class: list[int], **settings: int) -> dict[str, set[int]]:
-    images = cut(numbered(per_class), DataConfig(name="folder", **settings))
+def split_numbers(per_class: list[int], **settings: int) -> dict[str, set[int]]:
+    images = split_images(numbered(per_class), DataConfig(name="folder", **settings))
     splits = {"train": images.train, "val": images.val, "test": images.test}
     for split in splits.values():
         numbers = split.images[:, 0, 0, 0].long()
@@ -33,7 +35,7 @@ def per_class(numbers: set[int], size: int) -> list[int]:
 
 
 def test_splits_are_balanced_and_disjoint_and_leave_nothing_out() -> None:
-    splits = cut_numbers([40, 40, 40], val_images=30)
+    splits = split_numbers([40, 40, 40], val_images=30)
     assert per_class(splits["val"], 40) == [10, 10, 10]
     assert per_class(splits["train"], 40) == [30, 30, 30]
     assert splits["train"] | splits["val"] == set(range(120))
@@ -42,43 +44,43 @@ def test_splits_are_balanced_and_disjoint_and_leave_nothing_out() -> None:
 
 
 def test_what_does_not_divide_goes_to_the_first_classes() -> None:
-    splits = cut_numbers([40, 40, 40], val_images=31, train_images=50, test_images=8)
+    splits = split_numbers([40, 40, 40], val_images=31, train_images=50, test_images=8)
     assert per_class(splits["val"], 40) == [11, 10, 10]
     assert per_class(splits["train"], 40) == [17, 17, 16]
     assert per_class(splits["test"], 40) == [3, 3, 2]
 
 
 def test_a_smaller_run_sees_a_part_of_what_a_larger_one_sees() -> None:
-    small = cut_numbers([40, 40, 40], val_images=30, train_images=20, test_images=10)
-    large = cut_numbers([40, 40, 40], val_images=30, train_images=70, test_images=50)
+    small = split_numbers([40, 40, 40], val_images=30, train_images=20, test_images=10)
+    large = split_numbers([40, 40, 40], val_images=30, train_images=70, test_images=50)
     assert small["val"] == large["val"]
     assert small["train"] < large["train"]
     assert small["test"] < large["test"]
 
 
 def test_the_choice_is_shuffled_and_the_same_forever() -> None:
-    splits = cut_numbers([40, 40, 40], val_images=12)
+    splits = split_numbers([40, 40, 40], val_images=12)
     assert sorted(splits["val"]) == [1, 5, 8, 27, 44, 47, 65, 76, 85, 89, 98, 103]
 
 
 def test_unequal_classes_are_as_balanced_as_they_can_be() -> None:
-    assert deal([3, 50, 20], 9) == [3, 3, 3]
-    assert deal([3, 50, 20], 21) == [3, 9, 9]
-    assert deal([3, 50, 20], 60) == [3, 37, 20]
-    assert deal([5, 5, 5], 2) == [1, 1, 0]
-    assert deal([5, 5], 0) == [0, 0]
+    assert class_quotas([3, 50, 20], 9) == [3, 3, 3]
+    assert class_quotas([3, 50, 20], 21) == [3, 9, 9]
+    assert class_quotas([3, 50, 20], 60) == [3, 37, 20]
+    assert class_quotas([5, 5, 5], 2) == [1, 1, 0]
+    assert class_quotas([5, 5], 0) == [0, 0]
 
 
 def test_no_class_gives_less_to_a_larger_total() -> None:
     counts = [3, 12, 7, 7]
-    dealt = [deal(counts, total) for total in range(sum(counts) + 1)]
-    assert [sum(quotas) for quotas in dealt] == list(range(30))
-    for smaller, larger in pairwise(dealt):
+    divided = [class_quotas(counts, total) for total in range(sum(counts) + 1)]
+    assert [sum(quotas) for quotas in divided] == list(range(30))
+    for smaller, larger in pairwise(divided):
         assert all(a <= b for a, b in zip(smaller, larger, strict=True))
 
 
 def test_validation_leaves_every_class_something_to_learn_from() -> None:
-    splits = cut_numbers([2, 60, 60], val_images=40)
+    splits = split_numbers([2, 60, 60], val_images=40)
     assert len({number for number in splits["train"] if number < 2}) == 1
 
 
@@ -102,7 +104,7 @@ def test_more_images_than_there_are_is_refused_with_how_many_there_are(
     settings: dict[str, int], problem: str, remedy: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        cut_numbers([40, 40, 40], **settings)
+        split_numbers([40, 40, 40], **settings)
     assert caught.value.problem == problem
     assert remedy in caught.value.remedy
 
@@ -115,17 +117,17 @@ def test_statistics_are_exact_over_many_images() -> None:
 
 
 def test_images_that_are_all_alike_are_refused() -> None:
-    pile = Examples(np.zeros((8, 3, 32, 32), np.uint8), np.arange(8) % 2)
-    source = Source(classes=("a", "b"), train=pile, test=pile, fingerprint="")
+    examples = Examples(np.zeros((8, 3, 32, 32), np.uint8), np.arange(8) % 2)
+    source = Source(classes=("a", "b"), train=examples, test=examples, fingerprint="")
     with pytest.raises(ConfigError, match="one value in every pixel"):
-        cut(source, DataConfig(name="folder", val_images=2))
+        split_images(source, DataConfig(name="folder", val_images=2))
 
 
 def test_images_are_normalized_by_the_training_images_that_are_used() -> None:
     rng = np.random.default_rng(0)
-    pile = Examples(rng.integers(0, 256, (30, 3, 32, 32), dtype=np.uint8), np.arange(30) % 3)
-    source = Source(classes=("a", "b", "c"), train=pile, test=pile, fingerprint="")
-    images = cut(source, DataConfig(name="folder", val_images=3, train_images=9))
+    examples = Examples(rng.integers(0, 256, (30, 3, 32, 32), dtype=np.uint8), np.arange(30) % 3)
+    source = Source(classes=("a", "b", "c"), train=examples, test=examples, fingerprint="")
+    images = split_images(source, DataConfig(name="folder", val_images=3, train_images=9))
     pixels = images.train.images.numpy().astype(np.float64) / 255
     assert len(pixels) == 9
     np.testing.assert_allclose(images.mean, pixels.mean((0, 2, 3)), rtol=1e-12)

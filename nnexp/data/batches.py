@@ -1,4 +1,4 @@
-"""The last station before the model: uint8 images on the device → augmented, normalized batches."""
+"""Makes the augmented, normalized batches of an epoch from uint8 images on the device."""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -13,7 +13,7 @@ from nnexp.data.split import Split
 SIDE = 32
 PADDED = SIDE + 2 * PADDING
 
-Channels = tuple[float, float, float]  # a figure for red, green, blue, in units of 0 to 1
+Channels = tuple[float, float, float]  # a number for red, green, blue, in units of 0 to 1
 
 
 def train_batches(  # noqa: PLR0913 - the images, what befalls them, and where to begin

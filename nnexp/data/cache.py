@@ -1,4 +1,4 @@
-"""Decoded images on disk: written once, whole or not at all, and mapped by every later run."""
+"""Keeps decoded images on disk: written once, whole or not at all, mapped by every later run."""
 
 import errno
 import hashlib
@@ -28,7 +28,7 @@ DAY = 86400.0
 Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
 
 
-def silent(what: str, done: int, total: int) -> None:
+def report_nothing(what: str, done: int, total: int) -> None:
     """Report progress to nobody."""
 
 
@@ -48,7 +48,7 @@ class Examples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A whole data set, before a run's images are cut from it.
+    """A whole data set, before a run's images are chosen from it.
 
     Args:
         fingerprint: What `fingerprint` says of its content.
@@ -85,11 +85,11 @@ def fingerprint(
         first: Images of each half to read, from the first on; unset: all.
     """
     digest = hashlib.sha256(json.dumps(list(classes)).encode())
-    for pile in (train, test):
-        count = len(pile.labels) if first is None else min(first, len(pile.labels))
-        digest.update(pile.labels.astype("<i8").tobytes())
+    for examples in (train, test):
+        count = len(examples.labels) if first is None else min(first, len(examples.labels))
+        digest.update(examples.labels.astype("<i8").tobytes())
         for start in range(0, count, 4096):
-            images = pile.images[start : min(start + 4096, count)]
+            images = examples.images[start : min(start + 4096, count)]
             digest.update(np.ascontiguousarray(images).data)
     return digest.hexdigest()
 

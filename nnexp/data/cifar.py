@@ -98,7 +98,7 @@ def _download(name: str, dataset: Any, archive: Path, progress: Progress) -> Non
 
 def _fetch(url: str, path: Path, report: Callable[[int, int], None]) -> None:
     request = urllib.request.Request(url, headers={"User-Agent": "nnexp"})
-    opener = urllib.request.build_opener()  # reads the proxy settings of this moment
+    opener = urllib.request.build_opener()  # reads the proxy settings as they are now
     with opener.open(request, timeout=TIMEOUT) as answer, path.open("wb") as file:
         total = int(answer.headers.get("Content-Length") or 0)
         while piece := answer.read(PIECE):
@@ -126,7 +126,7 @@ def _decode(dataset: Any, root: Path) -> Source:
                 f"{root / dataset.base_folder} is incomplete or altered",
                 "remove that folder, and the archive is unpacked, or fetched, again",
             ) from error
-    halves = _pile(train), _pile(test)
+    halves = _examples(train), _examples(test)
     classes = tuple(train.classes)
     return Source(
         classes=classes,
@@ -136,7 +136,7 @@ def _decode(dataset: Any, root: Path) -> Source:
     )
 
 
-def _pile(dataset: Any) -> Examples:
+def _examples(dataset: Any) -> Examples:
     images_NHWC = dataset.data
     return Examples(
         np.ascontiguousarray(images_NHWC.transpose(0, 3, 1, 2)),

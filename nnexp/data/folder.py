@@ -67,7 +67,7 @@ def decode_picture(path: str | Path) -> np.ndarray:
 
     Its EXIF orientation is applied; transparency is laid on white; 16-bit grey keeps its upper
     byte. What is not 32×32 is scaled until its shorter side is 32, smoothed (bicubic, with the
-    support widened against aliasing), and cut to its centre.
+    support widened against aliasing), and cropped to its centre.
 
     Raises:
         OSError: And others of `WRONG_PICTURE`, where the file is not a whole picture.
@@ -182,8 +182,11 @@ def _decode(root: Path, train: Listing, test: Listing, progress: Progress) -> So
             f"replace them with pictures in a format that is read ({', '.join(FORMATS)}), move them"
             " away, or put a dot before their names",
         )
-    cut = sum(len(pictures) for pictures in train.values())
-    halves = Examples(images[:cut], _labels(train)), Examples(images[cut:], _labels(test))
+    num_train = sum(len(pictures) for pictures in train.values())
+    halves = (
+        Examples(images[:num_train], _labels(train)),
+        Examples(images[num_train:], _labels(test)),
+    )
     classes = tuple(train)
     return Source(
         classes=classes,

@@ -1,14 +1,14 @@
-"""Where images come from: `data.name` → a source → the images of a run."""
+"""Finds the source that `data.name` names and returns the images of a run, split."""
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from nnexp.data.cache import Progress, Source, silent
+from nnexp.data.cache import Progress, Source, report_nothing
 from nnexp.data.cifar import load_cifar10, load_cifar100
 from nnexp.data.folder import load_folder
-from nnexp.data.split import Images, Split, cut
+from nnexp.data.split import Images, Split, split_images
 from nnexp.data.synthetic import load_synthetic
 from nnexp.settings import DataConfig, Table
 
@@ -24,7 +24,7 @@ SOURCES: Table[Callable[[DataConfig, Progress], Source]] = Table(
 
 
 def load_images(config: DataConfig, progress: Progress | None = None) -> Images:
-    """Return the images that `config` names, on the host, cut into train, val and test.
+    """Return the images that `config` names, on the host, split into train, val and test.
 
     Args:
         progress: Called with (what, done, total) while images are fetched and decoded.
@@ -32,7 +32,7 @@ def load_images(config: DataConfig, progress: Progress | None = None) -> Images:
     Raises:
         ConfigError: There is no such source, it cannot be read, or it has too few images.
     """
-    return cut(SOURCES[config.name](config, progress or silent), config)
+    return split_images(SOURCES[config.name](config, progress or report_nothing), config)
 
 
 def describe(config: DataConfig, progress: Progress | None = None) -> dict[str, Any]:

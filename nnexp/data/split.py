@@ -1,4 +1,4 @@
-"""The images of a run: which of a source's images train it, validate it and test it."""
+"""Chooses which images of a source train, validate and test a run; between sources and batches."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from torch import Tensor
 from nnexp.data.cache import Examples, Source
 from nnexp.settings import ConfigError, DataConfig
 
-CLASS_ORDER_KEY = 0x6E6E657870  # "nnexp": the same cut for every run, whatever its seed
+CLASS_ORDER_KEY = 0x6E6E657870  # "nnexp": the same splits for every run, whatever its seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Images:
         return replace(self, **{name: split.to(device) for name, split in self.splits.items()})
 
 
-def cut(source: Source, config: DataConfig) -> Images:
+def split_images(source: Source, config: DataConfig) -> Images:
     """Return the images that `config` asks of `source`, balanced over the classes.
 
     Each class is shuffled by a Philox key of its own. Its first images are for validation, the
@@ -102,8 +102,8 @@ def cut(source: Source, config: DataConfig) -> Images:
     )
 
 
-def deal(counts: list[int], total: int) -> list[int]:
-    """Return how many of `total` each class gives when images are dealt class after class.
+def class_quotas(counts: list[int], total: int) -> list[int]:
+    """Return how many of `total` images each class gives, as equal as its size allows.
 
     A class that has run out is passed over, so unequal classes are as balanced as they can be,
     and no class ever gives less to a larger total.
@@ -152,7 +152,7 @@ def _train_and_val(
             f"data.val_images cannot be {config.val_images}",
             f"{config.name} has {sum(counts)} training images: choose at most {sum(spare)}",
         )
-    val = deal(spare, config.val_images)
+    val = class_quotas(spare, config.val_images)
     left = [count - quota for count, quota in zip(counts, val, strict=True)]
     wanted = sum(left) if config.train_images is None else config.train_images
     if wanted > sum(left):
@@ -160,7 +160,7 @@ def _train_and_val(
             f"data.train_images cannot be {wanted}",
             f"{sum(left)} training images are left beside data.val_images={config.val_images}",
         )
-    train = deal(left, wanted)
+    train = class_quotas(left, wanted)
     return (
         _sorted(m[v : v + t] for m, v, t in zip(members, val, train, strict=True)),
         _sorted(m[:v] for m, v in zip(members, val, strict=True)),
@@ -175,7 +175,7 @@ def _test(labels: np.ndarray, num_classes: int, config: DataConfig) -> np.ndarra
             f"data.test_images cannot be {wanted}",
             f"{config.name} has {len(labels)} test images",
         )
-    quotas = deal([len(indices) for indices in members], wanted)
+    quotas = class_quotas([len(indices) for indices in members], wanted)
     return _sorted(m[:quota] for m, quota in zip(members, quotas, strict=True))
 
 
@@ -193,9 +193,9 @@ def _sorted(parts: Iterable[np.ndarray]) -> np.ndarray:
     return np.sort(np.concatenate(list(parts)))  # sorted: the mapped file is read in one sweep
 
 
-def _take(pile: Examples, indices: np.ndarray) -> Split:
+def _take(examples: Examples, indices: np.ndarray) -> Split:
     # Indexing by an array copies what is chosen out of the mapped file, and nothing else.
     return Split(
-        torch.from_numpy(pile.images[indices]),
-        torch.from_numpy(pile.labels[indices]),
+        torch.from_numpy(examples.images[indices]),
+        torch.from_numpy(examples.labels[indices]),
     )

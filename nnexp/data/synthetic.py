@@ -9,7 +9,15 @@ import math
 import numpy as np
 from numpy.random import Philox
 
-from nnexp.data.cache import Examples, Progress, Source, cache_home, cached, fingerprint, silent
+from nnexp.data.cache import (
+    Examples,
+    Progress,
+    Source,
+    cache_home,
+    cached,
+    fingerprint,
+    report_nothing,
+)
 from nnexp.data.shapes import SHAPES
 from nnexp.settings import DataConfig
 
@@ -23,7 +31,7 @@ DRAWN_EACH_TIME = 10_000  # up to so many images, drawing is over in about a sec
 
 SPECKS = 2
 GRID = 5  # shading: values at 5×5 points, joined linearly
-UNIFORMS = 32  # words for the figures of an image; then its shading, then its noise
+UNIFORMS = 32  # words for the numbers of an image; then its shading, then its noise
 SHADING = 3 * GRID * GRID
 NOISE_WORDS = 3 * SIDE * SIDE // 8
 TURNS = 64  # an eighth of a turn either way, in steps
@@ -47,7 +55,7 @@ class DrawnImages:
     `Philox(key=[0 for train, 1 for test, i]).random_raw(…)`, and its class is i mod 10.
     """
 
-    def __init__(self, half: str, progress: Progress = silent) -> None:
+    def __init__(self, half: str, progress: Progress = report_nothing) -> None:
         self.half = half
         self.progress = progress
 
@@ -76,15 +84,15 @@ def load_synthetic(config: DataConfig, progress: Progress) -> Source:
 def _source(progress: Progress) -> Source:
     return Source(
         classes=CLASSES,
-        train=_pile("train", progress),
-        test=_pile("test", progress),
-        fingerprint=fingerprint(CLASSES, _pile("train"), _pile("test"), FINGERPRINTED),
+        train=_examples("train", progress),
+        test=_examples("test", progress),
+        fingerprint=fingerprint(CLASSES, _examples("train"), _examples("test"), FINGERPRINTED),
         fingerprinted=FINGERPRINTED,
         place="drawn when asked for",
     )
 
 
-def _pile(half: str, progress: Progress = silent) -> Examples:
+def _examples(half: str, progress: Progress = report_nothing) -> Examples:
     labels = np.arange(COUNTS[half], dtype=np.int64) % len(CLASSES)
     return Examples(DrawnImages(half, progress), labels)
 
@@ -98,42 +106,42 @@ def _draw(stream: int, indices: np.ndarray) -> np.ndarray:
     )
     # 24 bits fill a float32 exactly.
     uniforms = (words[:, : UNIFORMS + SHADING] >> 40).astype(np.float32) / np.float32(2**24)
-    figures, shading = uniforms[:, :UNIFORMS], uniforms[:, UNIFORMS:]
+    numbers, shading = uniforms[:, :UNIFORMS], uniforms[:, UNIFORMS:]
     noise = words[:, UNIFORMS + SHADING :].astype("<u8").view(np.uint8)
     noise = noise.reshape(-1, 3, SIDE, SIDE).astype(np.float32) / 127.5 - 1
 
-    inked, ground, specks = _colours(figures)
+    inked, ground, specks = _colours(numbers)
     images = np.empty_like(noise)
     images[:] = ground
     for k in range(SPECKS):
-        cover = _speck(figures[:, 21 + 3 * k : 24 + 3 * k])[:, None]
+        cover = _speck(numbers[:, 21 + 3 * k : 24 + 3 * k])[:, None]
         images += cover * (specks[:, k] - images)
-    images += _shapes(figures, indices % len(CLASSES))[:, None] * (inked - images)
-    images += _shade(shading) * _between(figures[:, 12], 4, 28)
-    images += noise * _between(figures[:, 13], 5, 25)
+    images += _shapes(numbers, indices % len(CLASSES))[:, None] * (inked - images)
+    images += _shade(shading) * _between(numbers[:, 12], 4, 28)
+    images += noise * _between(numbers[:, 13], 5, 25)
     return (images + 0.5).clip(0, 255).astype(np.uint8)
 
 
-def _colours(figures: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _colours(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return colours of shape and ground (n, 3, 1, 1) and of the specks (n, SPECKS, 3, 1, 1).
 
     Shape and ground lie on opposite sides of a random colour; a coin says which is the brighter.
     """
-    middle = 70 + 115 * figures[:, 0:3]
-    strength = 30 + 45 * figures[:, 3:4]
-    side = np.where(figures[:, 20:21] < 0.5, np.float32(-1), np.float32(1))
-    half = (strength * side * (0.3 + 0.7 * figures[:, 4:7]))[:, :, None, None]
+    middle = 70 + 115 * numbers[:, 0:3]
+    strength = 30 + 45 * numbers[:, 3:4]
+    side = np.where(numbers[:, 20:21] < 0.5, np.float32(-1), np.float32(1))
+    half = (strength * side * (0.3 + 0.7 * numbers[:, 4:7]))[:, :, None, None]
     middle = middle[:, :, None, None]
-    speck_colours = 255 * figures[:, 14 : 14 + 3 * SPECKS].reshape(-1, SPECKS, 3, 1, 1)
+    speck_colours = 255 * numbers[:, 14 : 14 + 3 * SPECKS].reshape(-1, SPECKS, 3, 1, 1)
     return middle + half, middle - half, speck_colours
 
 
-def _shapes(figures: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _shapes(numbers: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return how much of each pixel the shape covers, 0 to 1, (n, 32, 32)."""
     cover = np.empty((len(labels), SIDE, SIDE), np.float32)
     for label, shape in enumerate(SHAPES.values()):
         which = np.flatnonzero(labels == label)
-        mine = figures[which]
+        mine = numbers[which]
         size = np.sqrt((90 + 140 * mine[:, 7]) / np.float32(shape.area))
         stretch = 1 + 0.2 * mine[:, 8]
         room = (SIDE / 2 - size * stretch * np.float32(shape.reach)).clip(min=0)
@@ -147,9 +155,9 @@ def _shapes(figures: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return cover
 
 
-def _speck(figures: np.ndarray) -> np.ndarray:
-    x, y = _centred(figures[:, 0], figures[:, 1], np.float32(SIDE / 2))
-    radius = (1 + 2.5 * figures[:, 2])[:, None, None]
+def _speck(numbers: np.ndarray) -> np.ndarray:
+    x, y = _centred(numbers[:, 0], numbers[:, 1], np.float32(SIDE / 2))
+    radius = (1 + 2.5 * numbers[:, 2])[:, None, None]
     return (0.5 + radius - np.sqrt(x * x + y * y)).clip(0, 1)
 
 
@@ -173,5 +181,5 @@ def _shade(values: np.ndarray) -> np.ndarray:
     return rows[..., low] * (1 - share) + rows[..., low + 1] * share
 
 
-def _between(figures: np.ndarray, low: float, high: float) -> np.ndarray:
-    return (low + (high - low) * figures)[:, None, None, None]
+def _between(numbers: np.ndarray, low: float, high: float) -> np.ndarray:
+    return (low + (high - low) * numbers)[:, None, None, None]

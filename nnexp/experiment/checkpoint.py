@@ -1,4 +1,4 @@
-"""A training state saved whole, brought back exactly, never unpickled."""
+"""Saves a training state whole and brings it back exactly, without pickle."""
 
 import errno
 import hashlib
@@ -19,8 +19,6 @@ from nnexp.rundir import make_folder, replacing, sync_folder
 from nnexp.training import TrainState
 
 NEWEST, PREVIOUS = "state.safetensors", "previous.safetensors"
-
-
 WEIGHTS = "weights.safetensors"
 
 
@@ -31,7 +29,7 @@ class StateError(Exception):
 def save_state(
     state: TrainState, folder: Path, notes: Mapping[str, Any], files: Mapping[str, bytes]
 ) -> None:
-    """Write `state` so that a kill at any moment leaves a complete state.
+    """Write `state` so that a kill at any time leaves a complete state.
 
     The state before this one stays beside it, for the case that this file is damaged later.
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a run trains: stop where the state is whole, not where the clock is."""
+"""Catches Ctrl-C and SIGTERM while a run trains, so that it stops where its state is whole."""
 
 import signal
 import threading

@@ -1,4 +1,4 @@
-"""The network at weights of one's choosing, seen on one fixed batch and left exactly as it was."""
+"""Runs the network on one fixed batch, at any weights, and leaves it exactly as it was."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager

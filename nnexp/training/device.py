@@ -1,4 +1,4 @@
-"""The device, and what a run needs of its process."""
+"""Chooses the device, and sets what a run needs of its process."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""All that changes while training."""
+"""What training changes, so what a checkpoint holds."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""One optimizer step: the seam where faster ways to run it go in."""
+"""Takes one optimizer step; a faster way to run it would replace `train_step`."""
 
 import hashlib
 from dataclasses import dataclass
