@@ -104,8 +104,9 @@ def _list_groups(dirs: list[Path]) -> dict[str, dict[str, Path | str]]:
 
 
 def _has_code(group: str, file: Path) -> bool:
-    """Return whether there is code for the name that a user's file gives; faults are told later."""
+    """Return whether a user's file is an option: one that is called by an unknown name is none."""
     if f"{group}.name" not in list_settings() or not file.is_file():
         return True
-    found = re.search(r"^name: *(\S+)", file.read_text("utf-8", errors="replace"), re.MULTILINE)
-    return found is None or found[1].strip("'\"") in known_names(group)
+    text = file.read_text("utf-8", errors="replace")
+    own = re.search(rf"^name: *['\"]?{re.escape(file.stem)}\b", text, re.MULTILINE)
+    return own is None or file.stem in known_names(group)

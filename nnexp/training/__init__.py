@@ -3,13 +3,14 @@
 from nnexp.training.device import choose_device, peak_memory_mb, prepare_process
 from nnexp.training.evaluation import evaluate
 from nnexp.training.loop import Diverged, EpochRow, fit, raise_if_diverged, train_epoch
-from nnexp.training.optimizer import build_optimizer
+from nnexp.training.optimizer import OPTIMIZERS, build_optimizer
 from nnexp.training.schedule import SCHEDULES, learning_rate_at, peak_learning_rate
 from nnexp.training.start import build_checked_model, count_parameters, start_state
 from nnexp.training.state import EpochTotals, TrainState
 from nnexp.training.step import StepSettings, precision, seed_random_layers, train_step
 
 __all__ = [
+    "OPTIMIZERS",
     "SCHEDULES",
     "Diverged",
     "EpochRow",
