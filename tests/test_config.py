@@ -19,6 +19,7 @@ from nnexp.settings import (
 )
 from nnexp.settings.choices import list_settings, read_choices
 from nnexp.settings.compose import compose_config, compose_jobs
+from nnexp.settings.reference import reference_markdown
 
 OPTIONS = [
     f"{group}={option}"
@@ -267,10 +268,20 @@ def test_the_schema_that_hydra_knows_is_the_dataclass() -> None:
 
 
 def test_the_page_of_settings_is_what_the_code_says() -> None:
-    page = Path(__file__).parent.parent.joinpath("docs/commands.md").read_text("utf-8")
+    rows = {
+        cells[1].strip(" `"): cells
+        for line in reference_markdown().splitlines()
+        if len(cells := line.split("|")) == 7
+    }
     for key, setting in SETTINGS.items():
-        row = next(line for line in page.splitlines() if line.startswith(f"| `{key}` |"))
-        _, _, default, explanation, _ = row.split("|")
-        assert yaml.safe_load(default.strip(" `")) == setting.default
-        assert explanation.strip() == setting.meaning
-    assert all(f"`{key}`" in page for key in NOT_IDENTITY)
+        _, _, default, values, meaning, decides, _ = rows[key]
+        written = default.strip(" `")
+        read = (
+            float(written)
+            if setting.kind is float and written != "null"
+            else yaml.safe_load(written)
+        )
+        assert read == setting.default
+        assert meaning.strip() == setting.meaning
+        assert all(f"`{word}`" in values for word in setting.words)
+        assert (decides.strip() == "no") == (key in NOT_IDENTITY)

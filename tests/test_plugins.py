@@ -42,7 +42,7 @@ from nnexp.training import OPTIMIZERS, SCHEDULES
 def tiny(config, num_classes, norms):
     block = norms.for_block("only")
     width = config.options.get("channels", 4)
-    conv = block.conv_norm_act(3, width, 3, padding=1)
+    conv = block.conv_norm_act(3, width, 3)
     return nn.Sequential(conv, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes))
 
 MODELS["tiny"] = tiny
