@@ -35,7 +35,7 @@ def format_formula(source: str, *_: Any, **__: Any) -> str:
 @cache
 def settings_markdown() -> str:
     """Return a table of the settings for each group: name, default, what it decides."""
-    from nnexp.settings.reference import reference_markdown
+    from nnexp.settings import reference_markdown
 
     return reference_markdown()
 

@@ -14,12 +14,12 @@ from nnexp.settings import (
     flatten,
     from_yaml,
     names_in,
+    reference_markdown,
     run_id,
     to_yaml,
 )
 from nnexp.settings.choices import list_settings, read_choices
 from nnexp.settings.compose import compose_config, compose_jobs
-from nnexp.settings.reference import reference_markdown
 
 OPTIONS = [
     f"{group}={option}"

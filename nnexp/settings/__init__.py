@@ -16,6 +16,7 @@ from nnexp.settings.identity import (
     signature,
     to_yaml,
 )
+from nnexp.settings.reference import reference_markdown
 from nnexp.settings.schema import (
     ConfigError,
     DataConfig,
@@ -56,6 +57,7 @@ __all__ = [
     "nearest",
     "nearest_keys",
     "no_such_option",
+    "reference_markdown",
     "result_head",
     "run_id",
     "shareable",
