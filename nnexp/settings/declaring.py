@@ -91,7 +91,7 @@ class Setting:
         if self.kind in (list, dict):
             if not isinstance(value, self.kind):
                 self._refuse(value, self._example())
-            numbers: list[Any] = value if self.kind is list and self.at_least is not None else []
+            numbers: Any = value if self.kind is list and self.at_least is not None else []
             for one in numbers:
                 self._check_number(one)
         elif self.kind in (int, float):
