@@ -1,6 +1,5 @@
 """Settings: every default, its meaning and its limits; words → checked settings."""
 
-from nnexp.settings.choices import list_settings
 from nnexp.settings.configs import LAYOUT, config_home, find_folder, names_in
 from nnexp.settings.declaring import Setting
 from nnexp.settings.errors import no_such_option
@@ -27,6 +26,7 @@ from nnexp.settings.schema import (
     ProbeConfig,
     ScheduleConfig,
     TraceConfig,
+    list_settings,
 )
 from nnexp.settings.suggestions import nearest, nearest_keys
 from nnexp.settings.tables import TABLES, Table

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnexp.settings.configs import config_home
-from nnexp.settings.declaring import Setting, known_names, settings_of
+from nnexp.settings.declaring import Setting, known_names
 from nnexp.settings.errors import ConfigError
 from nnexp.settings.plugins import load_plugins, plugins_of_environment
-from nnexp.settings.schema import ExperimentConfig
+from nnexp.settings.schema import list_settings
 from nnexp.settings.tables import additions
 
 OWN_CONFIGS = Path("configs")  # in the current folder
@@ -67,11 +67,6 @@ def config_dirs(config_dir: str | None = None) -> list[Path]:
     own = own_configs()
     extra = [] if config_dir is None else [Path(config_dir).absolute()]
     return [*([own] if own else []), config_home(), *extra]
-
-
-def list_settings() -> dict[str, Setting]:
-    """Return every setting by its dotted name."""
-    return settings_of(ExperimentConfig)
 
 
 def explain_option(option: Path | str) -> str:

@@ -2,8 +2,8 @@
 
 import json
 
-from nnexp.settings.declaring import Setting, settings_of
-from nnexp.settings.schema import ExperimentConfig
+from nnexp.settings.declaring import Setting
+from nnexp.settings.schema import list_settings
 
 HEAD = [
     "| setting | default | values | what it decides | decides the result |",
@@ -14,7 +14,7 @@ HEAD = [
 def reference_markdown() -> str:
     """Return a table of the settings for each group: default, limits, what each decides."""
     tables: dict[str, list[Setting]] = {}
-    for key, setting in settings_of(ExperimentConfig).items():
+    for key, setting in list_settings().items():
         tables.setdefault(key.partition(".")[0] if "." in key else "", []).append(setting)
     return "\n\n".join(
         "\n".join([f"### {group or 'The rest'}", "", *HEAD, *map(_row, settings)])
