@@ -1,6 +1,5 @@
 """Writes the parts of the site that come from the code: settings, commands, formulas."""
 
-import json
 import re
 from functools import cache
 from importlib.metadata import entry_points
@@ -36,10 +35,8 @@ def format_formula(source: str, *_: Any, **__: Any) -> str:
 @cache
 def settings_markdown() -> str:
     """Return a table of the settings for each group: name, default, what it decides."""
-    try:
-        from nnexp.settings import reference_markdown
-    except ImportError:  # until the settings describe themselves
-        return _settings_tables()
+    from nnexp.settings import reference_markdown
+
     return reference_markdown()
 
 
@@ -65,21 +62,6 @@ def python_markdown(name: str) -> str:
         return heading
     place = f"::: {public.__module__}.{public.__qualname__}"
     return f"{heading}\n\n{place}\n    options:\n      show_root_heading: false"
-
-
-def _settings_tables() -> str:
-    from nnexp.settings import NOT_IDENTITY
-    from nnexp.settings.choices import list_settings
-
-    tables: dict[str, list[str]] = {}
-    for key, setting in list_settings().items():
-        default = json.dumps(setting.default).strip('"')
-        mark = "" if key in NOT_IDENTITY else "yes"
-        row = f"| `{key}` | `{default}` | {_cell(setting.explanation)} | {mark} |"
-        tables.setdefault(key.rpartition(".")[0], []).append(row)
-    head = ["| setting | default | meaning | decides the result |", "|---|---|---|---|"]
-    sections = [[f"### {group or 'Top level'}", "", *head, *rows] for group, rows in tables.items()]
-    return "\n\n".join("\n".join(section) for section in sections)
 
 
 def _typer_app() -> Any:

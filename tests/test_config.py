@@ -13,6 +13,7 @@ from nnexp.settings import (
     flatten,
     from_yaml,
     names_in,
+    reference_markdown,
     run_id,
     to_yaml,
 )
@@ -263,3 +264,23 @@ def test_names_come_from_the_packaged_files_alone(
 def test_the_schema_that_hydra_knows_is_the_dataclass() -> None:
     compose_config()
     assert ConfigStore.instance().load("schema.yaml").node._metadata.object_type is ExperimentConfig
+
+
+def test_the_page_of_settings_is_what_the_code_says() -> None:
+    rows = {
+        cells[1].strip(" `"): cells
+        for line in reference_markdown().splitlines()
+        if len(cells := line.split("|")) == 7
+    }
+    for key, setting in SETTINGS.items():
+        _, _, default, values, meaning, decides, _ = rows[key]
+        written = default.strip(" `")
+        read = (
+            float(written)
+            if setting.kind is float and written != "null"
+            else yaml.safe_load(written)
+        )
+        assert read == setting.default
+        assert meaning.strip() == setting.meaning
+        assert all(f"`{word}`" in values for word in setting.words)
+        assert (decides.strip() == "no") == (key in NOT_IDENTITY)

@@ -12,7 +12,7 @@ MODELS = (
     "resnet18, simple_cnn, simple_mlp, vgg16"
 )
 NORMS = "norm: batch, group, instance, layer, layer_chw, none"
-STUDIES = "study: batch_size, claims, disable_bn, running_stats, swap_block"
+STUDIES = "study: batch_size, claims, disable_bn, quickstart, running_stats, swap_block"
 NO_FOLDER = (
     "nnexp: data.root=/nowhere is not a folder\n"
     "       data.root needs train/<class>/ and test/<class>/ with pictures in them\n"
@@ -55,7 +55,7 @@ ANSWERS = [  # what is typed after `nnexp train`, what is wrong, what would do
     (
         "+model.foo=1",
         "no setting 'model.foo'",
-        "model has name, width, dropout, stochastic_depth",
+        "model has name, width, dropout, stochastic_depth, options",
     ),
     ("trace.foo=2", "no setting 'trace.foo'", "trace has points, channels"),
     ("++trace={foo: 2}", "no setting 'trace.foo'", "trace has points, channels"),
@@ -72,7 +72,7 @@ ANSWERS = [  # what is typed after `nnexp train`, what is wrong, what would do
         "names stand for code in nnexp, not for paths",
     ),
     # values
-    ("seed=1.5", "seed cannot be 1.5", "it needs a whole number from 0 to 9223372036854775807"),
+    ("seed=1.5", "seed cannot be 1.5", "it needs a whole number of at least 0"),
     ("batch_size=null", "batch_size cannot be null", WHOLE),
     ("threads=two", "threads cannot be 'two'", f"{WHOLE}, or null"),
     ("norm.affine=maybe", "norm.affine cannot be 'maybe'", "it needs one of true, false"),

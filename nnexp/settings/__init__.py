@@ -1,6 +1,5 @@
 """Settings: every default, its meaning and its limits; words → checked settings."""
 
-from nnexp.settings.choices import list_settings
 from nnexp.settings.configs import LAYOUT, config_home, find_folder, names_in
 from nnexp.settings.declaring import Setting
 from nnexp.settings.errors import no_such_option
@@ -16,6 +15,7 @@ from nnexp.settings.identity import (
     signature,
     to_yaml,
 )
+from nnexp.settings.reference import reference_markdown
 from nnexp.settings.schema import (
     ConfigError,
     DataConfig,
@@ -26,6 +26,7 @@ from nnexp.settings.schema import (
     ProbeConfig,
     ScheduleConfig,
     TraceConfig,
+    list_settings,
 )
 from nnexp.settings.suggestions import nearest, nearest_keys
 from nnexp.settings.tables import TABLES, Table
@@ -56,6 +57,7 @@ __all__ = [
     "nearest",
     "nearest_keys",
     "no_such_option",
+    "reference_markdown",
     "result_head",
     "run_id",
     "shareable",

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnexp.settings.configs import config_home
-from nnexp.settings.declaring import Setting, known_names, settings_of
+from nnexp.settings.declaring import Setting, known_names
 from nnexp.settings.errors import ConfigError
 from nnexp.settings.plugins import load_plugins, plugins_of_environment
-from nnexp.settings.schema import ExperimentConfig
+from nnexp.settings.schema import list_settings
 from nnexp.settings.tables import additions
 
 OWN_CONFIGS = Path("configs")  # in the current folder
@@ -69,11 +69,6 @@ def config_dirs(config_dir: str | None = None) -> list[Path]:
     return [*([own] if own else []), config_home(), *extra]
 
 
-def list_settings() -> dict[str, Setting]:
-    """Return every setting by its dotted name."""
-    return settings_of(ExperimentConfig)
-
-
 def explain_option(option: Path | str) -> str:
     """Return the first remark of an option's file, or what a plug-in says of its own."""
     return next(iter(remarks(option)), "")
@@ -104,8 +99,9 @@ def _list_groups(dirs: list[Path]) -> dict[str, dict[str, Path | str]]:
 
 
 def _has_code(group: str, file: Path) -> bool:
-    """Return whether there is code for the name that a user's file gives; faults are told later."""
+    """Return whether a user's file is an option: one that is called by an unknown name is none."""
     if f"{group}.name" not in list_settings() or not file.is_file():
         return True
-    found = re.search(r"^name: *(\S+)", file.read_text("utf-8", errors="replace"), re.MULTILINE)
-    return found is None or found[1].strip("'\"") in known_names(group)
+    text = file.read_text("utf-8", errors="replace")
+    own = re.search(rf"^name: *['\"]?{re.escape(file.stem)}\b", text, re.MULTILINE)
+    return own is None or file.stem in known_names(group)

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -47,13 +48,19 @@ Task = Callable[[ExperimentConfig, list[str]], int]
 VERSION_BASE = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
 
 
+# `--config-dir` while nnexp composes; where Hydra reads the words itself it knows the folder.
+_config_dir: ContextVar[str | None] = ContextVar("config_dir", default=None)
+
+
 class OwnConfigs(SearchPathPlugin):
     """Lets the user's own configs add to the packaged ones, and override them."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Put the marked `configs/` of the current folder in front."""
+        """Put the marked `configs/` of the current folder in front, `--config-dir` behind."""
         if own := own_configs():
             search_path.prepend("own configs", f"file://{own}")
+        if folder := _config_dir.get():
+            search_path.append("command-line", f"file://{Path(folder).absolute()}")
 
 
 @cache
@@ -89,8 +96,8 @@ def compose_config(
     """
     choices = read_choices(config_dir, plugins_named(overrides))
     parsed = check_overrides(overrides, choices, sweep=False)
-    with _hydra(choices):
-        refuse_grid(parsed, _grid(parsed, config_dir))
+    with _hydra(choices, config_dir):
+        refuse_grid(parsed, _grid(parsed))
     jobs = every_combination(parsed, choices)
     return _compose(jobs, choices, config_dir)[0]
 
@@ -115,8 +122,8 @@ def expand_jobs(overrides: Sequence[str], config_dir: str | None = None) -> list
     """
     choices = read_choices(config_dir, plugins_named(overrides))
     parsed = check_overrides(overrides, choices, sweep=True)
-    with _hydra(choices):
-        grid = _grid(parsed, config_dir)
+    with _hydra(choices, config_dir):
+        grid = _grid(parsed)
     return every_combination([*check_grid(grid, choices), *parsed], choices)
 
 
@@ -140,8 +147,8 @@ def read_grid(overrides: Sequence[str], config_dir: str | None = None) -> dict[s
         ConfigError: A word names nothing.
     """
     choices = read_choices(config_dir, plugins_named(overrides))
-    with _hydra(choices):
-        return _grid(check_overrides(overrides, choices, sweep=True), config_dir)
+    with _hydra(choices, config_dir):
+        return _grid(check_overrides(overrides, choices, sweep=True))
 
 
 def run_hydra(words: Sequence[str], task: Task) -> list[int]:
@@ -159,12 +166,14 @@ def run_hydra(words: Sequence[str], task: Task) -> list[int]:
     parsed = check_overrides(overrides, choices, sweep="--multirun" in flags)
     if "--hydra-help" not in flags:
         config_name = value_of("--config-name", flags) or "config"
-        with _hydra(choices):
-            grid = _grid(parsed, config_dir, config_name)
+        with _hydra(choices, config_dir):
+            grid = _grid(parsed, config_name)
         if "--multirun" not in flags and not {"--cfg", "--info"} & set(flags):
             refuse_grid(parsed, grid)
         swept = check_grid(grid, choices) if "--multirun" in flags else []
-        _compose(every_combination([*swept, *parsed], choices), choices, config_dir, config_name)
+        if {"--multirun", "--cfg", "--info"} & set(flags):  # a single run is checked as it begins
+            jobs = every_combination([*swept, *parsed], choices)
+            _compose(jobs, choices, config_dir, config_name)
     as_hydra_takes_them = [one.input_line for one in parsed if one.input_line]
     return _run_main([*flags, *as_hydra_takes_them], task, choices)
 
@@ -212,18 +221,14 @@ def _compose(
     config_name: str = "config",
 ) -> list[ExperimentConfig]:
     """Compose each list of overrides, as `hydra.main` would."""
-    with _hydra(choices):
-        words = [[*_extra(config_dir), *job] for job in jobs]
-        return [to_config(one) for one in compose_all(words, choices, config_name)]
+    with _hydra(choices, config_dir):
+        return [to_config(one) for one in compose_all(jobs, choices, config_name)]
 
 
-def _grid(
-    overrides: Iterable[Override], config_dir: str | None, config_name: str = "config"
-) -> dict[str, str]:
+def _grid(overrides: Iterable[Override], config_name: str = "config") -> dict[str, str]:
     """Return the `hydra.sweeper.params` that Hydra's basic sweeper would read; Hydra is up."""
     files = [one.input_line for one in overrides if one.input_line and not one.is_sweep_override()]
-    words = [*_extra(config_dir), *files]
-    composed = hydra.compose(config_name, words, return_hydra_config=True).hydra
+    composed = hydra.compose(config_name, files, return_hydra_config=True).hydra
     if composed.mode is not None:
         raise ConfigError("hydra.mode cannot be set", "nnexp train runs once, nnexp sweep a grid")
     sweeper = composed.sweeper
@@ -233,10 +238,11 @@ def _grid(
 
 
 @contextmanager
-def _hydra(choices: Choices) -> Iterator[None]:
+def _hydra(choices: Choices, config_dir: str | None) -> Iterator[None]:
     """Have Hydra ready to compose, its complaints explained."""
     register()
     store_additions()
+    token = _config_dir.set(config_dir)
     try:
         with _explained(choices), hydra.initialize_config_dir(str(config_home()), **VERSION_BASE):
             yield
@@ -245,16 +251,8 @@ def _hydra(choices: Choices) -> Iterator[None]:
             "the defaults of the configs go round in a circle",
             "look for a config whose defaults name itself, or name one that names it",
         ) from None
-
-
-def _extra(config_dir: str | None) -> list[str]:
-    return [f"hydra.searchpath=[{_file_url(config_dir)}]"] if config_dir else []
-
-
-def _file_url(folder: str) -> str:
-    """Return a folder as an element of a list in Hydra's grammar."""
-    path = str(Path(folder).absolute()).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'file://{path}'"
+    finally:
+        _config_dir.reset(token)
 
 
 def _run_main(argv: Sequence[str], task: Task, choices: Choices) -> list[int]:

@@ -91,9 +91,9 @@ class Setting:
         if self.kind in (list, dict):
             if not isinstance(value, self.kind):
                 self._refuse(value, self._example())
-            if self.kind is list and self.at_least is not None:
-                for one in value:
-                    self._check_number(one)
+            numbers: Any = value if self.kind is list and self.at_least is not None else []
+            for one in numbers:
+                self._check_number(one)
         elif self.kind in (int, float):
             self._check_number(value)
 

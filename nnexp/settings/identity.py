@@ -8,18 +8,13 @@ from operator import attrgetter
 from types import UnionType
 from typing import Any, get_args, get_origin
 
-import yaml
-
-from nnexp.settings.declaring import settings_of
 from nnexp.settings.errors import ConfigError
-from nnexp.settings.schema import ExperimentConfig
+from nnexp.settings.schema import ExperimentConfig, list_settings
 from nnexp.settings.sharing import shareable_folder, without_home
 from nnexp.settings.values import is_number, quoted
 
 # Settings that change how a run executes, or what is written of it, but not what it learns.
-NOT_IDENTITY = frozenset(
-    key for key, setting in settings_of(ExperimentConfig).items() if not setting.identity
-)
+NOT_IDENTITY = frozenset(key for key, setting in list_settings().items() if not setting.identity)
 
 
 def signature(config: ExperimentConfig) -> str:
@@ -59,7 +54,7 @@ def flatten(tree: "ExperimentConfig | dict[str, Any]", prefix: str = "") -> dict
 
 def result_head(config: ExperimentConfig, status: str) -> dict[str, Any]:
     """Return the columns that lead every result: what the run is, then every other setting."""
-    declared = sorted(settings_of(ExperimentConfig).values(), key=lambda one: one.kind is dict)
+    declared = sorted(list_settings().values(), key=lambda one: one.kind is dict)
     settings = {one.key: attrgetter(one.key)(config) for one in declared}
     settings |= shareable(settings)
     names = {"model": settings.pop("model.name"), "norm": settings.pop("norm.name")}
@@ -81,7 +76,7 @@ def shareable(row: dict[str, Any]) -> dict[str, str]:
 def column_types() -> dict[str, Any]:
     """Return the type of every column that leads a result: see `result_head`."""
     names = {"model.name": "model", "norm.name": "norm"}
-    settings = {names.get(key, key): one.hint for key, one in settings_of(ExperimentConfig).items()}
+    settings = {names.get(key, key): one.hint for key, one in list_settings().items()}
     return {"run_id": str, "status": str, **settings}
 
 
@@ -105,16 +100,9 @@ def fits(value: object, hint: Any) -> bool:
 
 def to_yaml(config: ExperimentConfig) -> str:
     """Return every setting as YAML; `from_yaml` reads it back."""
+    import yaml
+
     return yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """YAML without aliases, with which a few lines can stand for more than the memory holds."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("it has an alias (*name)")
-        return super().compose_node(parent, index)
 
 
 def from_yaml(text: str) -> ExperimentConfig:
@@ -123,15 +111,17 @@ def from_yaml(text: str) -> ExperimentConfig:
     Raises:
         ConfigError: A key or value is not one of this version's.
     """
+    import yaml
+
     parts = {part.name: part.default_factory for part in fields(ExperimentConfig)}
     try:
-        tree = yaml.load(text, _PlainLoader)  # a SafeLoader
+        tree = yaml.load(text, _plain_loader())  # a SafeLoader
         for key, value in tree.items():
             part = parts.get(key)
             if isinstance(part, type) and is_dataclass(part):
                 tree[key] = part(**value)
         config = ExperimentConfig(**tree)
-        for key, setting in settings_of(ExperimentConfig).items():
+        for key, setting in list_settings().items():
             if not fits(value := attrgetter(key)(config), setting.hint):
                 raise ConfigError(f"config.yaml cannot be read: {key} is {quoted(value)}")
     except RecursionError:
@@ -139,3 +129,17 @@ def from_yaml(text: str) -> ExperimentConfig:
     except (TypeError, ValueError, AttributeError, yaml.YAMLError) as error:  # no such keys
         raise ConfigError(f"config.yaml cannot be read: {error}") from error
     return config
+
+
+@cache
+def _plain_loader() -> Any:
+    """Return a loader that refuses aliases: with them a few lines can fill the memory."""
+    import yaml  # only where a file is read: nnexp -h is quick
+
+    class PlainLoader(yaml.SafeLoader):
+        def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.YAMLError("it has an alias (*name)")
+            return super().compose_node(parent, index)
+
+    return PlainLoader

@@ -46,7 +46,7 @@ PLUGIN_SETTINGS = ("launcher", "sweeper")  # whose values Hydra hands to code
 # References to what was checked in its own place, and resolvers that return nothing but text.
 HARMLESS = re.compile(r"\$\{(?:(?:oc\.env|hydra|now):[^${}]*|[\w.]+)\}")
 
-# What a grid may not set: plug-ins, and a job's own `hydra.…`, which Hydra refuses where it is typed.
+# What a grid may not set: plug-ins, and Hydra's own settings of a job.
 FOREIGN = ("hydra", "plugins")
 
 Path = tuple[str, ...]  # the keys that lead to a value

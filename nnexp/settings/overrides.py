@@ -176,6 +176,24 @@ def refuse_grid(overrides: Sequence[Override], grid: Mapping[str, str]) -> None:
         )
 
 
+def refuse_intervals(words: Sequence[str]) -> None:
+    """Refuse values that only a sweeper which searches can choose, where runs are to be listed.
+
+    Raises:
+        ConfigError: Names the word.
+    """
+    for word in words:
+        one = _parse(word)
+        if (
+            one.is_sweep_override()
+            and not one.is_discrete_sweep()
+            and not isinstance(one.value(), Glob)
+        ):
+            raise ConfigError(
+                f"the runs of {word} cannot be listed", "the sweeper chooses them as it searches"
+            )
+
+
 def every_combination(overrides: Sequence[Override], choices: Choices) -> list[list[str]]:
     """Return one override list a job, in the order in which Hydra's basic sweeper runs them.
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from nnexp.settings.declaring import check_limits, setting
+from nnexp.settings.declaring import Setting, check_limits, setting, settings_of
 from nnexp.settings.errors import ConfigError
 
 MOST_THREADS = 1024  # PyTorch does not survive very many
@@ -224,3 +224,8 @@ class ExperimentConfig:
 
     def __post_init__(self) -> None:
         check_limits(self)
+
+
+def list_settings() -> dict[str, Setting]:
+    """Return every setting by its dotted name."""
+    return settings_of(ExperimentConfig)

@@ -32,9 +32,18 @@ class Table(dict[str, Entry]):
     def __init__(self, group: str, entries: Mapping[str, Entry]) -> None:
         super().__init__(entries)
         self.group = group
-        self.additions: dict[str, Addition] = {}
         self._own = dict(entries)
+        self._noted: dict[str, Addition] = {}
         TABLES[group] = self
+
+    @property
+    def additions(self) -> dict[str, Addition]:
+        """What is known of every entry that nnexp does not bring itself."""
+        return {
+            name: self._noted.get(name, Addition(IN_PYTHON))
+            for name, entry in self.items()
+            if self._own.get(name) is not entry
+        }
 
     def add(
         self, name: str, entry: Entry, *, about: str = "", values: Mapping[str, Any] | None = None
@@ -45,21 +54,12 @@ class Table(dict[str, Entry]):
             about: What `nnexp configs` and completion say of it, in one line.
             values: Settings of the group that differ from their defaults where it is chosen.
         """
-        self[name] = entry
-        if name in self.additions:
-            self.additions[name] = Addition(_source.get(), about, values or {})
+        super().__setitem__(name, entry)
+        self._noted[name] = Addition(_source.get(), about, values or {})
 
     def __setitem__(self, name: str, entry: Entry) -> None:
-        """Enter `entry` under `name`, and note who did."""
-        super().__setitem__(name, entry)
-        self.additions.pop(name, None)
-        if self._own.get(name) is not entry:
-            self.additions[name] = Addition(_source.get())
-
-    def __delitem__(self, name: str) -> None:
-        """Take an entry out."""
-        super().__delitem__(name)
-        self.additions.pop(name, None)
+        """Enter `entry` under `name`, and note where it comes from."""
+        self.add(name, entry)
 
     def __missing__(self, name: str) -> Entry:
         """Say which names there are.

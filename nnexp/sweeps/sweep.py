@@ -27,7 +27,7 @@ from nnexp.console import (
 from nnexp.rundir import FINAL, BusyError, RunDir, empty_folder, read_config, write_results_view
 from nnexp.settings import ConfigError, ExperimentConfig
 from nnexp.settings.compose import compose_jobs, launch_jobs, run_hydra
-from nnexp.settings.overrides import split_words, value_of
+from nnexp.settings.overrides import refuse_intervals, split_words, value_of
 from nnexp.settings.plugins import refuse_session_code
 from nnexp.sweeps.cluster_task import train_job
 from nnexp.sweeps.estimate import estimate_seconds
@@ -123,6 +123,7 @@ def dry_run(overrides: Sequence[str], flags: Sequence[str], options: SweepOption
         ConfigError: A word names nothing, or a value cannot be.
     """
     jobs = _plan([*flags, *overrides])
+    refuse_intervals(overrides)
     todo = jobs if options.rerun else [job for job in jobs if job.is_wanted(options.retry_failed)]
     at_a_time = min(options.jobs or bearable_jobs(), max(1, len(todo)))
     costs = estimate_seconds(todo, max(1, count_cpus() // at_a_time))

@@ -3,7 +3,7 @@
 from nnexp.training.device import choose_device, peak_memory_mb, prepare_process
 from nnexp.training.evaluation import EVALUATION_BATCH, evaluate
 from nnexp.training.loop import Diverged, EpochRow, fit, raise_if_diverged, train_epoch
-from nnexp.training.optimizer import build_optimizer
+from nnexp.training.optimizer import OPTIMIZERS, build_optimizer
 from nnexp.training.plan import RunPlan, plan_run
 from nnexp.training.schedule import SCHEDULES, learning_rate_at, peak_learning_rate
 from nnexp.training.start import build_checked_model, count_parameters, start_state
@@ -12,6 +12,7 @@ from nnexp.training.step import StepSettings, precision, seed_random_layers, tra
 
 __all__ = [
     "EVALUATION_BATCH",
+    "OPTIMIZERS",
     "SCHEDULES",
     "Diverged",
     "EpochRow",

@@ -1,0 +1,232 @@
+"""Plug-ins: what a user's own files and packages bring, through the real command line."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nnexp.norms import NORMS
+from nnexp.settings import TABLES, ConfigError, from_yaml, run_id
+from nnexp.settings.compose import compose_config, compose_jobs
+from nnexp.settings.plugins import load_plugins_of, refuse_session_code
+
+RMS = """import torch
+from torch import nn
+from nnexp.norms import NORMS, NormKind, Statistic
+
+class RMSNorm(nn.Module):
+    def __init__(self, spec):
+        super().__init__()
+        self.eps = spec.eps
+        self.weight = nn.Parameter(torch.ones(spec.channels))
+
+    def forward(self, x):
+        root = (x.square().mean(1, keepdim=True) + self.eps).sqrt()
+        return x / root * self.weight[:, None, None]
+
+AXES = Statistic(over="C", per="position", centred=False)
+KIND = NormKind(build=RMSNorm, statistic=AXES, beta=False)
+NORMS.add("rms", KIND, about="root mean square", values={"eps": 1e-6})
+"""
+REST = """import torch
+from torch import nn
+from nnexp.data import SOURCES
+from nnexp.models import MODELS
+from nnexp.training import OPTIMIZERS, SCHEDULES
+
+def tiny(config, num_classes, norms):
+    block = norms.for_block("only")
+    width = config.options.get("channels", 4)
+    conv = block.conv_norm_act(3, width, 3)
+    return nn.Sequential(conv, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes))
+
+MODELS["tiny"] = tiny
+SOURCES["painted"] = lambda config, progress: SOURCES["synthetic"](config, progress)
+OPTIMIZERS["plain"] = lambda groups, config, peak: torch.optim.SGD(groups, lr=peak)
+SCHEDULES["halves"] = lambda step, total, warmup, config: config.options["factor"] ** step
+"""
+SMALL = [
+    *("model=simple_cnn", "data=synthetic", "scale=smoke", "epochs=1", "batch_size=16"),
+    *("threads=1", "device=cpu"),
+    *("data.train_images=48", "data.val_images=20", "data.test_images=20"),
+]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NNEXP_PLUGINS", raising=False)
+    (tmp_path / "rms.py").write_text(RMS)
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _same_tables_afterwards() -> Iterator[None]:
+    before = {group: dict(table) for group, table in TABLES.items()}
+    yield
+    for group, entries in before.items():
+        TABLES[group].clear()
+        TABLES[group].update(entries)
+
+
+def nnexp(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "nnexp", *words],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_norm_from_a_file_is_swept_by_processes_and_compared(here: Path) -> None:
+    done = nnexp("sweep", *SMALL, "norm=batch,rms", "plugins=[rms.py]", "-j", "2")
+    assert done.returncode == 0, done.stderr
+    done = nnexp("compare", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "rms" in done.stdout
+    (run,) = here.glob("runs/*-rms-*")
+    config = from_yaml((run / "config.yaml").read_text())
+    assert config.code["norm.rms"].startswith("rms.py sha256:")
+    assert config.norm.eps == 1e-6
+    assert run_id(config) == run.name
+    assert json.loads((run / "result.json").read_text())["code"] == config.code
+
+
+def test_model_data_optimizer_and_schedule_come_from_a_file_too(here: Path) -> None:
+    (here / "rest.py").write_text(REST)
+    words = "model=tiny data=painted optimizer=plain schedule=halves epochs=1 batch_size=16"
+    more = "data.train_images=32 data.val_images=20 data.test_images=20 threads=1 device=cpu"
+    done = nnexp(
+        *("train", *words.split(), *more.split(), "plugins=[rest.py]"),
+        *("model.options.channels=6", "schedule.options.factor=0.5", "schedule.warmup=0"),
+    )
+    assert done.returncode == 0, done.stderr
+    (run,) = (here / "runs").glob("tiny-*")
+    result = json.loads((run / "result.json").read_text())
+    assert set(result["code"]) == {
+        *("model.tiny", "data.painted", "optimizer.plain", "schedule.halves"),
+    }
+    assert result["parameters"] == 3 * 6 * 9 + 12 + 70
+
+
+def test_an_installed_package_brings_its_entries_by_an_entry_point(here: Path) -> None:
+    site = here / "site"
+    about = site / "norms_of_mine-1.2.dist-info"
+    about.mkdir(parents=True)
+    (site / "norms_of_mine.py").write_text(RMS)
+    (about / "METADATA").write_text("Name: norms-of-mine\nVersion: 1.2\n")
+    (about / "entry_points.txt").write_text("[nnexp.plugins]\nmine = norms_of_mine\n")
+    done = nnexp("train", "--cfg", "job", "norm=rms", PYTHONPATH=str(site))
+    assert done.returncode == 0, done.stderr
+    done = nnexp("train", *SMALL, "norm=rms", PYTHONPATH=str(site))
+    assert done.returncode == 0, done.stderr
+    (run,) = here.glob("runs/*-rms-*")
+    assert from_yaml((run / "config.yaml").read_text()).code == {"norm.rms": "norms-of-mine 1.2"}
+    done = nnexp("compare")  # the package is gone
+    assert done.returncode == 0, done.stderr
+    assert "rms" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# @package _global_\nplugins: [evil.py]\n",
+        "# @package _global_\nhydra: {overrides: {task: ['plugins=[evil.py]']}}\n",
+        "# @package _global_\nhydra: {overrides: {hydra: ['plugins=[evil.py]']}}\n",
+        "# @package _global_\nhydra: {sweeper: {params: {plugins: '[evil.py]'}}}\n",
+        "# @package _global_\nhydra: {sweeper: {params: {+plugins: '[evil.py]'}}}\n",
+        "# @package _global_\ndefaults: [{override /norm: rms}]\nplugins: ${oc.env:PWD}\n",
+    ],
+)
+def test_no_file_of_settings_imports_a_plug_in(here: Path, text: str) -> None:
+    (here / "evil.py").write_text("from pathlib import Path\nPath('pwned').touch()\n")
+    (here / "mine/study").mkdir(parents=True)
+    (here / "mine/study/bad.yaml").write_text(text)
+    for compose in (compose_config, compose_jobs):
+        with pytest.raises(ConfigError) as error:
+            compose(["study=bad"], str(here / "mine"))
+        assert "could run code" in error.value.problem or "no norm" in error.value.problem
+    assert not (here / "pwned").exists()
+
+
+def test_typed_plugins_do_not_let_a_file_add_its_own(here: Path) -> None:
+    (here / "evil.py").write_text("from pathlib import Path\nPath('pwned').touch()\n")
+    (here / "mine/study").mkdir(parents=True)
+    (here / "mine/study/bad.yaml").write_text("# @package _global_\nplugins: [evil.py]\n")
+    with pytest.raises(ConfigError, match="could run code"):
+        compose_jobs(["study=bad", "plugins=[rms.py]"], str(here / "mine"))
+    assert not (here / "pwned").exists()
+
+
+@pytest.mark.parametrize("word", ["plugins=rms.py", "plugins=['${tags}']", "plugins={a: b}"])
+def test_plugins_are_a_list_of_plain_names(here: Path, word: str) -> None:
+    with pytest.raises(ConfigError, match="plugins cannot be"):
+        compose_config([word])
+
+
+def test_the_code_of_a_run_cannot_be_set(here: Path) -> None:
+    with pytest.raises(ConfigError, match="code cannot be set"):
+        compose_config(["code.norm=x"])
+
+
+def test_another_text_of_the_file_is_another_run(here: Path) -> None:
+    words = ["norm=rms", "plugins=[rms.py]"]
+    first = compose_config(words)
+    assert first.code["norm.rms"].endswith(hashlib.sha256(RMS.encode()).hexdigest()[:16])
+    (here / "rms.py").write_text(RMS + "# mended\n")
+    second = compose_config(words)
+    assert run_id(first) != run_id(second)
+    with pytest.raises(ConfigError, match=r"norm\.rms is rms\.py"):
+        load_plugins_of(first)
+
+
+def test_a_plug_in_that_a_run_does_not_use_leaves_its_name_alone(here: Path) -> None:
+    assert run_id(compose_config(["plugins=[rms.py]"])) == run_id(compose_config())
+
+
+def test_a_mistyped_name_finds_the_norm_of_a_plug_in(here: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean norm=rms"):
+        compose_config(["norm=rsm", "plugins=[rms.py]"])
+
+
+@pytest.mark.parametrize(
+    ("text", "problem", "line"),
+    [
+        ("import torch\n1 / 0\n", "ZeroDivisionError: division by zero", 2),
+        ("a = 1\nb = = 2\n", "SyntaxError: invalid syntax", 2),
+        ("import nothing_of_the_kind\n", "ModuleNotFoundError: No module", 1),
+    ],
+)
+def test_a_plug_in_that_fails_says_where(here: Path, text: str, problem: str, line: int) -> None:
+    (here / "bad.py").write_text(text)
+    with pytest.raises(ConfigError) as error:
+        compose_config(["plugins=[bad.py]"])
+    assert problem in error.value.problem
+    assert error.value.remedy == f"{here / 'bad.py'}, line {line}"
+
+
+@pytest.mark.parametrize("name", ["nowhere.py", "nowhere_at_all"])
+def test_a_plug_in_that_is_nowhere_is_told_in_two_lines(here: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=name) as error:
+        compose_config([f"plugins=[{name}]"])
+    assert error.value.remedy
+
+
+def test_the_environment_names_plug_ins(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NNEXP_PLUGINS", "rms.py")
+    config = compose_config(["norm=rms"])
+    assert config.plugins == ["rms.py"]
+    assert "norm.rms" in config.code
+
+
+def test_a_norm_made_in_python_is_recorded_by_its_source_and_not_swept(here: Path) -> None:
+    NORMS["mine"] = NORMS["none"]
+    config = compose_config(["norm=mine"])
+    assert config.code["norm.mine"].startswith("defined in Python, sha256:")
+    with pytest.raises(ConfigError, match="norm 'mine' is defined in this session alone"):
+        refuse_session_code([config])
