@@ -7,6 +7,7 @@ import yaml
 from hydra.core.config_store import ConfigStore
 
 from nnexp.settings import (
+    NOT_IDENTITY,
     ConfigError,
     ExperimentConfig,
     OptimizerConfig,
