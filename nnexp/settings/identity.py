@@ -56,7 +56,7 @@ def result_head(config: ExperimentConfig, status: str) -> dict[str, Any]:
     """Return the columns that lead every result: what the run is, then every other setting."""
     declared = sorted(list_settings().values(), key=lambda one: one.kind is dict)
     settings = {one.key: attrgetter(one.key)(config) for one in declared}
-    settings |= shareable(settings)
+    settings |= shareable(settings) | {"plugins": [*map(without_home, config.plugins)]}
     names = {"model": settings.pop("model.name"), "norm": settings.pop("norm.name")}
     first = {key: settings.pop(key) for key in ("batch_size", "seed")}
     return {"run_id": run_id(config), "status": status, **names, **first, **settings}
