@@ -13,7 +13,7 @@ from sweeping import PATIENCE, jobs_of, log_of, rows_of, wait_until
 from nnexp.data import load_images
 from nnexp.rundir import read_status
 from nnexp.sweeps.jobs import Job, read_state_of
-from nnexp.sweeps.launcher import bearable_jobs, choose_slots, own_folder
+from nnexp.sweeps.launcher import choose_slots, most_jobs, own_folder
 from nnexp.sweeps.pool import Pool, PoolSettings
 from nnexp.sweeps.worker import open_fork_server, settings_of_slot
 
@@ -216,7 +216,7 @@ def test_slots_are_the_devices_as_many_as_asked_for(num_jobs, limit, devices, nu
 
 def test_runs_that_name_the_cpu_leave_the_gpus_alone():
     jobs = [Job(words=[], config=settings(seed=seed, device="cpu")) for seed in range(99)]
-    assert choose_slots(jobs, None, [], 8) == [None] * bearable_jobs()
+    assert choose_slots(jobs, None, [], 8) == [None] * most_jobs()
 
 
 def test_slot_decides_what_the_settings_leave_open():

@@ -341,14 +341,15 @@ def _sweep(
     dry_run: bool = False,
 ) -> None:
     """List the runs of a sweep, or train them, and exit with what came of it."""
-    from nnexp.sweeps import sweep
+    from nnexp.cli.sweep import dry_run as list_runs
+    from nnexp.cli.sweep import sweep_command
 
     say_own_configs()
     flags = ["--config-dir", config_dir] if config_dir else []
     if dry_run:
-        sweep.dry_run(overrides or [], flags, options)
+        list_runs([*flags, *(overrides or [])], options)
         return
-    raise typer.Exit(sweep.run_sweep(overrides or [], flags, options))
+    raise typer.Exit(sweep_command([*flags, *(overrides or [])], options))
 
 
 def _run(overrides: list[str] | None, config_dir: str | None) -> None:

@@ -1,1 +1,21 @@
 """Sweeps: a grid → jobs → a pool of processes → outcomes."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nnexp.sweeps.observer import SweepObserver
+    from nnexp.sweeps.sweep import SweepOutcome, sweep
+
+__all__ = ["SweepObserver", "SweepOutcome", "sweep"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import Hydra, which takes a third of a second, when it is asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from nnexp.sweeps import observer
+    from nnexp.sweeps import sweep as module
+
+    value = getattr(observer, name, None) or getattr(module, name)
+    globals()[name] = value  # `sweep` is the function, not the module of that name
+    return value

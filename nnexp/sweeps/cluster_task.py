@@ -4,7 +4,7 @@ import math
 import multiprocessing
 import os
 import socket
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -16,8 +16,32 @@ from nnexp.settings import ConfigError, ExperimentConfig
 from nnexp.settings.compose import to_config
 from nnexp.settings.plugins import load_plugins, plugins_of_environment
 from nnexp.sweeps.jobs import Job
+from nnexp.sweeps.observer import SweepObserver
 from nnexp.sweeps.pool import Pool, PoolSettings
 from nnexp.sweeps.worker import PRELOAD
+
+
+@dataclass(kw_only=True)
+class SweepTask:
+    """What Hydra's sweeper hands to its launcher: the function that trains one composed job.
+
+    nnexp's own launcher reads from it what is planned, and leaves the jobs and the signal that
+    ended them. Other launchers may pickle it; then it is only the function.
+    """
+
+    observer: SweepObserver = field(default_factory=SweepObserver)
+    planned: dict[tuple[str, ...], ExperimentConfig] = field(default_factory=dict)  # by overrides
+    ledger: str = ""
+    jobs: list[Job] = field(default_factory=list)
+    signum: int | None = None
+
+    def __call__(self, composed: DictConfig) -> float:
+        """Train one job; see `train_job`."""
+        return train_job(composed, self.ledger)
+
+    def __getstate__(self) -> dict[str, str]:
+        """Return what a process on another machine needs."""
+        return {"ledger": self.ledger}
 
 
 def train_job(composed: DictConfig, ledger: str = "") -> float:
@@ -80,11 +104,8 @@ def objective(job: Job) -> float:
     return result["val_accuracy"] if result else math.nan
 
 
-class LineObserver:
+class LineObserver(SweepObserver):
     """Says in a line how the run ended; the launcher knows where such lines go."""
-
-    def started(self, job: Job) -> None:
-        """The run has its process."""
 
     def waits(self, job: Job) -> None:
         """Say that another process trains the run."""
@@ -97,9 +118,6 @@ class LineObserver:
     def stopping(self, reason: str, running: int) -> None:
         """Say that a signal has come."""
         say(f"{reason}: the run saves its state and stops")
-
-    def tick(self, running: Sequence[Job]) -> None:
-        """A moment has passed."""
 
 
 def _own_folder() -> list[str]:

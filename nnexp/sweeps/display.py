@@ -10,34 +10,43 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from nnexp.console import Console, duration, percent
+from nnexp.console import Console, duration, percent, say
 from nnexp.rundir import FINAL, STATUSES, read_json
 from nnexp.sweeps.jobs import FAILED, INTERRUPTED, Job
+from nnexp.sweeps.observer import SweepObserver
 
 REFRESH = 0.5  # seconds between two pictures
 WIDEST_WORD = len(INTERRUPTED)
 
 
-class SweepDisplay:
+class SweepDisplay(SweepObserver):
     """Tells how a sweep goes; its lines go to standard output."""
 
-    def __init__(self, jobs: Sequence[Job], todo: Sequence[Job]) -> None:
+    def __init__(self) -> None:
         self._out = Console(highlight=False, soft_wrap=True)
-        self._todo = list(todo)
+        self._todo: list[Job] = []
         self._num_slots = 1
         self._finished = 0
         self._seconds: list[float] = []  # of the runs that were trained to their end here
         self._begun = time.monotonic()
         self._drawn_at = 0.0
         self._live: Live | None = None
+
+    def planned(self, jobs: Sequence[Job], todo: Sequence[Job]) -> None:
+        """Say what is there already."""
+        self._todo += todo
         self._say_what_is_there(jobs)
 
-    def begin(self, slots: Sequence[str | None], threads: int) -> None:
+    def note(self, text: str) -> None:
+        """Say one line to standard error."""
+        say(text)
+
+    def begun(self, slots: Sequence[str | None], threads: Sequence[int]) -> None:
         """Say how the runs are trained."""
         self._num_slots = len(slots)
         devices = sorted({slot for slot in slots if slot})
         where = f" on {', '.join(devices)}" if devices else ""
-        each = "1 thread" if threads == 1 else f"{threads} threads"
+        each = " or ".join(map(str, threads)) + (" thread" if threads == [1] else " threads")
         self._out.print(f"[dim]{len(slots)} at a time{where}, {each} each[/]")
         self._begun = time.monotonic()
         if self._out.is_terminal:
@@ -72,7 +81,7 @@ class SweepDisplay:
         self._drawn_at = time.monotonic()
         self._live.update(Group(_running_table(running), self._summary(running)), refresh=True)
 
-    def close(self) -> None:
+    def closed(self) -> None:
         """Take the live table away."""
         if self._live is not None:
             self._live.stop()

@@ -16,25 +16,22 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from nnexp.console import say
 from nnexp.settings import ConfigError, DataConfig, ExperimentConfig
 from nnexp.settings.compose import to_config
-from nnexp.sweeps.cluster_task import objective
-from nnexp.sweeps.display import SweepDisplay
+from nnexp.sweeps.cluster_task import SweepTask, objective
 from nnexp.sweeps.jobs import Job, make_jobs
+from nnexp.sweeps.observer import SweepObserver
 from nnexp.sweeps.pool import Pool, PoolSettings
 from nnexp.sweeps.worker import look_ahead, open_fork_server
 
 MEMORY_OF_A_RUN = 2 * 2**30  # bytes; what resnet18 at batch size 128 was seen to need on a CPU
-JOBS: list[Job] = []  # of this process's sweep, for what is said after it
-PLANNED: dict[tuple[str, ...], ExperimentConfig] = {}  # overrides → settings, composed already
 
 
 class ProcessLauncher(Launcher):
     """Trains the runs of a sweep on this machine.
 
     Args:
-        jobs: Runs at a time; None for what the machine bears.
+        jobs: Runs at a time; None for as many as cores and free memory allow.
         devices: One slot per entry; none for every CUDA device, else the CPU.
         timeout: Seconds after which a run is stopped and counts as failed.
         fail_fast: Whether the first failure stops the others, their states saved.
@@ -62,6 +59,7 @@ class ProcessLauncher(Launcher):
         """Keep what composing a run needs."""
         self._context = hydra_context
         self._config = config
+        self._task = task_function if isinstance(task_function, SweepTask) else SweepTask()
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -75,34 +73,35 @@ class ProcessLauncher(Launcher):
         setup_globals()
         composed = [(filter_overrides(one), self._compose(one)) for one in job_overrides]
         jobs = make_jobs([(list(words), config) for words, config in composed])
-        JOBS.extend(jobs)
         todo = [job for job in jobs if job.is_wanted(self._retry_failed)]
-        view = SweepDisplay(jobs, todo)
+        self._task.jobs += jobs
+        self._task.observer.planned(jobs, todo)
         try:
-            signum = self._train(jobs, todo, view) if todo else None
+            self._task.signum = self._train(jobs, todo) if todo else None
         finally:
-            view.close()
-        if signum is not None:
-            raise SystemExit(128 + signum)
+            self._task.observer.closed()
+        if self._task.signum is not None:
+            raise SystemExit(128 + self._task.signum)
         runs = [Job(words=list(words), config=config) for words, config in composed]
         return [_returned(job, one) for job, one in zip(runs, job_overrides, strict=True)]
 
     def _compose(self, overrides: Sequence[str]) -> ExperimentConfig:
-        if known := PLANNED.get(tuple(overrides)):
+        if known := self._task.planned.get(tuple(overrides)):
             return known
         loader = self._context.config_loader
         return to_config(loader.load_sweep_config(self._config, list(overrides)))
 
-    def _train(self, jobs: Sequence[Job], todo: Sequence[Job], view: SweepDisplay) -> int | None:
+    def _train(self, jobs: Sequence[Job], todo: Sequence[Job]) -> int | None:
+        observer = self._task.observer
         context = open_fork_server()
-        num_cuda = _look_ahead(context, todo)
+        num_cuda = _look_ahead(context, todo, observer)
         slots = choose_slots(jobs, self._limit, self._devices, num_cuda)
         threads = max(1, count_cpus() // len(slots))  # the same for what is left of a sweep
-        rules = PoolSettings(
+        settings = PoolSettings(
             slots=slots, threads=threads, timeout=self._timeout, fail_fast=self._fail_fast
         )
-        view.begin(slots, threads)
-        return Pool(context, rules, view, _command).train(todo)
+        observer.begun(slots, sorted({job.config.threads or threads for job in todo}))
+        return Pool(context, settings, observer, _command).train(todo)
 
     def _check(self) -> None:
         limit, timeout = self._limit, self._timeout
@@ -130,25 +129,18 @@ def register_launcher() -> None:
     sys.modules[PLUGIN] = plugins.__dict__["nnexp"] = sys.modules[__name__]
 
 
-def warm_up(planned: Sequence[Job]) -> None:
-    """Let the fork server import torch while Hydra composes; keep what is composed already."""
-    PLANNED.clear()
-    PLANNED.update({tuple(job.words): job.config for job in planned})
-    open_fork_server()
-
-
 def choose_slots(
     jobs: Sequence[Job], limit: int | None, devices: Sequence[str], num_cuda: int
 ) -> list[str | None]:
     """Return the device of each slot: those named, every CUDA device, or places on the CPU."""
     if not devices and num_cuda and any(job.config.device == "auto" for job in jobs):
         devices = [f"cuda:{index}" for index in range(num_cuda)]
-    places: list[str | None] = [*devices] or [None] * bearable_jobs()
+    places: list[str | None] = [*devices] or [None] * most_jobs()
     return list(islice(cycle(places), max(1, min(limit or len(places), len(jobs)))))
 
 
-def bearable_jobs() -> int:
-    """Return the number of runs that this machine's processors and memory bear at a time."""
+def most_jobs() -> int:
+    """Return the number of runs at a time that this machine's processors and free memory allow."""
     memory = _available_memory()
     return max(1, min(count_cpus(), memory // MEMORY_OF_A_RUN if memory else count_cpus()))
 
@@ -171,7 +163,7 @@ def _available_memory() -> int | None:
         return None
 
 
-def _look_ahead(context: ForkServerContext, todo: Sequence[Job]) -> int:
+def _look_ahead(context: ForkServerContext, todo: Sequence[Job], observer: SweepObserver) -> int:
     """Fetch and decode the images once, before many runs need them; return the CUDA devices.
 
     Raises:
@@ -185,7 +177,7 @@ def _look_ahead(context: ForkServerContext, todo: Sequence[Job]) -> int:
     told.close()
     try:
         while isinstance(heard := answer.recv(), str):
-            say(heard)
+            observer.note(heard)
     except EOFError:  # it died; the runs will say why
         return 0
     finally:

@@ -11,40 +11,17 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from types import FrameType
-from typing import Protocol, cast
+from typing import cast
 
 from nnexp.experiment.signals import INTERRUPTIONS, SIGNAL_EXIT
 from nnexp.rundir import FINAL
 from nnexp.sweeps.jobs import FAILED, INTERRUPTED, RUNNING, Job, News, read_state_of, record_failure
+from nnexp.sweeps.observer import SweepObserver
 from nnexp.sweeps.worker import BUSY, settings_of_slot, work
 
 BEAT = 0.25  # seconds between two looks at the clock
 GRACE = 20.0  # seconds that a run which took too long has to save its state
 LOOK_AGAIN = 2.0  # seconds between two looks at a run that another process trains
-
-
-class PoolObserver(Protocol):
-    """Who is told how a sweep goes."""
-
-    def started(self, job: Job) -> None:
-        """A run has its process."""
-        ...
-
-    def waits(self, job: Job) -> None:
-        """Another process trains the run."""
-        ...
-
-    def ended(self, job: Job, seconds: float) -> None:
-        """The run's process is gone; the job says how."""
-        ...
-
-    def stopping(self, reason: str, running: int) -> None:
-        """No more runs are begun, and those that go on are asked to save their state."""
-        ...
-
-    def tick(self, running: Sequence[Job]) -> None:
-        """A moment has passed."""
-        ...
 
 
 @dataclass(kw_only=True, slots=True)
@@ -56,7 +33,7 @@ class Worker:
     news: Connection
     slot: str | None
     begun: float
-    ended_by: str = ""  # why the crew itself has ended it
+    ended_by: str = ""  # why the pool itself has ended it
     asked_at: float | None = None  # when it was asked to stop
     killed: bool = False  # by a second signal to the sweep
 
@@ -78,7 +55,7 @@ class Pool:
         self,
         context: ForkServerContext,
         rules: PoolSettings,
-        audience: PoolObserver,
+        audience: SweepObserver,
         command: Callable[[Job], list[str]],
     ) -> None:
         self._context = context

@@ -1,41 +1,25 @@
-"""Overrides → the runs of a sweep → Hydra's launcher → what failed, and the exit code."""
+"""Overrides → jobs → Hydra's launcher → what became of each."""
 
-import shlex
 import signal
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import yaml
-from rich.markup import escape
-from rich.table import Table
-
-from nnexp.console import (
-    Console,
-    duration,
-    forgiving_output,
-    open_console,
-    percent,
-    print_table,
-    say,
-    write,
-)
 from nnexp.rundir import FINAL, BusyError, RunDir, empty_folder, read_config, write_results_view
-from nnexp.settings import ConfigError, ExperimentConfig
-from nnexp.settings.compose import compose_jobs, launch_jobs, run_hydra
-from nnexp.settings.overrides import refuse_intervals, split_words, value_of
+from nnexp.settings import ConfigError
+from nnexp.settings.compose import compose_jobs, launch_jobs
+from nnexp.settings.overrides import split_words, value_of
 from nnexp.settings.plugins import refuse_session_code
-from nnexp.sweeps.cluster_task import train_job
-from nnexp.sweeps.estimate import estimate_seconds
-from nnexp.sweeps.jobs import FAILED, NEW, RUNNING, Job, make_jobs
-from nnexp.sweeps.launcher import JOBS, bearable_jobs, count_cpus, register_launcher, warm_up
+from nnexp.sweeps.cluster_task import SweepTask
+from nnexp.sweeps.jobs import RUNNING, Job, make_jobs
+from nnexp.sweeps.launcher import register_launcher
+from nnexp.sweeps.observer import SweepObserver
+from nnexp.sweeps.worker import open_fork_server
 
-ONLY_SHOW = ("--cfg", "-c", "--info", "-i", "--hydra-help")  # flags with which Hydra runs nothing
 LAUNCHER, SWEEPER = "hydra/launcher=", "hydra/sweeper="
+OWN = "process"  # nnexp's launcher
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,107 +45,130 @@ class SweepOptions:
         return [word for word in words if word]
 
 
-def run_sweep(overrides: Sequence[str], flags: Sequence[str], options: SweepOptions) -> int:
-    """Train what is missing of a sweep and return its exit code: 1 where a run has no result.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepOutcome:
+    """What became of a sweep: its jobs, each with where it stands, and what ended it early."""
+
+    jobs: Sequence[Job]
+    signum: int | None = None  # the signal that stopped it
+
+    @property
+    def complete(self) -> bool:
+        """Whether every run has a result; one that diverged has."""
+        return all(job.state in FINAL for job in self.jobs)
+
+
+def sweep(  # noqa: PLR0913  one keyword an option of the command
+    *overrides: str,
+    jobs: int | None = None,
+    devices: Sequence[str] = (),
+    timeout: float | None = None,
+    fail_fast: bool = False,
+    retry_failed: bool = False,
+    rerun: bool = False,
+    config_dir: str | None = None,
+    observer: SweepObserver | None = None,
+) -> SweepOutcome:
+    """Train what is missing of every combination of the overrides, several runs at a time.
+
+    Args:
+        overrides: Settings as on the command line: `"norm=batch,none"`, `"seed=0,1,2"`.
+        jobs: Runs at a time; unset: as many as cores and free memory allow.
+        devices: One slot for each: `["cuda:0", "cuda:1"]`.
+        timeout: Seconds after which a run is stopped and counts as failed.
+        fail_fast: Stop all runs when one fails.
+        retry_failed: Also train what failed before.
+        rerun: Delete these runs and train them anew, finished ones too.
+        config_dir: One more folder of configs.
+        observer: Who is told how the sweep goes.
 
     Raises:
         ConfigError: A word names nothing, a value cannot be, or no run can have its images.
-        SystemExit: A signal stopped it; every run is saved.
+    """
+    options = SweepOptions(
+        jobs=jobs,
+        devices=devices,
+        timeout=timeout,
+        fail_fast=fail_fast,
+        retry_failed=retry_failed,
+        rerun=rerun,
+    )
+    flags = ["--config-dir", config_dir] if config_dir else []
+    return run_sweep([*flags, *overrides], options, observer or SweepObserver())
+
+
+def run_sweep(words: Sequence[str], options: SweepOptions, observer: SweepObserver) -> SweepOutcome:
+    """Train what is missing of a sweep whose words may hold flags of Hydra.
+
+    Raises:
+        ConfigError: A word names nothing, a value cannot be, or no run can have its images.
     """
     register_launcher()
-    words = [*flags, *overrides]
-    if any(word.split("=")[0] in ONLY_SHOW for word in words):
-        run_hydra(["-m", *words], _train_nothing)
-        return 0
-    with forgiving_output():
-        return _train_missing(words, options)
-
-
-def _train_missing(words: list[str], options: SweepOptions) -> int:
-    launcher, searching = _chosen(LAUNCHER, words, "process"), bool(_chosen(SWEEPER, words, ""))
+    launcher, searching = launcher_of(words), is_search(words)
     _check_options(launcher, options)
-    planned = _plan(words)
+    planned = plan_jobs(words)
     if options.rerun:
         _empty(planned)
-    JOBS.clear()
-    if launcher == "process":
+    if launcher == OWN:
+        words = [*words, *options.as_overrides()]
         if any(job.is_wanted(options.retry_failed) for job in planned):
-            warm_up(planned)
-        words += options.as_overrides()
-    with _ledger(planned, searching) as ledger:
-        signum = _launch(words, launcher, ledger)
-        jobs = JOBS or (_jobs_of(ledger, planned) if searching else planned)
-    code = _conclude(jobs, own=launcher == "process")
-    if searching:
-        _say_best(planned[0].run.path.parent)
-    if signum is not None:
-        raise SystemExit(128 + signum)
-    return code
+            open_fork_server()  # imports torch while Hydra composes
+    task = SweepTask(observer=observer, planned={tuple(job.words): job.config for job in planned})
+    with _ledger(planned, searching) as task.ledger:
+        _launch(words, launcher, task)
+        jobs = task.jobs or (_jobs_of(task.ledger, planned) if searching else planned)
+    for job in jobs:
+        job.look()
+    for folder in {job.run.path.parent for job in jobs}:
+        with suppress(OSError):  # a run that was killed at its very end has no row yet
+            write_results_view(folder)
+    return SweepOutcome(jobs=jobs, signum=task.signum)
 
 
-def _launch(words: Sequence[str], launcher: str, ledger: str) -> int | None:
-    """Hand the words to Hydra; return the signal that ended the sweep, if one did."""
+def _launch(words: Sequence[str], launcher: str, task: SweepTask) -> None:
+    """Hand the words to Hydra; a signal that ended the sweep is in the task afterwards."""
     try:
-        launch_jobs(words, partial(train_job, ledger=ledger))
+        launch_jobs(words, task)
     except SystemExit as end:
-        return int(end.code or 0) - 128
+        task.signum = int(end.code or 0) - 128
     except KeyboardInterrupt:
-        return signal.SIGINT
+        task.signum = signal.SIGINT
     except ConfigError:
         raise
     except Exception as error:
-        if launcher == "process":
+        if launcher == OWN:
             raise
-        say(f"the launcher {launcher} stopped: {type(error).__name__}: {_first_line(error)}")
-    return None
+        first = str(error).strip().partition("\n")[0]
+        task.observer.note(f"the launcher {launcher} stopped: {type(error).__name__}: {first}")
 
 
-def dry_run(overrides: Sequence[str], flags: Sequence[str], options: SweepOptions) -> None:
-    """Print each run of a sweep, where it stands, and what the whole will take.
+def plan_jobs(words: Sequence[str]) -> list[Job]:
+    """Return the jobs that the words make, each with where it stands.
 
     Raises:
         ConfigError: A word names nothing, or a value cannot be.
     """
-    jobs = _plan([*flags, *overrides])
-    refuse_intervals(overrides)
-    todo = jobs if options.rerun else [job for job in jobs if job.is_wanted(options.retry_failed)]
-    at_a_time = min(options.jobs or bearable_jobs(), max(1, len(todo)))
-    costs = estimate_seconds(todo, max(1, count_cpus() // at_a_time))
-    console = open_console()
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading, justify in (("run", "left"), ("state", "left"), ("estimate", "right")):
-        table.add_column(heading, justify=justify)  # pyright: ignore[reportArgumentType]
-    table.add_column("made by", overflow="fold")
-    common = set.intersection(*(set(job.words) for job in jobs)) if len(jobs) > 1 else set()
-    for job in jobs:
-        cost = costs.get(job.name)
-        words = " ".join(word for word in job.words if word not in common)
-        cells = (job.name, job.state, "" if cost is None else duration(cost), words)
-        table.add_row(*(escape(cell) for cell in cells))
-    print_table(console, table)
-    _say_cost(console, jobs, todo, list(costs.values()), at_a_time)
-
-
-def _plan(words: Sequence[str]) -> list[Job]:
     flags, overrides = split_words(words)
     planned = compose_jobs(overrides, value_of("--config-dir", flags))
     refuse_session_code(config for _, config in planned)
     return make_jobs(planned)
 
 
-def _train_nothing(config: ExperimentConfig, words: list[str]) -> int:
-    """Stand in for training where Hydra only shows something."""
-    raise AssertionError("Hydra was asked to show something and not to run it")
+def launcher_of(words: Sequence[str]) -> str:
+    """Return the launcher that the words choose; OWN is nnexp's."""
+    chosen = (word.removeprefix(LAUNCHER) for word in words if word.startswith(LAUNCHER))
+    return next(chosen, OWN)
 
 
-def _chosen(group: str, words: Sequence[str], default: str) -> str:
-    return next((word.removeprefix(group) for word in words if word.startswith(group)), default)
+def is_search(words: Sequence[str]) -> bool:
+    """Return whether a sweeper chooses the values as it goes."""
+    return any(word.startswith(SWEEPER) for word in words)
 
 
 def _check_options(launcher: str, options: SweepOptions) -> None:
     """Refuse options of nnexp's own launcher where another one is at work."""
     given = options.as_overrides()
-    if launcher != "process" and given:
+    if launcher != OWN and given:
         option = given[0].partition("=")[0].removeprefix("hydra.launcher.").replace("_", "-")
         raise ConfigError(
             f"--{option} belongs to nnexp's own launcher, not to {LAUNCHER}{launcher}",
@@ -191,19 +198,6 @@ def _jobs_of(ledger: str, planned: Sequence[Job]) -> list[Job]:
     return jobs
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
-
-
-def _say_best(runs_dir: Path) -> None:
-    """Print what a search has found, which its sweeper leaves in a file."""
-    with suppress(OSError, ValueError):
-        found = yaml.safe_load((runs_dir / "optimization_results.yaml").read_text("utf-8"))
-        words = " ".join(f"{key}={value}" for key, value in found["best_params"].items())
-        value = percent(found["best_value"])
-        write(f"best by validation accuracy: {words}  ({value})")
-
-
 def _empty(jobs: Sequence[Job]) -> None:
     """Empty every folder, or none where one of them is in use."""
     for job in jobs:
@@ -219,62 +213,3 @@ def _empty(jobs: Sequence[Job]) -> None:
             raise ConfigError(str(error), "--rerun needs runs that nobody trains") from None
     for folder in {job.run.path.parent for job in jobs}:
         write_results_view(folder)
-
-
-def _conclude(jobs: Sequence[Job], *, own: bool) -> int:
-    """Say how the sweep ended, and return its exit code; `own` is nnexp's launcher."""
-    for job in jobs:
-        job.look()
-    for folder in {job.run.path.parent for job in jobs}:
-        with suppress(OSError):  # a run that was killed at its very end has no row yet
-            write_results_view(folder)
-    console = open_console()
-    counts = Counter(job.state for job in jobs)
-    runs = "1 run" if len(jobs) == 1 else f"{len(jobs)} runs"
-    told = [f"{n} {state if state != NEW else 'not begun'}" for state, n in counts.items()]
-    console.print(f"\n[bold]{runs}[/]: {escape(', '.join(told))}")
-    odd = [job for job in jobs if job.state != "done"]
-    if odd:
-        print_table(console, _odd_table(odd))
-    _say_next(console, counts, jobs, own)
-    return int(any(job.state not in FINAL for job in jobs))
-
-
-def _odd_table(jobs: Sequence[Job]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("run", "state", "why"):
-        table.add_column(heading, overflow="fold")
-    for job in jobs:
-        table.add_row(*map(escape, (job.name, job.state, job.reason.partition("\n")[0])))
-    return table
-
-
-def _say_next(console: Console, counts: Counter[str], jobs: Sequence[Job], own: bool) -> None:
-    failed = next((job for job in jobs if job.state == FAILED), None)
-    if failed is not None:
-        console.print(f"[dim]why:[/]   nnexp logs {escape(str(failed.run.path))}")
-        how = " with --retry-failed" if own else ""  # other launchers try again by themselves
-        console.print(f"[dim]again:[/] the same command{how}")
-    elif any(state not in FINAL for state in counts):
-        console.print("[dim]go on:[/] the same command; every run goes on where it stopped")
-    if counts["done"]:
-        folder = str(jobs[0].run.path.parent)
-        where = "" if folder == "runs" else f" {escape(shlex.quote(folder))}"
-        console.print(f"[dim]next:[/]  nnexp compare{where}")
-
-
-def _say_cost(
-    console: Console, jobs: Sequence[Job], todo: Sequence[Job], costs: list[float], at_a_time: int
-) -> None:
-    counts = Counter(job.state for job in jobs)
-    states = ", ".join(f"{n} {state}" for state, n in counts.items())
-    runs = "1 run" if len(jobs) == 1 else f"{len(jobs)} runs"
-    console.print(f"{runs}: {escape(states)}; {len(todo)} to train")
-    if not todo:
-        return
-    if not costs:
-        console.print("[dim]no estimate: the settings do not say how many images there are[/]")
-        return
-    total = sum(costs) / len(costs) * len(todo) / at_a_time
-    partly = "" if len(costs) == len(todo) else f", by the {len(costs)} that can be estimated"
-    console.print(f"about {duration(total)} with {at_a_time} at a time{partly}")
