@@ -283,3 +283,18 @@ def test_configs_draws_a_table_on_a_terminal(
 
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "--version")[1] == f"nnexp {nnexp.__version__}\n"
+
+
+def test_config_name_finds_its_file_in_config_dir(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("defaults: [config, _self_]\nepochs: 7\n")
+    epochs: list[int] = []
+    words = ["--config-dir", str(tmp_path), "--config-name", "mine", "data=synthetic"]
+    run_hydra(words, lambda config, _: epochs.append(config.epochs) or 0)
+    assert epochs == [7]
+
+
+def test_dry_run_of_an_interval_says_that_its_runs_cannot_be_listed() -> None:
+    command = [sys.executable, "-m", "nnexp", "sweep", "--dry-run", "norm.eps=interval(0.1,1)"]
+    done = subprocess.run([*command, "data=synthetic"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "the runs of norm.eps=interval(0.1,1) cannot be listed" in done.stderr

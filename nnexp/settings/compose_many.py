@@ -18,7 +18,8 @@ def compose_all(
 ) -> Iterator[DictConfig]:
     """Yield what `hydra.compose` makes of each job's overrides; Hydra has to be initialized.
 
-    Hydra takes 50 ms to compose files, and one to be copied and given values.
+    Kept beside Hydra's own because Hydra takes 40 ms a job, and copying what it composed takes one:
+    a sweep of 1,000 jobs is planned in a second instead of 40.
     """
     parse = cache(OverridesParser.create().parse_override)
     compose_files = cache(lambda words: hydra.compose(config_name, list(words)))
