@@ -8,7 +8,7 @@ from typing import Any, Concatenate, ParamSpec
 
 from nnexp.console import say_error
 from nnexp.rundir import RunDir, append_log
-from nnexp.settings import ExperimentConfig, no_such_option
+from nnexp.settings import ExperimentConfig, Table
 
 Event = ParamSpec("Event")  # what a method of `Listener` is called with
 
@@ -112,9 +112,6 @@ def make_listeners(config: ExperimentConfig, run: RunDir) -> list[Listener]:
     Raises:
         ConfigError: There is no such listener, or what it needs is not installed.
     """
-    for name in config.listeners:
-        if name not in LISTENERS:
-            raise no_such_option("listener", name, "listeners", LISTENERS)
     return [LISTENERS[name](config, run.path) for name in config.listeners]
 
 
@@ -124,4 +121,6 @@ def _tensorboard(config: ExperimentConfig, folder: Path) -> Listener:
     return TensorBoardListener(folder)
 
 
-LISTENERS: dict[str, Callable[[ExperimentConfig, Path], Listener]] = {"tensorboard": _tensorboard}
+LISTENERS: Table[Callable[[ExperimentConfig, Path], Listener]] = Table(
+    "listeners", {"tensorboard": _tensorboard}
+)

@@ -1,6 +1,6 @@
 """A finished run's folder → its network, ready to classify pictures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from nnexp.compare import find_run
 from nnexp.data import describe_images, load_images, normalized
 from nnexp.experiment.checkpoint import WEIGHTS
 from nnexp.experiment.resume import check_images
 from nnexp.norms import keep_norms_in_fp32
 from nnexp.rundir import RunDir, UnreadableError, read_config, read_object
 from nnexp.settings import ConfigError, ExperimentConfig
+from nnexp.settings.plugins import load_plugins
 from nnexp.settings.values import is_number
 from nnexp.training import EVALUATION_BATCH, build_checked_model, precision
 
@@ -45,15 +47,21 @@ class TrainedModel:
         return torch.cat(logits).softmax(dim=1)
 
 
-def load_model(run: RunDir | Path | str) -> TrainedModel:
+def load_model(run: RunDir | Path | str, *, plugins: Sequence[str] = ()) -> TrainedModel:
     """Return the network that a finished run has trained, on the CPU.
 
     A run from before there was an `images.json` needs the images that it was trained on.
 
+    Args:
+        run: Its folder, or its name where the folder is in `runs/`.
+        plugins: Python files or modules that the run needs; a run folder never imports code.
+
     Raises:
-        ConfigError: The folder holds no trained network, or its network cannot be built again.
+        ConfigError: There is no such run, it holds no trained network, or the network cannot be
+            built again.
     """
-    folder = run if isinstance(run, RunDir) else RunDir(Path(run))
+    load_plugins(plugins)
+    folder = run if isinstance(run, RunDir) else find_run(str(run))
     config = _config_of(folder)
     weights = folder.checkpoint / WEIGHTS
     if not weights.exists():
@@ -62,7 +70,16 @@ def load_model(run: RunDir | Path | str) -> TrainedModel:
             "a run leaves it when it is done: give its command again to finish it",
         )
     images = _images_of(folder, config)
-    model = build_checked_model(config, len(images["classes"]))
+    try:
+        model = build_checked_model(config, len(images["classes"]))
+    except ConfigError as error:
+        if not config.code:
+            raise
+        named = "; ".join(f"{entry}: {source}" for entry, source in config.code.items())
+        raise ConfigError(
+            f"{folder.path} needs code of a plug-in ({named}): {error.problem}",
+            "name its file: load_model(run, plugins=[FILE])",
+        ) from error
     if config.precision == "bf16":
         keep_norms_in_fp32(model)
     try:

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nnexp.compare.columns import Row
+from nnexp.rundir import is_at_chance
 
 CLASSES = {"cifar10": 10, "cifar100": 100, "synthetic": 10}
 ALL_IMAGES = 10_000  # of CIFAR's test split, where a run was not limited to fewer
-ALPHA = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +19,8 @@ class Chance:
 
     def explains(self, values: Iterable[float]) -> bool:
         """Return whether no value is above chance: one-sided binomial tests at 1 %."""
-        from scipy.special import bdtrc  # P(more than k of n); scipy.stats takes a second to import
-
-        return all(
-            bdtrc(round(value * self.images) - 1, self.images, self.accuracy) >= ALPHA
-            for value in values
-        )
+        classes = round(1 / self.accuracy)
+        return all(is_at_chance(value, self.images, classes) for value in values)
 
 
 def chance_of(rows: Sequence[Row], metric: str) -> Chance | None:

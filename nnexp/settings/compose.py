@@ -86,6 +86,23 @@ def store_additions() -> None:
                 ConfigStore.instance().store(name, node, group=group)
 
 
+def compose(
+    *overrides: str, config_dir: str | None = None, plugins: Sequence[str] = ()
+) -> ExperimentConfig:
+    """Return the settings that words such as `"norm=group"` give, complete and checked.
+
+    Args:
+        overrides: Settings as on the command line.
+        config_dir: One more folder of configs.
+        plugins: Python files or modules with entries of your own; they are imported.
+
+    Raises:
+        ConfigError: A word names nothing, or a value cannot be.
+    """
+    named = [f"plugins=[{','.join(plugins)}]"] if plugins else []
+    return compose_config([*overrides, *named], config_dir)
+
+
 def compose_config(
     overrides: Sequence[str] = (), config_dir: str | None = None
 ) -> ExperimentConfig:
