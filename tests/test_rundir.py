@@ -23,6 +23,7 @@ from nnexp.rundir import (
     is_locked,
     locked,
     naming_full_disk,
+    read_json,
     read_status,
     read_table,
     read_tables,
@@ -221,7 +222,7 @@ def test_scratch_file_that_is_a_symbolic_link_is_not_written_through(run):
     run.path.joinpath(f".status.json.{os.getpid()}.tmp").symlink_to(victim)
     write_status(run, "running")
     assert victim.read_text() == "dear"
-    assert read_status(run)["status"] == "running"
+    assert read_json(run.status)["status"] == "running"
     assert not run.status.is_symlink()
 
 

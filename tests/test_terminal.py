@@ -31,7 +31,8 @@ def test_run_says_what_it_is_how_it_goes_and_what_to_type_next(tiny, capsys):
         "3/3",
     ]
     assert "test_accuracy" in out
-    assert "next:  nnexp traces" in out
+    assert "next:  nnexp train" in out
+    assert "nnexp traces" in out
     assert "nnexp train model=baseline batch_size=16 norm=none" in out
 
 
@@ -39,11 +40,12 @@ def test_figures_shown_are_the_figures_written(tiny, capsys):
     train_command(tiny, [])
     lines = capsys.readouterr().out.splitlines()
     heading = next(i for i, line in enumerate(lines) if line.startswith("test_accuracy"))
-    shown = dict(zip(lines[heading].split(), lines[heading + 1].split(), strict=True))
+    names = lines[heading].replace(" %", "").split()
+    shown = dict(zip(names, lines[heading + 1].split(), strict=True))
     with (Path(tiny.runs_dir) / "results.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
-    assert shown["test_accuracy"] == f"{float(row['test_accuracy']):.4f}"
-    assert shown["val_accuracy"] == f"{float(row['val_accuracy']):.4f}"
+    assert shown["test_accuracy"] == f"{100 * float(row['test_accuracy']):.2f}"
+    assert shown["val_accuracy"] == f"{100 * float(row['val_accuracy']):.2f}"
     assert shown["parameters"] == f"{int(row['parameters']):,}"
 
 
@@ -79,6 +81,8 @@ def test_folder_of_other_settings_is_one_line(tiny, capsys):
     folder = Path(tiny.runs_dir) / run_id(tiny)
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(to_yaml(replace(tiny, seed=9)))
+    (folder / "checkpoint").mkdir()
+    (folder / "checkpoint" / "state.safetensors").touch()  # it has saved something
     assert train_command(tiny, []) == 1
     assert "was edited or is damaged" in capsys.readouterr().err
 
@@ -102,7 +106,7 @@ def test_norm_is_shown_with_what_it_is_over(norm, words):
 def test_reader_that_goes_away_does_not_end_the_run(tiny, tmp_path):
     script = (
         "import sys, pickle\n"
-        "from nnexp.terminal import train_command\n"
+        "from nnexp.cli.terminal import train_command\n"
         "sys.exit(train_command(pickle.loads(bytes.fromhex(sys.argv[1])), []))\n"
     )
     command = shlex.join([sys.executable, "-c", script, pickle.dumps(tiny).hex()])
@@ -164,8 +168,7 @@ def test_next_command_leaves_out_what_belongs_to_the_norm_alone(tiny, capsys):
 
 def test_long_run_says_so_with_the_smaller_scale(tiny, monkeypatch):
     from nnexp import experiment
-    from nnexp.experiment import Listener
-    from nnexp.experiment import logger as logger
+    from nnexp.experiment import Listener, clock
 
     lines: list[str] = []
 
@@ -174,7 +177,7 @@ def test_long_run_says_so_with_the_smaller_scale(tiny, monkeypatch):
             lines.append(text)
 
     monkeypatch.setattr(logger, "LONG_RUN", 0.0)
-    monkeypatch.setattr(logger, "LOOK_AFTER", 0.0)
+    monkeypatch.setattr(clock, "LOOK_AFTER", 0.0)
     experiment.run(tiny, [Notes()])
     (line,) = lines
     assert "will take about" in line

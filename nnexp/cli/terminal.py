@@ -18,14 +18,21 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from nnexp.console import Console, duration, forgiving_output
+from nnexp.console import Console, duration, forgiving_output, percent
 from nnexp.experiment import Listener, RunInfo
 from nnexp.experiment import Progress as RunProgress
 from nnexp.experiment.signals import SIGNAL_EXIT
+from nnexp.rundir import is_at_chance
 from nnexp.settings import ExperimentConfig
 
 REFRESH = 0.25  # seconds between two looks at the live numbers; each look may wait for the device
-HEADINGS = ("epoch", "learning rate", "train loss", "train acc", "val loss", "val acc", "images/s")
+HEADINGS = (
+    *("epoch", "learning rate", "train loss", "train acc %", "val loss", "val acc %", "images/s"),
+)
+RESULT = (
+    *("test_accuracy", "test_loss", "val_accuracy", "train_accuracy", "parameters", "seconds"),
+)
+ALL_TEST_IMAGES = 10_000  # of CIFAR, where a run was not limited to fewer
 ONE_NORM_ALONE = ("norm=", "norm.name=", "norm.num_groups=", "norm.channels_per_group=")
 
 
@@ -106,12 +113,12 @@ class TerminalListener(Listener):
             f"{config.data.name}: {train:,} training, {val:,} validation, {test:,} test images"
         )
         self.out.print(
-            f"{config.epochs} epochs, {info.total_steps:,} steps · {config.optimizer.name}, "
-            f"learning rate up to {info.peak_learning_rate:.4g}"
+            f"{config.epochs} epochs, {info.total_steps:,} steps · {config.optimizer.name} · "
+            f"{describe_rate(config, info.peak_learning_rate)}"
         )
         self.out.print(f"writes [bold]{escape(str(info.run))}[/]")
         if info.step:
-            self.out.print(f"goes on after epoch {info.epoch}, step {info.step:,}")
+            self.out.print(f"resumes after epoch {info.epoch}, step {info.step:,}")
         self.out.print()
         self.out.print(f"[dim]{_columns(HEADINGS)}[/]")
         self._start_live(info)
@@ -130,7 +137,7 @@ class TerminalListener(Listener):
             self._task,
             completed=progress.step,
             description=f"epoch {progress.epoch + 1}/{self._run_info.config.epochs}",
-            words=f"loss {loss:.3f} · acc {accuracy:.3f} · {speed} · {left}",
+            words=f"loss {loss:.3f} · acc {100 * accuracy:.1f} % · {speed} · {left}",
         )
 
     def epoch(self, row: dict[str, Any], images_per_second: float) -> None:
@@ -140,9 +147,9 @@ class TerminalListener(Listener):
             f"{row['epoch']}/{self._run_info.config.epochs}",
             f"{row['learning_rate']:.4g}",
             f"{row['train_loss']:.4f}",
-            f"{row['train_accuracy']:.4f}",
+            f"{100 * row['train_accuracy']:.2f}",
             f"{row['val_loss']:.4f}",
-            f"{row['val_accuracy']:.4f}",
+            f"{100 * row['val_accuracy']:.2f}",
             f"{images_per_second:,.0f}",
         )
         (self._live.console if self._live else self.out).print(_columns(cells))
@@ -160,7 +167,7 @@ class TerminalListener(Listener):
         """Say that everything is saved, and how to go on."""
         self.close()
         self.err.print(f"\nstopped in epoch {epoch + 1} at step {step}; everything is saved")
-        self.err.print(f"go on with:  {escape(self._command())}")
+        self.err.print(f"resume with:  {escape(self._command())}")
 
     def failed(self, run: Path, reason: str) -> None:
         """Say why, and where the rest is."""
@@ -201,21 +208,21 @@ class TerminalListener(Listener):
                 f"{result['diverged_at_step']} of the run, after {result['epochs_finished']} epochs"
             )
         table = Table(box=None, pad_edge=False, show_edge=False)
-        names = (
-            "test_accuracy",
-            "test_loss",
-            "val_accuracy",
-            "train_accuracy",
-            "parameters",
-            "seconds",
-        )
-        for name in names:
-            table.add_column(name, justify="right")
-        table.add_row(*(_figure(result.get(name)) for name in names))
+        for name in RESULT:
+            table.add_column(f"{name} %" if "accuracy" in name else name, justify="right")
+        table.add_row(*(_metric(name, result.get(name)) for name in RESULT))
         self.out.print(table)
+        if _is_at_chance(result):
+            self.out.print(
+                f"[yellow]at chance[/]: guessing among the classes gives "
+                f"{percent(result['chance_accuracy'])}; this run has learned nothing that shows"
+            )
         self.out.print()
-        self.out.print(f"[dim]next:[/]  nnexp traces {escape(str(run))}")
-        self.out.print(f"       {escape(self._command_with_other_norm(result))}")
+        self.out.print(f"[dim]next:[/]  {escape(self._command_with_other_norm(result))}")
+        if len(list(run.parent.glob("*/result.json"))) > 1:
+            folder = "" if str(run.parent) == "runs" else f" {shlex.quote(str(run.parent))}"
+            self.out.print(f"       nnexp compare{escape(folder)} --rows norm")
+        self.out.print(f"       nnexp traces {escape(shlex.quote(str(run)))}")
 
     def _command(self) -> str:
         return shlex.join(["nnexp", "train", *self.argv])
@@ -240,13 +247,30 @@ def _columns(cells: Sequence[str]) -> str:
     return "  ".join(f"{cell:>{len(head)}}" for cell, head in zip(cells, HEADINGS, strict=True))
 
 
-def _figure(value: Any) -> str:
+def describe_rate(config: ExperimentConfig, peak: float) -> str:
+    """Return the highest learning rate with the rule that made it, and how the rate moves."""
+    rate, size = config.optimizer.learning_rate, config.batch_size
+    ratio = {"linear": f"{size}/128", "sqrt": f"√({size}/128)"}.get(
+        config.optimizer.learning_rate_scaling
+    )
+    scaled = f"{rate:g} × {ratio} = {peak:.4g}" if ratio and peak != rate else f"{rate:g}"
+    warmup = f", warm-up {100 * config.schedule.warmup:g} %" if config.schedule.warmup else ""
+    return f"peak learning rate {scaled}{warmup}, {config.schedule.name}"
+
+
+def _is_at_chance(result: dict[str, Any]) -> bool:
+    accuracy, chance = result.get("test_accuracy"), result.get("chance_accuracy")
+    if accuracy is None or not chance:
+        return False
+    images = result.get("data.test_images") or ALL_TEST_IMAGES
+    return is_at_chance(accuracy, images, round(1 / chance))
+
+
+def _metric(name: str, value: Any) -> str:
     if value is None:
         return "–"
-    return (
-        f"{value:,}"
-        if isinstance(value, int)
-        else f"{value:.4f}"
-        if value < 10
-        else f"{value:,.1f}"
-    )
+    if "accuracy" in name:
+        return f"{100 * value:.2f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4f}" if value < 10 else f"{value:,.1f}"
