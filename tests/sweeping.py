@@ -21,7 +21,7 @@ TINY = [
     *("model=baseline", "model.width=0.25", "batch_size=16", "epochs=3"),
     *("device=cpu", "threads=1"),
 ]
-PATIENCE = 60.0  # seconds for what takes one or two
+PATIENCE = 300.0  # seconds after which a wait is taken for a hang
 
 
 def jobs_of(*words: str) -> list[Job]:

@@ -214,15 +214,25 @@ def test_divergence_is_a_result_and_no_failure(capsys):
     assert "at step " in out
 
 
+def freeze(run: RunDir) -> int:
+    """Stop the process that trains a run, as soon as there is one, and return it."""
+    wait_until(lambda: is_locked(run).startswith("process "))
+    pid = int(is_locked(run).split()[1])
+    os.kill(pid, signal.SIGSTOP)
+    return pid
+
+
 def test_sweeps_that_meet_train_each_run_once_though_one_is_killed(capsys, tmp_path):
     words = (*LONG, "seed=0,1,2")
     folders = runs_of(*words)
     first = start_sweep(*words, "--jobs", "2")
-    wait_until(lambda: all(is_locked(run) for run in folders[:2]))
+    held = [freeze(run) for run in folders[:2]]
 
     def kill_first() -> None:
         wait_until(folders[2].status.exists)  # what is trained here meanwhile
         first.kill()
+        for pid in held:
+            os.kill(pid, signal.SIGCONT)
 
     killer = threading.Thread(target=kill_first)
     killer.start()

@@ -168,7 +168,7 @@ def test_next_command_leaves_out_what_belongs_to_the_norm_alone(tiny, capsys):
 
 def test_long_run_says_so_with_the_smaller_scale(tiny, monkeypatch):
     from nnexp import experiment
-    from nnexp.experiment import Listener, clock
+    from nnexp.experiment import Listener, clock, logger
 
     lines: list[str] = []
 
