@@ -78,7 +78,7 @@ def test_setting_that_the_norm_tells_makes_no_column_and_is_named(capsys):
     for words in ([], ["--rows", "norm"]):
         out = compared(capsys, *words)[1]
         assert "norm.num_groups" not in out.splitlines()[1]
-        assert "told by the rows and columns: norm.num_groups (8, null)" in out
+        assert "implied by the rows and columns: norm.num_groups (8, null)" in out
 
 
 def test_columns_are_in_the_order_of_numbers():

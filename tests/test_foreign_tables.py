@@ -128,7 +128,7 @@ def test_rows_as_pandas_writes_them_can_be_read_again(view):
     at = settings("batch", seed=9)
     at.norm.at = {"conv1": "layer"}
     write_run(Path("more"), at, 0.5)
-    load_runs(["more", view]).drop(columns=["folder"]).to_csv("again.csv", index=False)
+    load_runs("more", view).drop(columns=["folder"]).to_csv("again.csv", index=False)
     again = read_rows(["again.csv"])
     assert len(again) == 9
     assert again[0]["norm.at"] == "{conv1: layer}"

@@ -12,7 +12,7 @@ from test_resume import Notes
 
 from nnexp import experiment
 from nnexp.compare import read_rows
-from nnexp.compare.grid import direction
+from nnexp.compare.metrics import metric_of
 from nnexp.data import load_images
 from nnexp.models import MODELS
 from nnexp.norms import NORMS
@@ -284,10 +284,10 @@ def test_probed_runs_and_others_are_read_together(tiny, probed, tmp_path):
 
 
 def test_no_probed_figure_but_an_accuracy_has_a_better_side():
-    better = {figure: direction(figure) for figure in FIGURES}
+    better = {figure: metric_of(figure).better for figure in FIGURES}
     assert better.pop("clean_train_accuracy") == 1
     assert set(better.values()) == {0}
-    assert direction("mean_val_accuracy") == 1
+    assert metric_of("mean_val_accuracy").better == 1
 
 
 def test_mean_val_accuracy_is_the_mean_over_the_epochs(tiny):

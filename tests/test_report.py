@@ -138,7 +138,7 @@ def test_only_differences_that_survive_the_correction_are_called_differences():
     rows = read_rows()
     comparison = make_comparison(rows, complete(Question(), rows))
     words = said()
-    tested = {one.treatment["norm"]: one.p_holm for one in comparison.comparisons}
+    tested = {one.treatment["norm"]: one.p_holm for one in comparison.differences}
     assert tested["group"] < 0.05 < tested["layer"]
     assert words["Lower than batch"] == "group -10.25 points."
     assert words["Not shown to differ from batch"].startswith("layer.")
@@ -296,7 +296,7 @@ def test_report_is_written_of_folders_and_of_loaded_runs_alike(capsys):
     write_full(Path("runs"), "none", None, 8, status="diverged")
     write_full(Path("runs"), "none", None, 16, status="failed", reason="disk full")
     written = write_report("first.html", "runs", rows=["norm"], title="Mine")
-    write_report("second.html", load_runs(["runs"]), rows=["norm"], title="Mine")
+    write_report("second.html", load_runs("runs"), rows=["norm"], title="Mine")
     assert written == Path("first.html")
     assert written.read_text("utf-8") == Path("second.html").read_text("utf-8")
     assert capsys.readouterr() == ("", "")

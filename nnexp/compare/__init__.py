@@ -1,6 +1,34 @@
 """Run folders and results of other machines → rows → grouped tables and paired statistics."""
 
-from nnexp.compare.load import find_run as find_run
-from nnexp.compare.load import load_runs as load_runs
-from nnexp.compare.load import read_rows as read_rows
-from nnexp.compare.load import read_runs as read_runs
+from nnexp.compare.comparison import Comparison, Question, compare, make_comparison
+from nnexp.compare.load import (
+    as_rows,
+    find_run,
+    load_channels,
+    load_epochs,
+    load_probes,
+    load_runs,
+    load_traces,
+    read_rows,
+    read_runs,
+)
+from nnexp.compare.metrics import METRICS, Metric, metric_of
+
+__all__ = [
+    "METRICS",
+    "Comparison",
+    "Metric",
+    "Question",
+    "as_rows",
+    "compare",
+    "find_run",
+    "load_channels",
+    "load_epochs",
+    "load_probes",
+    "load_runs",
+    "load_traces",
+    "make_comparison",
+    "metric_of",
+    "read_rows",
+    "read_runs",
+]

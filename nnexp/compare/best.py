@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from nnexp.compare.columns import SETTINGS, Row, shown
 from nnexp.compare.grid import BEST, NEAR, Cell, Chosen, make_cell
-from nnexp.compare.load import figures
+from nnexp.compare.load import metrics_in
 from nnexp.compare.selection import grouped, varying
 from nnexp.compare.statistics import ROUNDING, within_noise
 from nnexp.settings import NOT_IDENTITY, ConfigError
@@ -71,7 +71,7 @@ def _check(rows: Sequence[Row], key: str) -> None:
         raise ConfigError(
             f"all runs have {key}={shown(rows[0][key])}", "there is nothing to choose: omit --best"
         )
-    if JUDGE not in figures(rows):
+    if JUDGE not in metrics_in(rows):
         raise ConfigError(f"no run here has {JUDGE}", f"--best chooses by {JUDGE}")
 
 
@@ -100,12 +100,12 @@ def _choose(rows: Sequence[Row], key: str) -> Choice:
 def _cell(rows: Sequence[Row], seeds: set[int]) -> Cell:
     cell = make_cell(rows, JUDGE)
     if missing := len(seeds) - len({row["seed"] for row in rows}):
-        cell.states["missing"] = missing
+        cell.statuses["missing"] = missing
     return cell
 
 
 def _is_complete(cell: Cell) -> bool:
-    return len(cell.values) == cell.states.total()
+    return len(cell.values) == cell.statuses.total()
 
 
 def _outcomes(tried: Mapping[str, Cell]) -> dict[str, Cell]:
@@ -113,7 +113,7 @@ def _outcomes(tried: Mapping[str, Cell]) -> dict[str, Cell]:
     return {
         value: cell
         for value, cell in tried.items()
-        if _is_complete(cell) or cell.states["diverged"]
+        if _is_complete(cell) or cell.statuses["diverged"]
     }
 
 

@@ -1,31 +1,18 @@
 """The columns of a row: what every run has, and how a value is written."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from nnexp.settings import ExperimentConfig, result_head
+from nnexp.rundir import printable
+from nnexp.settings import ExperimentConfig, result_head, shareable
 
 Row = dict[str, Any]
 
 HEAD = result_head(ExperimentConfig(), "")  # every column that leads a result, at its default
 SETTINGS = {key: value for key, value in HEAD.items() if key not in ("run_id", "status")}
-MEASURED = (
-    "test_accuracy",
-    "test_loss",
-    "val_accuracy",
-    "val_accuracy_median5",
-    "mean_val_accuracy",
-    "val_loss",
-    "train_accuracy",
-    "train_loss",
-    "clean_train_accuracy",
-    "generalization_gap",
-    "diverged_at_step",
-    "epochs_finished",
-    "parameters",
-    "steps",
-    "seconds",
-)  # columns that hold a number or nothing, whatever else stands in other rows
 ENVIRONMENT = ("nnexp", "torch", "device", "images_sha256")  # columns environment.<name>
 
 
@@ -49,3 +36,29 @@ def blocks(text: str) -> dict[str, str]:
     """Return the mapping that `{conv1: layer}` is written for."""
     pairs = (pair.partition(":") for pair in text.strip("{} ").split(",") if pair.strip())
     return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokenRun:
+    """A run folder, or a row of a `results.csv`, that cannot be read."""
+
+    name: str
+    reason: str
+    kind: str = "folder"
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.reason})"
+
+
+def complete_row(row: Row, environment: Mapping[str, Any]) -> Row:
+    """Return the row with every column; a setting it was made without is at its default.
+
+    Texts are as they can be printed and shared; the folder alone stays as it is.
+    """
+    folder = row["folder"]
+    row = {**HEAD, "run_id": Path(folder).name, "reason": None, **row}
+    for name in ENVIRONMENT:
+        row.setdefault(f"environment.{name}", environment.get(name))
+    row = {key: as_typed(value) for key, value in (row | shareable(row)).items()}
+    row = {k: printable(value) if isinstance(value, str) else value for k, value in row.items()}
+    return {**row, "folder": folder}

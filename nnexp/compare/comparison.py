@@ -1,13 +1,16 @@
-"""Rows and a question → tables, differences, and what has to be said with them."""
+"""Rows and a question → tables, paired differences, and what a reader must know of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from nnexp.compare.against import PairedDifference, compare_against
 from nnexp.compare.best import Choice, choose, uneven
 from nnexp.compare.columns import SETTINGS, Row, shown
 from nnexp.compare.fairness import find_unfair
 from nnexp.compare.grid import Grid, Layout, lay_out, make_grids, sort_grid
+from nnexp.compare.load import DEFAULT, Say, as_rows
+from nnexp.compare.records import cell_records, difference_records
 from nnexp.compare.selection import (
     filter_rows,
     find_metric,
@@ -17,6 +20,11 @@ from nnexp.compare.selection import (
     varying,
 )
 from nnexp.settings import NOT_IDENTITY, ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nnexp.compare.load import Runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,18 +43,74 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Tables, and what has to be said with them."""
+    """Tables, paired differences, and what a reader must know of them."""
 
     metric: str
     layout: Layout
     grids: list[Grid]
-    comparisons: list[PairedDifference]
+    differences: list[PairedDifference]
     against: str  # `key=value`, or nothing
     runs: int
     warnings: list[str]
     choices: list[Choice] = field(default_factory=list)  # how each cell chose its best value
-    along: dict[str, list[str]] = field(default_factory=dict)  # settings told by the others
+    implied: dict[str, list[str]] = field(default_factory=dict)  # settings that follow from others
     same: dict[str, str] = field(default_factory=dict)  # settings that are equal in every run
+
+    def frame(self) -> "pd.DataFrame":
+        """Return a row per cell: its settings, metric, mean, deviation, n, statuses and mark."""
+        import pandas as pd
+
+        return pd.DataFrame(cell_records(self))
+
+    def differences_frame(self) -> "pd.DataFrame":
+        """Return a row per paired difference, with its interval and p-values; none if not asked."""
+        import pandas as pd
+
+        return pd.DataFrame(difference_records(self))
+
+
+def compare(  # noqa: PLR0913  a question has as many parts
+    sources: "Runs" = DEFAULT,
+    *,
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    metric: str = "test_accuracy",
+    where: Sequence[str] = (),
+    against: str | None = None,
+    best: str | None = None,
+    sort: str | None = None,
+    on_problem: Say | None = None,
+) -> Comparison:
+    """Compare runs over their seeds, as `nnexp compare` does.
+
+    Args:
+        sources: Folders of runs, runs, `results.csv` files, or what `load_runs` returned.
+        rows: Settings that make the rows of the table; by default all that vary.
+        columns: Settings that make its columns.
+        metric: The column of results in the cells.
+        where: Conditions on the runs: `norm=batch,none` or `norm!=none`.
+        against: A value of the first row setting, or `key=value`, to which paired differences are.
+        best: A setting, of which every cell is shown at its best value by validation accuracy.
+        sort: A row setting or the metric, with `-` before it for the reverse order.
+        on_problem: Is called with a line for each problem that hinders no comparison.
+
+    Returns:
+        The comparison: `frame()` and `differences_frame()` are its tables, `warnings` what makes it
+        unfair.
+
+    Raises:
+        ConfigError: There are no such runs, or the question names what they do not have.
+    """
+    question = Question(
+        rows=rows,
+        columns=columns,
+        metric=metric,
+        where=where,
+        against=against,
+        best=best,
+        sort=sort,
+    )
+    return make_comparison(as_rows(sources, on_problem), question)
 
 
 def make_comparison(rows: Sequence[Row], question: Question) -> Comparison:
@@ -61,23 +125,23 @@ def make_comparison(rows: Sequence[Row], question: Question) -> Comparison:
     row_keys = [find_setting(key) for key in question.rows]
     column_keys = [find_setting(key) for key in question.columns]
     axes = [*row_keys, *column_keys]
-    rows, choices = _at_best(rows, question.best, axes)
     if twice := next((key for key in axes if axes.count(key) > 1), None):
         raise ConfigError(f"{twice} is named twice in --rows and --cols", "name it once")
+    rows, choices = _at_best(rows, question.best, axes)
     layout = lay_out(rows, row_keys, column_keys)
-    comparisons = (
+    differences = (
         compare_against(rows, metric, question.against, row_keys) if question.against else []
     )
     return Comparison(
         metric=metric,
         layout=layout,
         grids=_sorted(make_grids(rows, layout, metric), layout, metric, question.sort),
-        comparisons=comparisons,
-        against=_label(question.against, comparisons),
+        differences=differences,
+        against=_label(question.against, differences),
         runs=runs,
         warnings=[*find_unfair(rows, layout, axes), *uneven(choices)],
         choices=choices,
-        along={key: _values(rows, key) for key in layout.along},
+        implied={key: _values(rows, key) for key in layout.implied},
         same=_same(rows) if question.everything else {},
     )
 
@@ -106,10 +170,10 @@ def _sorted(grids: list[Grid], layout: Layout, metric: str, word: str | None) ->
     return [sort_grid(grid, key, descending=word.startswith("-")) for grid in grids]
 
 
-def _label(against: str | None, comparisons: Sequence[PairedDifference]) -> str:
+def _label(against: str | None, differences: Sequence[PairedDifference]) -> str:
     if not against:
         return ""
-    return f"{next(iter(comparisons[0].treatment))}={against.partition('=')[2] or against}"
+    return f"{next(iter(differences[0].treatment))}={against.partition('=')[2] or against}"
 
 
 def _values(rows: Sequence[Row], key: str) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nnexp.compare.columns import Row
+from nnexp.compare.metrics import metric_of
 from nnexp.compare.selection import Group, goes_with, grouped, in_order, values_of, varying
 from nnexp.compare.statistics import deviation_of, mean_of, within_noise
 from nnexp.settings import ConfigError
@@ -29,7 +30,7 @@ class Cell:
     """The runs that differ in nothing but the seed."""
 
     values: dict[int, float] = field(default_factory=dict)  # seed → metric, of runs that are done
-    states: Counter[str] = field(default_factory=Counter)  # status → runs
+    statuses: Counter[str] = field(default_factory=Counter)  # status → runs
     mark: str = ""  # BEST, NEAR or nothing
     chosen: Chosen | None = None
 
@@ -46,14 +47,16 @@ class Cell:
     @property
     def competes(self) -> bool:
         """Whether it can be the best: a mean over the runs that survived cannot."""
-        return bool(self.values) and not self.states["diverged"]
+        return bool(self.values) and not self.statuses["diverged"]
 
     @property
     def absent(self) -> list[str]:
-        """What became of the runs without a figure: `2 of 3 diverged`."""
-        total = self.states.total()
-        unmeasured = self.states["done"] - len(self.values)
-        words = [f"{n} of {total} {state}" for state, n in self.states.items() if state != "done"]
+        """What became of the runs without a value: `2 of 3 diverged`."""
+        total = self.statuses.total()
+        unmeasured = self.statuses["done"] - len(self.values)
+        words = [
+            f"{n} of {total} {status}" for status, n in self.statuses.items() if status != "done"
+        ]
         return [*words, f"{unmeasured} of {total} without it"] if unmeasured else words
 
 
@@ -81,7 +84,7 @@ class Layout:
     rows: list[str]
     columns: list[str]
     layers: list[str]
-    along: list[str]  # settings that vary too, but are told by the others
+    implied: list[str]  # settings that vary too, but follow from the others
 
 
 def lay_out(rows: Sequence[Row], row_keys: Sequence[str], column_keys: Sequence[str]) -> Layout:
@@ -92,26 +95,26 @@ def lay_out(rows: Sequence[Row], row_keys: Sequence[str], column_keys: Sequence[
     """
     changing = varying(rows)
     if not row_keys and not column_keys:
-        along = [key for key in changing if _is_told_by_its_group(rows, key)]
-        shown = [key for key in changing if key not in along]
+        implied = [key for key in changing if _follows_from_its_group(rows, key)]
+        shown = [key for key in changing if key not in implied]
         return Layout(
-            rows=shown or ["model", "norm", "batch_size"], columns=[], layers=[], along=along
+            rows=shown or ["model", "norm", "batch_size"], columns=[], layers=[], implied=implied
         )
     axes = [*row_keys, *column_keys]
     row_keys = row_keys or [key for key in changing if key not in axes] or ["norm"]
     axes = [*row_keys, *column_keys]
-    along, layers = [], []
+    implied, layers = [], []
     for key in changing:
         if key not in axes:
-            (along if goes_with(rows, key, [*axes, *layers]) else layers).append(key)
-    return Layout(rows=list(row_keys), columns=list(column_keys), layers=layers, along=along)
+            (implied if goes_with(rows, key, [*axes, *layers]) else layers).append(key)
+    return Layout(rows=list(row_keys), columns=list(column_keys), layers=layers, implied=implied)
 
 
 # What `code` says more of.
 NAMES = ("model", "norm", "norm.at", "data.name", "optimizer.name", "schedule.name")
 
 
-def _is_told_by_its_group(rows: Sequence[Row], key: str) -> bool:
+def _follows_from_its_group(rows: Sequence[Row], key: str) -> bool:
     """Return whether a setting has one value for each head of its group: num_groups for norm."""
     if key == "code":
         return goes_with(rows, key, NAMES)
@@ -149,24 +152,17 @@ def make_cell(rows: Iterable[Row], metric: str) -> Cell:
     return cell
 
 
-def direction(metric: str) -> int:
-    """Return 1 where more is better, -1 where less is, 0 where neither."""
-    if "accuracy" in metric:
-        return 1
-    return -1 if "loss" in metric or metric == "seconds" else 0
-
-
 def sort_grid(grid: Grid, key: str, descending: bool = False) -> Grid:
     """Return the grid with its rows by a setting, or by the metric, the best first.
 
-    By the metric, a row counts with the mean of its cells; rows without a figure go last.
+    By the metric, a row counts with the mean of its cells; rows without a value go last.
     """
     if key in grid.row_keys:
         position = grid.row_keys.index(key)
         order = [group[0] for group in in_order((row[position],) for row in grid.rows)]
         rows = sorted(grid.rows, key=lambda row: order.index(row[position]), reverse=descending)
         return replace(grid, rows=rows)
-    sign = (direction(grid.metric) or 1) * (-1 if descending else 1)
+    sign = (metric_of(grid.metric).better or 1) * (-1 if descending else 1)
 
     def rank(row: Group) -> tuple[bool, float]:
         means = [cell.mean for column in grid.columns if (cell := grid.cell(row, column)).values]
@@ -185,11 +181,11 @@ def _put(cell: Cell, row: Row, metric: str) -> None:
                 "another version of nnexp made one of them: leave it out, or use that version",
             )
         cell.values[row["seed"]] = float(value)
-    cell.states[row["status"]] += 1
+    cell.statuses[row["status"]] += 1
 
 
 def _marked(grid: Grid) -> Grid:
-    sign = direction(grid.metric)
+    sign = metric_of(grid.metric).better
     cells = dict(grid.cells)
     for column in grid.columns if sign else ():
         rivals = {row: cell for row in grid.rows if (cell := grid.cell(row, column)).competes}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnexp.compare.load import BrokenRun, Row, broken_in_words, read_runs
-from nnexp.compare.tables import NOTHING
+from nnexp.compare.metrics import NOTHING
 from nnexp.rundir import RunDir, UnreadableError, is_locked, read_table
 
 

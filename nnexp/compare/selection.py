@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from nnexp.compare.columns import SETTINGS, Row, blocks, shown
-from nnexp.compare.load import figures
+from nnexp.compare.load import metrics_in
 from nnexp.settings import NOT_IDENTITY, ConfigError, nearest, nearest_keys
 
 Group = tuple[str, ...]  # values of settings, as typed
@@ -36,7 +36,7 @@ def find_metric(word: str, rows: Sequence[Row]) -> str:
     Raises:
         ConfigError: It is none.
     """
-    known = figures(rows)
+    known = metrics_in(rows)
     if word in known:
         return word
     if not known:

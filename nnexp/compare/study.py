@@ -30,18 +30,20 @@ class Study:
         return _arm(row) in self.arms
 
 
-def read_study(name: str) -> Study:
+def read_study(name: str, config_dir: str | None = None) -> Study:
     """Return the study of that name, as `nnexp sweep study=NAME` would run it.
+
+    It is one of nnexp's, of the own configs, or of `config_dir`.
 
     Raises:
         ConfigError: There is none, or it cannot be composed.
     """
     from nnexp.settings.compose import compose_each, expand_jobs  # Hydra takes a third of a second
 
-    jobs = expand_jobs([f"{WORD}{name}"])
+    jobs = expand_jobs([f"{WORD}{name}"], config_dir)
     arms = {tuple(word for word in job if not word.startswith(SEED)) for job in jobs}
     seeds = {int(word.removeprefix(SEED)) for job in jobs for word in job if word.startswith(SEED)}
-    configs = compose_each([list(words) for words in arms])
+    configs = compose_each([list(words) for words in arms], config_dir)
     return Study(
         name=name,
         arms=frozenset(_arm(_row(config)) for config in configs),
@@ -50,7 +52,10 @@ def read_study(name: str) -> Study:
 
 
 def keep_studies(
-    rows: Sequence[Row], names: Sequence[str], say: Callable[[str], None]
+    rows: Sequence[Row],
+    names: Sequence[str],
+    say: Callable[[str], None],
+    config_dir: str | None = None,
 ) -> list[Row]:
     """Return the rows that belong to one of the studies; `say` hears of what is not there.
 
@@ -59,7 +64,7 @@ def keep_studies(
     """
     kept: dict[str, Row] = {}
     for name in names:
-        study = read_study(name)
+        study = read_study(name, config_dir)
         members = [row for row in rows if study.has(row)]
         if not members:
             raise ConfigError(f"no run of {WORD}{name}", f"nnexp sweep {WORD}{name} trains them")

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nnexp.compare.against import PairedDifference
-from nnexp.compare.grid import BEST, NEAR, Cell, Chosen, Grid, direction
+from nnexp.compare.grid import BEST, NEAR, Cell, Chosen, Grid
+from nnexp.compare.metrics import NOTHING, metric_of
 
-NOTHING = "–"
 SIGNIFICANT = 3  # digits of a figure below 0.1
 BEST_SIGN, NEAR_SIGN = "*", "≈"
 EDGE_SIGNS = {"smallest": "↓", "largest": "↑", "only": "↕"}
@@ -66,7 +66,7 @@ def grid_table(grid: Grid) -> TextTable:
         ", ".join(f"{key}={value}" for key, value in zip(grid.column_keys, column, strict=True))
         for column in grid.columns
     ]
-    name = heading(grid.metric)
+    name = metric_of(grid.metric).heading
     title = f"{name}, {_settings(grid.layer)}" if grid.layer else name
     return TextTable(
         title=title,
@@ -86,8 +86,8 @@ def side_by_side(grids: Sequence[Grid]) -> TextTable:
     """Return grids of several metrics as one table, a column for each; all have the same rows."""
     first = grids[0]
     return TextTable(
-        title=", ".join(heading(grid.metric) for grid in grids),
-        headings=[*first.row_keys, *(heading(grid.metric) for grid in grids)],
+        title=", ".join(metric_of(grid.metric).heading for grid in grids),
+        headings=[*first.row_keys, *(metric_of(grid.metric).heading for grid in grids)],
         labels=len(first.row_keys),
         rows=[
             [
@@ -104,8 +104,16 @@ def differences_table(
 ) -> TextTable:
     """Return paired differences with their interval and p-values, a row per comparison."""
     labels = [*comparisons[0].treatment, *comparisons[0].settings]
-    unit = " points" if in_percent(metric) else ""
-    heads = ["pairs", heading(metric), against, f"difference{unit}", "95 % CI", "p", "p Holm"]
+    unit = " points" if metric_of(metric).in_percent else ""
+    heads = [
+        "pairs",
+        metric_of(metric).heading,
+        against,
+        f"difference{unit}",
+        "95 % CI",
+        "p",
+        "p Holm",
+    ]
     notes = ["notes"] if any(one.notes for one in comparisons) else []
     return TextTable(
         title=f"{metric}: paired differences to {against} over seeds",
@@ -132,9 +140,9 @@ def _mean_and_spread(cell: Cell, metric: str) -> str:
     mean, spread = cell.mean or 0.0, cell.deviation
     size = max(abs(mean), spread or 0.0)
     whole = float(mean).is_integer() and not spread
-    if in_percent(metric) or metric == "seconds" or whole or size >= 1e6:
-        shown = figure(mean, metric)
-        return shown if spread is None else f"{shown} ± {figure(spread, metric)}"
+    if metric_of(metric).unit or whole or size >= 1e6:
+        shown = metric_of(metric).text(mean)
+        return shown if spread is None else f"{shown} ± {metric_of(metric).text(spread)}"
     decimals = 4 if size >= 0.1 else SIGNIFICANT - 1 - math.floor(math.log10(size))
     return f"{mean:.{decimals}f}" + ("" if spread is None else f" ± {spread:.{decimals}f}")
 
@@ -146,45 +154,21 @@ def chosen_text(chosen: Chosen | None, before: str = "") -> str:
     return f"{before}{chosen.value}{EDGE_SIGNS.get(chosen.edge, '')}"
 
 
-def figure(value: float | None, metric: str, *, signed: bool = False) -> str:
-    """Return a figure as it is read: accuracies in percent, seconds by tenths, others by digits."""
-    if value is None or math.isnan(value):
-        return NOTHING
-    sign = "+" if signed else ""
-    if in_percent(metric):
-        return f"{100 * value:{sign}.2f}"
-    if metric == "seconds":
-        return f"{value:{sign}.1f}"
-    if float(value).is_integer() and abs(value) < 1e15:
-        return f"{value:{sign},.0f}"
-    return f"{value:{sign}.4g}" if abs(value) >= 1e6 or abs(value) < 1e-3 else f"{value:{sign}.4f}"
-
-
-def heading(metric: str) -> str:
-    """Return a metric with its unit."""
-    return f"{metric} %" if in_percent(metric) else metric
-
-
-def in_percent(metric: str) -> bool:
-    """Return whether a metric is read in percent."""
-    return "accuracy" in metric
-
-
 def legend(grids: Sequence[Grid], metric: str) -> list[str]:
     """Return what a reader has to know of the cells and their marks."""
     cells = [cell for grid in grids for cell in grid.cells.values()]
     lines = ["mean ± sample standard deviation (n runs that differ in the seed alone)"]
     if any(cell.mark for cell in cells):
-        which = "highest" if direction(metric) > 0 else "lowest"
+        which = "highest" if metric_of(metric).better > 0 else "lowest"
         lines.append(f"{BEST_SIGN} and bold: the {which} mean of its column")
-    if any(len(cell.values) > 1 for cell in cells) and direction(metric):
+    if any(len(cell.values) > 1 for cell in cells) and metric_of(metric).better:
         lines.append(
             f"{NEAR_SIGN} within noise of it: the 95 % t interval of the difference includes 0, "
             "paired over common seeds, else Welch's, each pair of cells taken alone"
         )
     if any(len(cell.values) == 1 for cell in cells):
         lines.append("(1): one seed, so no deviation and no noise to compare with")
-    if any(cell.states["diverged"] for cell in cells):
+    if any(cell.statuses["diverged"] for cell in cells):
         lines.append("cells with diverged runs show the others' mean and do not compete")
     return lines
 
@@ -250,15 +234,15 @@ def _settings(settings: dict[str, str]) -> str:
 def _difference_row(one: PairedDifference, metric: str) -> list[TextCell]:
     interval = NOTHING
     if one.low is not None:
-        low, high = (figure(end, metric, signed=True) for end in (one.low, one.high))
+        low, high = (metric_of(metric).text(end, signed=True) for end in (one.low, one.high))
         interval = f"{low} to {high}"
     texts = [
         *one.treatment.values(),
         *one.settings.values(),
         str(one.pairs),
-        figure(one.mean, metric) + chosen_text(one.chosen, before=" at "),
-        figure(one.baseline, metric) + chosen_text(one.baseline_chosen, before=" at "),
-        figure(one.difference, metric, signed=True),
+        metric_of(metric).text(one.mean) + chosen_text(one.chosen, before=" at "),
+        metric_of(metric).text(one.baseline) + chosen_text(one.baseline_chosen, before=" at "),
+        metric_of(metric).text(one.difference, signed=True),
         interval,
         _probability(one.p),
         _probability(one.p_holm),

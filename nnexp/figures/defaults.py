@@ -1,39 +1,17 @@
-"""What a user names → rows, and the question that is asked of them where nothing else is said."""
+"""Rows → the question that is asked of them where nothing else is said."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
 
-from nnexp.compare import read_rows
 from nnexp.compare.best import JUDGE, choose
 from nnexp.compare.columns import Row, shown
 from nnexp.compare.comparison import Question
-from nnexp.compare.load import DEFAULT, figures
+from nnexp.compare.load import metrics_in
 from nnexp.compare.selection import filter_rows, find_setting, goes_with, varying
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    Runs = str | Path | Sequence[str] | Sequence[Path] | Sequence[Row] | pd.DataFrame
 RATE = "optimizer.learning_rate"
 COLUMNS = ("batch_size", "model", RATE)  # what makes the columns, the first that is free
 BASELINES = (("norm", "batch"), ("norm", "none"), ("norm.at", "{}"))
-
-
-def as_rows(runs: "Runs") -> list[Row]:
-    """Return the rows of what a user names: sources as of `load_runs`, or what it returned.
-
-    Raises:
-        ConfigError: A source holds no run.
-    """
-    if isinstance(runs, (str, Path)):
-        return read_rows([runs])
-    if hasattr(runs, "to_dict"):
-        known = cast("pd.DataFrame", runs).astype(object)
-        return cast("list[Row]", known.where(known.notna(), None).to_dict("records"))
-    named: list[Any] = list(runs)
-    return named if named and isinstance(named[0], dict) else read_rows(named or DEFAULT)
 
 
 def at_best(rows: Sequence[Row], best: str | None) -> list[Row]:
@@ -53,7 +31,7 @@ def complete(question: Question, rows: Sequence[Row], *, choose_best: bool = Tru
     taken = {find_setting(key) for key in (*question.rows, *question.columns)}
     best = question.best
     if choose_best and best is None and RATE in free and RATE not in taken:
-        best = RATE if JUDGE in figures(rows) else None
+        best = RATE if JUDGE in metrics_in(rows) else None
     chosen = replace(question, best=best, against=question.against or _baseline(rows, free))
     if taken:
         return chosen

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nnexp.compare.columns import Row
-from nnexp.compare.grid import Cell, direction
-from nnexp.compare.tables import in_percent
+from nnexp.compare.grid import Cell
+from nnexp.compare.metrics import metric_of
 from nnexp.figures.chance import chance_of
 from nnexp.figures.drawing import (
     COLUMN,
@@ -42,7 +42,7 @@ def draw_error(rows: Sequence[Row], metric: str, across: int = 3) -> "Figure":
     Raises:
         ConfigError: All runs have one batch size.
     """
-    return _draw(rows, metric, "batch_size", across, as_error=in_percent(metric))
+    return _draw(rows, metric, "batch_size", across, as_error=metric_of(metric).is_accuracy)
 
 
 def draw_rates(rows: Sequence[Row], metric: str, across: int = 3) -> "Figure":
@@ -64,7 +64,7 @@ def _draw(
     """
     panels = make_panels(rows, metric, axis)
     check_panels(len(panels), MOST_PANELS, f"lines over {plain(axis)}")
-    worse = 1 if as_error or direction(metric) < 0 else -1
+    worse = 1 if as_error or metric_of(metric).better < 0 else -1
     across = balanced(len(panels), across)
     chance = chance_of(rows, metric)
     with styled():
@@ -113,12 +113,12 @@ def _note(panels: Sequence[Panel], *, guessed: bool) -> str:
 def quantity_label(metric: str, *, as_error: bool = False) -> str:
     """Return what an axis says of a metric, with its unit."""
     name = metric.replace("accuracy", "error") if as_error else metric
-    return f"{plain(name)} %" if in_percent(metric) else plain(name)
+    return f"{plain(name)} %" if metric_of(metric).in_percent else plain(name)
 
 
 def shown_value(value: float, metric: str, *, as_error: bool = False) -> float:
     """Return a value in the unit of its axis."""
-    if not in_percent(metric):
+    if not metric_of(metric).in_percent:
         return value
     return 100 * (1 - value) if as_error else 100 * value
 
@@ -127,7 +127,7 @@ def _draw_line(axes: "Axes", line: Line, metric: str, aside: float, *, as_error:
     known = {x: cell for x, cell in line.cells.items() if finite(cell.mean)}
     places = sorted(known)
     means = [shown_value(known[x].mean or 0.0, metric, as_error=as_error) for x in places]
-    scale = 100.0 if in_percent(metric) else 1.0
+    scale = 100.0 if metric_of(metric).in_percent else 1.0
     spreads = [scale * (known[x].deviation or 0.0) for x in places]
     low = [mean - spread for mean, spread in zip(means, spreads, strict=True)]
     high = [mean + spread for mean, spread in zip(means, spreads, strict=True)]
@@ -164,7 +164,7 @@ def _mark_lost(axes: "Axes", line: Line, aside: float, worse: int) -> None:
 
 
 def _is_lost(cell: Cell) -> bool:
-    return not cell.values and cell.states["diverged"] > 0
+    return not cell.values and cell.statuses["diverged"] > 0
 
 
 def _make_room(axes: "Axes", panels: Sequence[Panel], worse: int) -> None:

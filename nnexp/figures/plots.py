@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from nnexp.compare.columns import Row
     from nnexp.compare.comparison import Question
-    from nnexp.figures.defaults import Runs
+    from nnexp.compare.load import Runs
     from nnexp.rundir import RunDir
 
 MOST_TRACES = 12  # runs in one figure
@@ -91,9 +91,10 @@ def draw(  # noqa: PLR0913  one keyword an option of the command
     Raises:
         ConfigError: There is no such kind, no such run, or the runs lack what the figure shows.
     """
+    from nnexp.compare import as_rows
     from nnexp.compare.comparison import Question
     from nnexp.compare.selection import filter_rows, find_metric, find_setting
-    from nnexp.figures.defaults import as_rows, at_best
+    from nnexp.figures.defaults import at_best
 
     plot = find_plot(kind)
     if best and plot.shows_all:

@@ -109,7 +109,7 @@ def finite(value: float | None) -> bool:
 def _line(grid: Grid, group: Group, label: str, style: Style) -> Line:
     cells = {float(column[0]): grid.cell(group, column) for column in grid.columns}
     return Line(
-        label=label, style=style, cells={x: cell for x, cell in cells.items() if cell.states}
+        label=label, style=style, cells={x: cell for x, cell in cells.items() if cell.statuses}
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nnexp import __version__
+from nnexp.compare import as_rows
 from nnexp.compare.best_table import choices_legend, choices_table
 from nnexp.compare.columns import Row
 from nnexp.compare.comparison import Comparison, Question, make_comparison
@@ -17,7 +18,7 @@ from nnexp.compare.selection import filter_rows, find_setting
 from nnexp.compare.tables import differences_legend, differences_table, grid_table, legend
 from nnexp.console import printable
 from nnexp.figures.chance import chance_of
-from nnexp.figures.defaults import as_rows, complete
+from nnexp.figures.defaults import complete
 from nnexp.figures.series import plain
 from nnexp.report.cells import sort_value, whole_number
 from nnexp.report.pictures import make_markers, make_pictures
@@ -35,7 +36,7 @@ from nnexp.rundir import replacing
 from nnexp.settings import ConfigError
 
 if TYPE_CHECKING:
-    from nnexp.figures.defaults import Runs
+    from nnexp.compare.load import Runs
 
 MOST_ROWS = 1000  # of a table
 TEMPLATES = Path(__file__).parent / "templates"
@@ -166,14 +167,14 @@ def _digest(text: str) -> str:
 
 def _tables(rows: Sequence[Row], question: Question, comparison: Comparison) -> dict[str, Any]:
     """Return the tables with what a reader has to know of each."""
-    metric, differences = comparison.metric, comparison.comparisons
+    metric, differences = comparison.metric, comparison.differences
     tables = {
         "grids": list(map(grid_table, comparison.grids)),
         "legend": [
             *legend(comparison.grids, metric),
             *(
                 f"{key} goes with the rows and columns, and differs too: {', '.join(values)}"
-                for key, values in comparison.along.items()
+                for key, values in comparison.implied.items()
             ),
         ],
         "differences": differences and differences_table(differences, metric, comparison.against),

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from nnexp.compare.columns import Row
 from nnexp.compare.comparison import Question
+from nnexp.compare.metrics import metric_of
 from nnexp.compare.selection import find_metric
-from nnexp.compare.tables import in_percent
 from nnexp.figures import PLOTS, Plot, PlotRequest, style_of, write_figure
 from nnexp.figures.defaults import at_best
 from nnexp.figures.lines import quantity_label
@@ -43,7 +43,7 @@ def make_pictures(rows: Sequence[Row], question: Question) -> tuple[list[Picture
     metric = find_metric(question.metric, rows)
     names = {
         "metric": quantity_label(metric),
-        "error": quantity_label(metric, as_error=in_percent(metric)),
+        "error": quantity_label(metric, as_error=metric_of(metric).is_accuracy),
     }
     request = PlotRequest(question=replace(question, best=None, where=()))
     for plot, members in _wanted(rows, at_best(rows, question.best)):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nnexp.compare.tables import figure
+from nnexp.compare.metrics import metric_of
 from nnexp.figures.traces import Series, load_series, load_traces
 from nnexp.rundir import RunDir, UnreadableError, read_table
 
@@ -85,15 +85,15 @@ def _chart(title: str, lines: Sequence[_Line], ends: tuple[str, str], metric: st
     xs = [x for line in lines for x in line.xs]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
     box = (min(xs), max(xs), low, high)
-    short = figure if metric == "accuracy" else lambda value, _: f"{value:.2g}"
+    short = metric_of(metric).text if metric == "accuracy" else "{:.2g}".format
     return {
         "title": title,
         "lines": [
             {"name": line.name, "colour": line.colour, "pieces": _pieces(line, box)}
             for line in lines
         ],
-        "low": short(low, metric),
-        "high": short(high, metric),
+        "low": short(low),
+        "high": short(high),
         "first": ends[0],
         "last": ends[1],
         **{"width": WIDTH, "height": HEIGHT, "left": LEFT, "bottom": HEIGHT - FOOT},

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from nnexp.compare.columns import SETTINGS, Row, shown
+from nnexp.compare.metrics import NOTHING, metric_of
 from nnexp.compare.selection import grouped, varying
-from nnexp.compare.tables import NOTHING, TextCell, TextTable, figure, heading
+from nnexp.compare.tables import TextCell, TextTable
 from nnexp.figures.chance import chance_of
 from nnexp.report.reproduce import facts_of, read_environment
 from nnexp.report.run_charts import run_charts
@@ -96,13 +97,13 @@ def _table(rows: Sequence[Row], keys: Sequence[str], metric: str) -> TextTable:
     names = [name for name in names if any(row.get(name) is not None for row in rows)]
     return TextTable(
         title=f"All {len(rows)} runs",
-        headings=[*keys, "status", *map(heading, names)],
+        headings=[*keys, "status", *(metric_of(name).heading for name in names)],
         labels=len(keys) + 1,
         rows=[
             [
                 *(TextCell(text=shown(row[key])) for key in keys),
                 TextCell(text=str(row["status"])),
-                *(TextCell(text=figure(row.get(name), name)) for name in names),
+                *(TextCell(text=metric_of(name).text(row.get(name))) for name in names),
             ]
             for row in rows
         ],
@@ -133,4 +134,4 @@ def _outcome(row: Row) -> str:
         return str(row["status"])
     chance = chance_of([row], "test_accuracy")
     at_chance = ", at chance" if chance and chance.explains([accuracy]) else ""
-    return f"test {figure(accuracy, 'test_accuracy')} %{at_chance}"
+    return f"test {metric_of('test_accuracy').text(accuracy)} %{at_chance}"

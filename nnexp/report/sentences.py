@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from nnexp.compare.against import PairedDifference
 from nnexp.compare.comparison import Comparison
-from nnexp.compare.grid import BEST, NEAR, Cell, Chosen, Grid, direction
+from nnexp.compare.grid import BEST, NEAR, Cell, Chosen, Grid
+from nnexp.compare.metrics import metric_of
 from nnexp.compare.selection import Group
 from nnexp.compare.statistics import LEVEL, within_noise
-from nnexp.compare.tables import figure, in_percent
 from nnexp.figures.chance import Chance
 from nnexp.figures.series import plain
 
@@ -92,7 +92,7 @@ def _is_alone(cells: dict[Group, Cell], best: Group) -> bool:
 def _column(grid: Grid, column: Group) -> Statement:
     """Say of one column what is best and what is within the noise of it."""
     cells = {row: grid.cell(row, column) for row in grid.rows}
-    cells = {row: cell for row, cell in cells.items() if cell.states}
+    cells = {row: cell for row, cell in cells.items() if cell.statuses}
     about = _about(grid, column)
     best = [row for row, cell in cells.items() if cell.mark == BEST]
     if not best:
@@ -107,10 +107,10 @@ def _column(grid: Grid, column: Group) -> Statement:
     if near:
         parts.append(f"inside the noise of it: {_names(grid, near)}")
     if clear:
-        unit = " points" if in_percent(grid.metric) else ""
+        unit = " points" if metric_of(grid.metric).in_percent else ""
         gaps = {row: (cells[row].mean or 0.0) - (top.mean or 0.0) for row in clear}
         words = [
-            f"{_name(grid.row_keys, row)} ({figure(gap, grid.metric, signed=True)}{unit})"
+            f"{_name(grid.row_keys, row)} ({metric_of(grid.metric).text(gap, signed=True)}{unit})"
             for row, gap in gaps.items()
         ]
         parts.append(f"outside the noise: {_listed(words)}")
@@ -131,10 +131,10 @@ def _unranked(grid: Grid, cells: dict[Group, Cell]) -> str:
 
 def _tested(comparison: Comparison) -> list[Statement]:
     """Say which paired differences are left after the correction for their number."""
-    tests = [one for one in comparison.comparisons if one.p_holm is not None]
+    tests = [one for one in comparison.differences if one.p_holm is not None]
     shown = [one for one in tests if (one.p_holm or 0.0) < ALPHA]
     base = comparison.against.removeprefix("norm=")
-    unit = " points" if in_percent(comparison.metric) else ""
+    unit = " points" if metric_of(comparison.metric).in_percent else ""
     said = []
     for sign, word in ((1, "Higher"), (-1, "Lower")):
         side = [one for one in shown if sign * (one.difference or 0.0) > 0]
@@ -144,7 +144,7 @@ def _tested(comparison: Comparison) -> list[Statement]:
     if hidden := [one for one in tests if one not in shown]:
         text = f"{_by_place(hidden)}. Not shown is not equal: see the intervals."
         said.append(Statement(about=f"Not shown to differ from {base}", text=text))
-    if untested := [one for one in comparison.comparisons if one not in tests]:
+    if untested := [one for one in comparison.differences if one not in tests]:
         text = f"{_by_place(untested)}: fewer than two pairs of seeds, or all differ by the same."
         said.append(Statement(about=f"Not tested against {base}", text=text))
     return said
@@ -154,7 +154,7 @@ def _by_place(comparisons: Sequence[PairedDifference], metric: str = "") -> str:
     """List comparisons by what else they share; with their differences if `metric` is given."""
     places: dict[str, list[str]] = {}
     for one in comparisons:
-        gap = f" {figure(one.difference, metric, signed=True)}" if metric else ""
+        gap = f" {metric_of(metric).text(one.difference, signed=True)}" if metric else ""
         places.setdefault(_pairs(one.settings), []).append(f"{_pairs(one.treatment)}{gap}")
     groups = [
         f"{place}: {', '.join(names)}" if place else ", ".join(names)
@@ -171,7 +171,7 @@ def reading_notes(comparison: Comparison) -> list[str]:
             "Inside the noise: the 95 % interval of the difference to the best includes 0, each "
             "pair of cells taken alone, and the best chosen by looking."
         )
-    if tests := sum(one.p_holm is not None for one in comparison.comparisons):
+    if tests := sum(one.p_holm is not None for one in comparison.differences):
         base = comparison.against.removeprefix("norm=")
         stricter = f" after Holm's correction for {tests} tests, so stricter" if tests > 1 else ""
         notes.append(
@@ -199,11 +199,11 @@ def _lost(grids: Sequence[Grid]) -> list[Statement]:
     """Say which groups lost runs, and to what."""
     cells = [(grid, *place, cell) for grid in grids for place, cell in sorted(grid.cells.items())]
     said = []
-    for status in dict.fromkeys(status for *_, cell in cells for status in cell.states):
+    for status in dict.fromkeys(status for *_, cell in cells for status in cell.statuses):
         words = [
-            f"{_place(grid, row, column)} ({cell.states[status]} of {cell.states.total()})"
+            f"{_place(grid, row, column)} ({cell.statuses[status]} of {cell.statuses.total()})"
             for grid, row, column, cell in cells
-            if cell.states[status]
+            if cell.statuses[status]
         ]
         if status != "done" and words:
             about = {"running": "Still running"}.get(status, status.capitalize())
@@ -222,10 +222,12 @@ def _about(grid: Grid, column: Group) -> str:
 
 
 def _mean(cell: Cell, metric: str) -> str:
-    unit = " %" if in_percent(metric) else ""
-    spread = "" if cell.deviation is None else f" ± {figure(cell.deviation, metric)}"
+    unit = " %" if metric_of(metric).in_percent else ""
+    spread = "" if cell.deviation is None else f" ± {metric_of(metric).text(cell.deviation)}"
     seeds = "1 seed" if len(cell.values) == 1 else f"{len(cell.values)} seeds"
-    return f"{figure(cell.mean, metric)}{spread}{unit} ({seeds}){_place_chosen(cell.chosen)}"
+    return (
+        f"{metric_of(metric).text(cell.mean)}{spread}{unit} ({seeds}){_place_chosen(cell.chosen)}"
+    )
 
 
 def _place_chosen(chosen: Chosen | None) -> str:
@@ -237,7 +239,7 @@ def _place_chosen(chosen: Chosen | None) -> str:
 
 
 def _extreme(metric: str) -> str:
-    return "lowest" if direction(metric) < 0 else "highest"
+    return "lowest" if metric_of(metric).better < 0 else "highest"
 
 
 def _names(grid: Grid, rows: Sequence[Group]) -> str:

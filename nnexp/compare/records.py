@@ -1,0 +1,138 @@
+"""A comparison → records of plain values: one per cell, per paired difference, per choice."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from nnexp.compare.best import JUDGE
+from nnexp.compare.grid import BEST, NEAR, Cell, Chosen, Layout
+
+if TYPE_CHECKING:
+    from nnexp.compare.comparison import Comparison
+
+Record = dict[str, Any]
+NESTED = ("treatment", "settings", "chosen", "baseline_chosen", "notes")
+STATUSES = ("done", "diverged", "failed", "interrupted", "running")
+
+
+def choice_records(comparison: "Comparison") -> list[Record]:
+    """Return one record per cell: its settings, what it chose, and each value tried."""
+    return [
+        {
+            **{label: one.settings[label] for label in label_keys(comparison.layout)},
+            **chosen_columns(comparison, one.chosen),
+            "tried": {value: _tried(cell) for value, cell in one.tried.items()},
+        }
+        for one in comparison.choices
+    ]
+
+
+def chosen_columns(comparison: "Comparison", chosen: Chosen | None, before: str = "") -> Record:
+    """Return what was chosen as columns of a record; no columns where no cell had to choose."""
+    if not comparison.choices:
+        return {}
+    key = comparison.choices[0].chosen.key
+    chosen = chosen or Chosen(key=key, value=None)
+    return {
+        f"{before}chosen_setting": key,
+        f"{before}chosen_by": JUDGE,
+        f"{before}chosen_value": chosen.value,
+        f"{before}chosen_edge": chosen.edge,
+        f"{before}chosen_ties": ",".join(chosen.ties),
+        f"{before}largest_that_trains": chosen.largest,
+    }
+
+
+def label_keys(layout: Layout) -> list[str]:
+    """Return the settings that tell the cells of all tables apart."""
+    return [*layout.layers, *layout.rows, *layout.columns]
+
+
+def json_content(comparison: "Comparison") -> Record:
+    """Return all of a comparison as JSON can write it: a number that is not finite is None."""
+    content = {
+        "metric": comparison.metric,
+        "runs": comparison.runs,
+        "warnings": comparison.warnings,
+        "cells": cell_records(comparison, seeds=True),
+        **({"choices": choice_records(comparison)} if comparison.choices else {}),
+        **({"comparisons": difference_records(comparison)} if comparison.differences else {}),
+    }
+    finite = _finite(content)
+    if finite != content:
+        finite["warnings"].append("a number that is not finite is written as null")
+    return finite
+
+
+def _finite(value: Any) -> Any:
+    """Return a value in which every number that JSON does not know is None."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def cell_records(comparison: "Comparison", *, seeds: bool = False) -> list[Record]:
+    """Return one record per cell, in full precision; a cell where nothing ran has n = 0."""
+    met = (
+        status
+        for grid in comparison.grids
+        for cell in grid.cells.values()
+        for status in cell.statuses
+    )
+    statuses = tuple(dict.fromkeys((*STATUSES, *met)))
+    return [
+        {
+            **comparison.same,
+            **grid.layer,
+            **dict(zip(grid.row_keys, row, strict=True)),
+            **dict(zip(grid.column_keys, column, strict=True)),
+            **_measured(grid.cell(row, column), grid.metric, statuses),
+            **chosen_columns(comparison, grid.cell(row, column).chosen),
+            **({"seeds": grid.cell(row, column).values} if seeds else {}),
+        }
+        for grid in comparison.grids
+        for row in grid.rows
+        for column in grid.columns
+    ]
+
+
+def _measured(cell: Cell, metric: str, statuses: Sequence[str]) -> Record:
+    return {
+        "metric": metric,
+        "mean": cell.mean,
+        "standard_deviation": cell.deviation,
+        "n": len(cell.values),
+        **{status: cell.statuses[status] for status in statuses},
+        "mark": cell.mark,
+    }
+
+
+def difference_records(comparison: "Comparison") -> list[Record]:
+    """Return one record per paired difference, in full precision."""
+    return [
+        {
+            **comparison.same,
+            **one.treatment,
+            **one.settings,
+            "metric": comparison.metric,
+            "against": comparison.against,
+            **{key: value for key, value in asdict(one).items() if key not in NESTED},
+            **chosen_columns(comparison, one.chosen),
+            **chosen_columns(comparison, one.baseline_chosen, before="baseline_"),
+            "notes": "; ".join(one.notes),
+        }
+        for one in comparison.differences
+    ]
+
+
+def _tried(cell: Cell) -> Record:
+    return {
+        "mean": cell.mean,
+        "standard_deviation": cell.deviation,
+        "seeds": cell.values,
+        "states": dict(cell.statuses),
+        "mark": {BEST: "chosen", NEAR: "within noise of the chosen"}.get(cell.mark, ""),
+    }
