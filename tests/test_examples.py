@@ -7,16 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-import nnexp
-
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = json.loads((ROOT / "examples/first_steps.ipynb").read_text("utf-8"))
 CODE = ["".join(cell["source"]) for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
 
 
-@pytest.mark.skipif(not hasattr(nnexp, "load_model"), reason="the Python API is not there yet")
 def test_the_notebook_runs_in_order_in_an_empty_folder(tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", "\n".join(CODE)],

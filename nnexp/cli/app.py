@@ -14,7 +14,7 @@ from nnexp.settings import ConfigError, find_folder
 if TYPE_CHECKING:
     from nnexp.settings import ExperimentConfig
     from nnexp.settings.compose import Task
-    from nnexp.sweeps.sweep import SweepOptions
+    from nnexp.sweeps.runner import SweepOptions
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -103,7 +103,7 @@ def train(
     Hydra's flags work as in any Hydra application: --cfg job, --info, --resolve, --package.
     """
     if multirun:
-        from nnexp.sweeps.sweep import SweepOptions
+        from nnexp.sweeps.runner import SweepOptions
 
         _sweep(overrides, config_dir, SweepOptions())
     else:
@@ -126,7 +126,7 @@ def sweep(  # noqa: PLR0913  one parameter an option
     config_dir: arguments.ConfigDir = None,
 ) -> None:
     """Train every combination of comma lists: what is missing of them, several at a time."""
-    from nnexp.sweeps.sweep import SweepOptions
+    from nnexp.sweeps.runner import SweepOptions
 
     options = SweepOptions(
         jobs=jobs,

@@ -30,7 +30,7 @@ from nnexp.sweeps.display import SweepDisplay
 from nnexp.sweeps.estimate import estimate_seconds
 from nnexp.sweeps.jobs import FAILED, NEW, Job
 from nnexp.sweeps.launcher import count_cpus, most_jobs
-from nnexp.sweeps.sweep import (
+from nnexp.sweeps.runner import (
     OWN,
     SweepOptions,
     SweepOutcome,

@@ -1,6 +1,6 @@
 """Run folders and results of other machines → rows → grouped tables and paired statistics."""
 
-from nnexp.compare.comparison import Comparison, Question, compare, make_comparison
+from nnexp.compare.comparison import Comparison, Question, compare_runs, make_comparison
 from nnexp.compare.load import (
     as_rows,
     find_run,
@@ -20,7 +20,7 @@ __all__ = [
     "Metric",
     "Question",
     "as_rows",
-    "compare",
+    "compare_runs",
     "find_run",
     "load_channels",
     "load_epochs",

@@ -69,7 +69,7 @@ class Comparison:
         return pd.DataFrame(difference_records(self))
 
 
-def compare(  # noqa: PLR0913  a question has as many parts
+def compare_runs(  # noqa: PLR0913  a question has as many parts
     sources: "Runs" = DEFAULT,
     *,
     rows: Sequence[str] = (),

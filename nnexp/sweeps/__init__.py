@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nnexp.sweeps.observer import SweepObserver
-    from nnexp.sweeps.sweep import SweepOutcome, sweep
+    from nnexp.sweeps.runner import SweepOutcome, sweep
 
 __all__ = ["SweepObserver", "SweepOutcome", "sweep"]
 
@@ -13,9 +13,6 @@ def __getattr__(name: str) -> Any:
     """Import Hydra, which takes a third of a second, when it is asked for."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from nnexp.sweeps import observer
-    from nnexp.sweeps import sweep as module
+    from nnexp.sweeps import observer, runner
 
-    value = getattr(observer, name, None) or getattr(module, name)
-    globals()[name] = value  # `sweep` is the function, not the module of that name
-    return value
+    return getattr(observer, name, None) or getattr(runner, name)
