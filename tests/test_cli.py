@@ -9,7 +9,8 @@ import yaml
 from hydra.core.global_hydra import GlobalHydra
 
 import nnexp
-from nnexp.cli.app import app, exit_code, main
+from nnexp.cli.app import app, main
+from nnexp.cli.train import exit_code
 from nnexp.settings import ExperimentConfig, from_yaml, run_id
 from nnexp.settings.compose import run_hydra
 

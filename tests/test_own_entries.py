@@ -13,7 +13,7 @@ import torchvision
 from tables import model_config, norm_config
 from torch import nn
 
-from nnexp.cli.show import policies
+from nnexp.cli.show_page import policies
 from nnexp.models import MODELS, build_model
 from nnexp.models.init import initialize
 from nnexp.models.sketch import sketch_model

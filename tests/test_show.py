@@ -4,7 +4,7 @@ import pytest
 import torch
 from tables import model_config, norm_config
 
-from nnexp.cli.show import policies
+from nnexp.cli.show_page import policies
 from nnexp.models import MODELS
 from nnexp.models.sketch import sketch_model
 from nnexp.settings import ConfigError, ExperimentConfig

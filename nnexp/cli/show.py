@@ -1,62 +1,13 @@
-"""`nnexp show`: a model before training, as tables."""
+"""`nnexp show`: shows a model before training."""
 
-from rich import box
-from rich.table import Table
+from nnexp.cli import options as arguments
+from nnexp.cli.composing import composed
 
-from nnexp.models.sketch import Sketch
-from nnexp.norms import NORMS
-from nnexp.settings import ExperimentConfig
+EXAMPLE = "nnexp show model=resnet18 norm=group batch_size=8"
 
 
-def block_table(sketch: Sketch) -> Table:
-    """Lay the blocks out for the terminal."""
-    table = Table("block", "layers", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("output", justify="right")
-    table.add_column("parameters", justify="right")
-    for block in sketch.blocks:
-        table.add_row(block.name, block.layers, block.output, f"{block.parameters:,}")
-    return table
+def show(overrides: arguments.Overrides = None, config_dir: arguments.ConfigDir = None) -> None:
+    """Show a model before training: layers, parameters, and every norm site."""
+    from nnexp.cli.show_page import show_page
 
-
-def site_table(sketch: Sketch) -> Table:
-    """Lay the norm sites out for the terminal."""
-    table = Table("norm site", "norm", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("C×H×W", justify="right")
-    table.add_column("one statistic over")
-    for heading in ("values each", "groups", "eps", "parameters"):
-        table.add_column(heading, justify="right")
-    for site in sketch.sites:
-        table.add_row(
-            site.layer,
-            site.norm,
-            f"{site.channels}×{site.height}×{site.width}",
-            site.axes,
-            f"{site.values_per_statistic:,}" if site.values_per_statistic else "–",
-            str(site.groups) if site.groups else "–",
-            f"{site.eps:g}" if site.eps else "–",
-            f"{site.parameters:,}",
-        )
-    return table
-
-
-def policies(config: ExperimentConfig) -> list[str]:
-    """Return, one line each, what is the same for every norm unless a setting says otherwise."""
-    bias = {
-        "auto": "a convolution has a bias exactly where nothing after it supplies one",
-        "always": "every convolution has a bias",
-        "never": "no convolution before a norm has a bias",
-    }
-    init = {
-        "he": "normal; variance 2 / fan_out (convolutions), 2 / fan_in (hidden linear layers), "
-        "std 0.01 (classifier); biases 0, γ 1, β 0",
-        "torch": "PyTorch's own",
-    }
-    learned = NORMS[config.norm.name].learned if config.norm.affine else ""
-    decayed = "γ, β and biases too" if config.optimizer.decay_norm_and_bias else "weights only"
-    return [
-        f"bias            norm.conv_bias={config.norm.conv_bias}: {bias[config.norm.conv_bias]}",
-        f"initialization  init={config.init}: {init[config.init]}",
-        f"weight decay    {config.optimizer.weight_decay:g} on {decayed}",
-        f"implementation  {config.norm.implementation}, momentum {config.norm.momentum:g}, "
-        f"{f'{learned} learned' if learned else 'no γ and β'}",
-    ]
+    show_page(composed(overrides, config_dir))

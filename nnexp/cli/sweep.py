@@ -1,181 +1,57 @@
-"""`nnexp sweep`: lists the runs of a sweep, or trains them and says what became of them."""
+"""`nnexp sweep`: trains every combination of settings."""
 
-import shlex
-from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import yaml
-from rich.markup import escape
-from rich.table import Table
+import typer
 
-from nnexp.cli.compare_page import compare_page
-from nnexp.compare.comparison import Question
-from nnexp.compare.load import read_rows
-from nnexp.console import (
-    Console,
-    duration,
-    forgiving_output,
-    open_console,
-    percent,
-    print_table,
-    write,
-)
-from nnexp.figures.defaults import complete
-from nnexp.settings import ConfigError, ExperimentConfig
-from nnexp.settings.compose import run_hydra
-from nnexp.settings.overrides import refuse_intervals, split_words
-from nnexp.sweeps.display import SweepDisplay
-from nnexp.sweeps.estimate import estimate_seconds
-from nnexp.sweeps.jobs import FAILED, NEW, Job
-from nnexp.sweeps.launcher import count_cpus, most_jobs
-from nnexp.sweeps.runner import (
-    OWN,
-    SweepOptions,
-    SweepOutcome,
-    is_search,
-    launcher_of,
-    plan_jobs,
-    run_sweep,
-)
+from nnexp.cli import options as arguments
+from nnexp.cli.composing import say_own_configs
 
-ONLY_SHOW = ("--cfg", "-c", "--info", "-i", "--hydra-help")  # flags with which Hydra runs nothing
-STUDY = "study="
-LONGEST_TABLE = 40  # runs of a study whose table is printed at its end
+if TYPE_CHECKING:
+    from nnexp.sweeps.runner import SweepOptions
+
+EXAMPLE = "nnexp sweep norm=batch,group,none batch_size=2,32 seed=0,1,2 scale=laptop"
 
 
-def sweep_command(words: Sequence[str], options: SweepOptions) -> int:
-    """Train what is missing of a sweep, say how it ended, and return the exit code.
-
-    Returns:
-        1 where a run has no result, 128 + its number after a signal.
-
-    Raises:
-        ConfigError: A word names nothing, a value cannot be, or no run can have its images.
-    """
-    if any(word.split("=")[0] in ONLY_SHOW for word in words):
-        run_hydra(["-m", *words], _train_nothing)
-        return 0
-    with forgiving_output():
-        outcome = run_sweep(words, options, SweepDisplay())
-        _conclude(outcome, own=launcher_of(words) == OWN)
-        if is_search(words):
-            _say_best(outcome.jobs[0].run.path.parent)
-        elif outcome.complete:
-            _show_table(words, outcome)
-    return 128 + outcome.signum if outcome.signum is not None else int(not outcome.complete)
-
-
-def _train_nothing(config: ExperimentConfig, words: list[str]) -> int:
-    """Stand in for training where Hydra only shows something."""
-    raise AssertionError("Hydra was asked to show something and not to run it")
-
-
-def _show_table(words: Sequence[str], outcome: SweepOutcome) -> None:
-    """Print the table of a finished study: rows, columns and baseline as a report chooses them."""
-    study = next((word for word in split_words(words)[1] if word.startswith(STUDY)), None)
-    if study is None or len(outcome.jobs) > LONGEST_TABLE:
-        return
-    console = open_console()
-    folder = str(outcome.jobs[0].run.path.parent)
-    sources = [folder, study] if folder != "runs" else [study]
-    with suppress(ConfigError):  # nothing differs between the runs: there is no table
-        rows = [
-            row
-            for row in read_rows([str(job.run.path) for job in outcome.jobs])
-            if row["status"] in ("done", "diverged")
-        ]
-        question = complete(Question(), rows)
-        console.print()
-        compare_page(sources, question, "page")
-
-
-def dry_run(words: Sequence[str], options: SweepOptions) -> None:
-    """Print each run of a sweep, where it stands, and what the whole will take.
-
-    Raises:
-        ConfigError: A word names nothing, or a value cannot be.
-    """
-    jobs = plan_jobs(words)
-    refuse_intervals(split_words(words)[1])
-    todo = jobs if options.rerun else [job for job in jobs if job.is_wanted(options.retry_failed)]
-    at_a_time = min(options.jobs or most_jobs(), max(1, len(todo)))
-    costs = estimate_seconds(todo, max(1, count_cpus() // at_a_time))
-    console = open_console()
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading, justify in (("run", "left"), ("state", "left"), ("estimate", "right")):
-        table.add_column(heading, justify=justify)  # pyright: ignore[reportArgumentType]
-    table.add_column("made by", overflow="fold")
-    common = set.intersection(*(set(job.words) for job in jobs)) if len(jobs) > 1 else set()
-    for job in jobs:
-        cost = costs.get(job.name)
-        words = " ".join(word for word in job.words if word not in common)
-        cells = (job.name, job.state, "" if cost is None else duration(cost), words)
-        table.add_row(*(escape(cell) for cell in cells))
-    print_table(console, table)
-    _say_cost(console, jobs, todo, list(costs.values()), at_a_time)
-
-
-def _say_best(runs_dir: Path) -> None:
-    """Print what a search has found, which its sweeper leaves in a file."""
-    with suppress(OSError, ValueError):
-        found = yaml.safe_load((runs_dir / "optimization_results.yaml").read_text("utf-8"))
-        words = " ".join(f"{key}={value}" for key, value in found["best_params"].items())
-        value = percent(found["best_value"])
-        write(f"best by validation accuracy: {words}  ({value})")
-
-
-def _conclude(outcome: SweepOutcome, *, own: bool) -> None:
-    """Say how the sweep ended; `own` is nnexp's launcher."""
-    jobs = outcome.jobs
-    console = open_console()
-    counts = Counter(job.state for job in jobs)
-    runs = "1 run" if len(jobs) == 1 else f"{len(jobs)} runs"
-    told = [f"{n} {state if state != NEW else 'not begun'}" for state, n in counts.items()]
-    console.print(f"\n[bold]{runs}[/]: {escape(', '.join(told))}")
-    odd = [job for job in jobs if job.state != "done"]
-    if odd:
-        print_table(console, _odd_table(odd))
-    _say_next(console, counts, outcome, own)
-
-
-def _odd_table(jobs: Sequence[Job]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("run", "state", "why"):
-        table.add_column(heading, overflow="fold")
-    for job in jobs:
-        table.add_row(*map(escape, (job.name, job.state, job.reason.partition("\n")[0])))
-    return table
-
-
-def _say_next(console: Console, counts: Counter[str], outcome: SweepOutcome, own: bool) -> None:
-    jobs = outcome.jobs
-    failed = next((job for job in jobs if job.state == FAILED), None)
-    if failed is not None:
-        console.print(f"[dim]why:[/]   nnexp logs {escape(str(failed.run.path))}")
-        how = " with --retry-failed" if own else ""  # other launchers try again by themselves
-        console.print(f"[dim]again:[/] the same command{how}")
-    elif not outcome.complete:
-        console.print("[dim]resume:[/] the same command; every run resumes where it stopped")
-    if counts["done"]:
-        folder = str(jobs[0].run.path.parent)
-        where = "" if folder == "runs" else f" {escape(shlex.quote(folder))}"
-        console.print(f"[dim]next:[/]  nnexp compare{where}")
-
-
-def _say_cost(
-    console: Console, jobs: Sequence[Job], todo: Sequence[Job], costs: list[float], at_a_time: int
+def sweep(  # noqa: PLR0913  one parameter an option
+    overrides: arguments.Overrides = None,
+    dry_run: arguments.DryRun = False,
+    jobs: arguments.Jobs = None,
+    devices: arguments.Devices = None,
+    timeout: arguments.Timeout = None,
+    fail_fast: arguments.FailFast = False,
+    retry_failed: arguments.RetryFailed = False,
+    rerun: arguments.Rerun = False,
+    config_dir: arguments.ConfigDir = None,
 ) -> None:
-    counts = Counter(job.state for job in jobs)
-    states = ", ".join(f"{n} {state}" for state, n in counts.items())
-    runs = "1 run" if len(jobs) == 1 else f"{len(jobs)} runs"
-    console.print(f"{runs}: {escape(states)}; {len(todo)} to train")
-    if not todo:
+    """Train every combination of comma lists: what is missing of them, several at a time."""
+    from nnexp.sweeps.runner import SweepOptions
+
+    options = SweepOptions(
+        jobs=jobs,
+        devices=devices.split(",") if devices else (),
+        timeout=timeout,
+        fail_fast=fail_fast,
+        retry_failed=retry_failed,
+        rerun=rerun,
+    )
+    start_sweep(overrides, config_dir, options, dry_run=dry_run)
+
+
+def start_sweep(
+    overrides: list[str] | None,
+    config_dir: str | None,
+    options: "SweepOptions",
+    *,
+    dry_run: bool = False,
+) -> None:
+    """List the runs of a sweep, or train them, and exit with what came of it."""
+    from nnexp.cli.sweep_page import dry_run as list_runs
+    from nnexp.cli.sweep_page import sweep_command
+
+    say_own_configs()
+    flags = ["--config-dir", config_dir] if config_dir else []
+    if dry_run:
+        list_runs([*flags, *(overrides or [])], options)
         return
-    if not costs:
-        console.print("[dim]no estimate: the settings do not say how many images there are[/]")
-        return
-    total = sum(costs) / len(costs) * len(todo) / at_a_time
-    partly = "" if len(costs) == len(todo) else f", by the {len(costs)} that can be estimated"
-    console.print(f"about {duration(total)} with {at_a_time} at a time{partly}")
+    raise typer.Exit(sweep_command([*flags, *(overrides or [])], options))

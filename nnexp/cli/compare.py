@@ -1,0 +1,41 @@
+"""`nnexp compare`: compares runs in tables."""
+
+from nnexp.cli import options as arguments
+from nnexp.cli.composing import say_own_configs
+
+EXAMPLE = "nnexp compare --rows norm --cols batch_size --against batch"
+
+
+def compare(  # noqa: PLR0913  one parameter an option
+    runs: arguments.RunSources = None,
+    rows: arguments.RowKeys = None,
+    cols: arguments.ColumnKeys = None,
+    metric: arguments.Metric = "test_accuracy",
+    where: arguments.Where = None,
+    sort: arguments.Sort = None,
+    against: arguments.Against = None,
+    best: arguments.Best = None,
+    everything: arguments.Everything = False,
+    as_csv: arguments.AsCsv = False,
+    as_markdown: arguments.AsMarkdown = False,
+    as_latex: arguments.AsLatex = False,
+    as_json: arguments.AsJson = False,
+) -> None:
+    """Compare runs in tables: mean and deviation over seeds, the best, paired differences."""
+    from nnexp.cli.compare_page import choose_form, compare_page
+    from nnexp.compare.comparison import Question
+
+    question = Question(
+        rows=rows.split(",") if rows else (),
+        columns=cols.split(",") if cols else (),
+        metric=metric,
+        where=where or (),
+        sort=sort,
+        against=against,
+        best=best,
+        everything=everything,
+    )
+    form = choose_form(csv=as_csv, md=as_markdown, tex=as_latex, json=as_json)
+    if any(source.startswith("study=") for source in runs or []):
+        say_own_configs()
+    compare_page(runs or [], question, form)

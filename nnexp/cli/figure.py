@@ -1,0 +1,32 @@
+"""`nnexp figure`: draws runs into a file."""
+
+from nnexp.cli import options as arguments
+
+EXAMPLE = "nnexp figure error study=batch_size -o error.svg"
+
+
+def figure(  # noqa: PLR0913  one parameter an option
+    kind: arguments.FigureKind,
+    runs: arguments.RunSources = None,
+    output: arguments.FigureFile = None,
+    rows: arguments.RowKeys = None,
+    cols: arguments.ColumnKeys = None,
+    metric: arguments.Metric = "test_accuracy",
+    where: arguments.Where = None,
+    best: arguments.Best = None,
+    layer: arguments.Layer = None,
+) -> None:
+    """Draw runs into a file: against batch size or learning rate, over epochs, by channel."""
+    from nnexp.cli.report_pages import figure_page
+
+    figure_page(
+        kind,
+        runs or [],
+        output,
+        rows=rows.split(",") if rows else (),
+        columns=cols.split(",") if cols else (),
+        metric=metric,
+        where=where or (),
+        best=best,
+        layer=layer,
+    )

@@ -1,0 +1,36 @@
+"""`nnexp report`: writes one self-contained page."""
+
+from pathlib import Path
+
+from nnexp.cli import options as arguments
+
+EXAMPLE = "nnexp report study=disable_bn -o report.html"
+
+
+def report(  # noqa: PLR0913  one parameter an option
+    runs: arguments.RunSources = None,
+    output: arguments.PageFile = Path("report.html"),
+    rows: arguments.RowKeys = None,
+    cols: arguments.ColumnKeys = None,
+    metric: arguments.Metric = "test_accuracy",
+    where: arguments.Where = None,
+    against: arguments.Against = None,
+    best: arguments.Best = None,
+    title: arguments.Title = "",
+    asks: arguments.Asks = "",
+) -> None:
+    """Write one self-contained page: the answer, tables, figures, every run, how to repeat it."""
+    from nnexp.cli.report_pages import report_page
+
+    report_page(
+        runs or [],
+        output,
+        rows=rows.split(",") if rows else (),
+        columns=cols.split(",") if cols else (),
+        metric=metric,
+        where=where or (),
+        against=against,
+        best=best,
+        title=title,
+        question=asks,
+    )
