@@ -143,7 +143,7 @@ def test_a_convolution_that_something_else_reads_too_keeps_the_bias_it_has():
 
     def stored(net, x):
         y = net.conv(x)
-        buffer = torch.zeros_like(y)
+        buffer = torch.zeros(y.shape)
         buffer[:] = y
         return net.classifier((net.norm(y) + buffer).mean((2, 3)))
 
@@ -157,6 +157,7 @@ def test_two_norms_in_a_row_are_both_replaced():
     norms = nn.Sequential(nn.BatchNorm2d(8), nn.InstanceNorm2d(8))
     model = replaced(Chain(norms, norm_and_pool), "layer")
     assert [path for path, _ in norm_layers(model)] == ["norm.0", "norm.1"]
+    assert all(layer.bias is not None for _, layer in norm_layers(model))
     assert model.conv.bias is None
 
 
@@ -198,6 +199,7 @@ def test_a_square_map_as_wide_as_its_channels_is_still_told_apart():
         (lambda y: y.mean((2, 3)), True),
         (lambda y: F.adaptive_avg_pool2d(y, 1).flatten(1), True),
         (lambda y: F.relu(y).mean((2, 3)), False),
+        (lambda y: F.adaptive_avg_pool2d(y, 2).amax((2, 3)), False),
         (lambda y: F.adaptive_max_pool2d(y, 1).flatten(1), False),
         (lambda y: (y * y.mean(1, keepdim=True)).mean((2, 3)), False),
     ],
@@ -297,6 +299,7 @@ def test_the_activation_inside_a_layer_of_timm_stays_and_gives_way_to_a_norms_ow
     assert names == ["norm", "act"]
     assert isinstance(model.blocks[1][0].bn1.act, nn.ReLU6)
     assert isinstance(model.blocks[1][0].bn3, nn.GroupNorm)  # it included none
+    assert not spec_of(model.bn2.norm).pooled  # the activation comes between norm and pooling
     NORMS["active"] = NormKind(
         build=lambda spec: nn.ReLU() if spec.activated else nn.Identity(),
         gamma=False,
