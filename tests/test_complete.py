@@ -139,3 +139,32 @@ def test_a_real_bash_completes_without_torch_and_without_hydra(tmp_path: Path) -
     command = ["bash", "--norc", "-c", script]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("none,batch\n", "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("nnexp compare study=dis", ["disable_bn"]),
+        ("nnexp compare vgg", ["vgg16-batch-bs128-s0-44136fa3"]),
+        ("nnexp logs vgg", ["vgg16-batch-bs128-s0-44136fa3"]),
+        ("nnexp traces runs/vgg", ["runs/vgg16-batch-bs128-s0-44136fa3"]),
+        ("nnexp diff vgg16-batch-bs128-s0-44136fa3 vgg", ["vgg16-batch-bs128-s0-44136fa3"]),
+        ("nnexp figure er", ["error"]),
+        ("nnexp compare --metric test_a", ["test_accuracy"]),
+        ("nnexp compare --metric test_loss,test_a", ["test_loss,test_accuracy"]),
+        ("nnexp compare --rows norm.mom", ["norm.momentum"]),
+        ("nnexp compare --rows norm,batch_s", ["norm,batch_size"]),
+        ("nnexp compare --cols batch_s", ["batch_size"]),
+        ("nnexp compare --best optimizer.learning_rate_", ["optimizer.learning_rate_scaling"]),
+        ("nnexp compare --where precis", ["precision="]),
+        ("nnexp compare --where precision=", ["fp32", "bf16"]),
+        ("nnexp report study=swap", ["swap_block"]),
+    ],
+)
+def test_runs_kinds_metrics_and_keys_are_offered(
+    typed: str, offered: list[str], capsys: Capsys
+) -> None:
+    folder = Path("runs/vgg16-batch-bs128-s0-44136fa3")
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("model: {}\n")
+    assert bash(capsys, typed) == offered

@@ -20,6 +20,7 @@ def compare(  # noqa: PLR0913  one parameter an option
     as_markdown: arguments.AsMarkdown = False,
     as_latex: arguments.AsLatex = False,
     as_json: arguments.AsJson = False,
+    config_dir: arguments.ConfigDir = None,
 ) -> None:
     """Compare runs in tables: mean and deviation over seeds, the best, paired differences."""
     from nnexp.cli.compare_page import choose_form, compare_page
@@ -38,4 +39,4 @@ def compare(  # noqa: PLR0913  one parameter an option
     form = choose_form(csv=as_csv, md=as_markdown, tex=as_latex, json=as_json)
     if any(source.startswith("study=") for source in runs or []):
         say_own_configs()
-    compare_page(runs or [], question, form)
+    compare_page(runs or [], question, form, config_dir)

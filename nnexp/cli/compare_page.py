@@ -28,13 +28,15 @@ from nnexp.console import Console, open_console, print_table, say, write, write_
 from nnexp.settings import ConfigError
 
 
-def compare_page(sources: Sequence[str], question: Question, form: str) -> None:
+def compare_page(
+    sources: Sequence[str], question: Question, form: str, config_dir: str | None = None
+) -> None:
     """Print the comparison in one of FORMS, for each metric; warnings go to standard error.
 
     Raises:
         ConfigError: There are no runs, or the question names what they do not have.
     """
-    rows = read_rows(sources or DEFAULT, say)
+    rows = read_rows(sources or DEFAULT, say, config_dir)
     comparisons = [
         make_comparison(rows, replace(question, metric=m)) for m in question.metric.split(",")
     ]

@@ -1,8 +1,10 @@
 """What the shell offers after <Tab>: groups, options and settings, without importing torch."""
 
+import glob
 import os
 import shlex
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -127,3 +129,72 @@ def _meanings(key: str, choices: "Choices") -> Offers:
     default = str(setting.default).lower() if setting.kind is bool else str(setting.default)
     values: Iterable[str] = setting.words or ([] if setting.default is None else [default])
     return {value: "the default" if value == default else "" for value in values}
+
+
+def complete_run(incomplete: str) -> list[tuple[str, str]]:
+    """Offer the runs in `runs/`, the studies, and what else the shell finds as a path."""
+    from nnexp.settings.choices import explain_option, read_choices
+
+    word, shown = _current_word(incomplete)
+    if "=" in word and not word.startswith("study="):  # bash breaks `--where norm=ba` in three
+        return complete_condition(incomplete)
+    studies = read_choices().groups.get("study", {})
+    offers = {f"study={name}": explain_option(file) for name, file in studies.items()}
+    offers |= {file.parent.name: "" for file in sorted(Path("runs").glob("*/config.yaml"))}
+    offers |= {str(path): "" for path in sorted(Path().glob(f"{glob.escape(word)}*")) if word}
+    cut = len(word) - len(shown)
+    return [(offer[cut:], text) for offer, text in offers.items() if offer.startswith(word)]
+
+
+def complete_kind(incomplete: str) -> list[tuple[str, str]]:
+    """Offer the kinds of figures."""
+    from nnexp.figures import PLOTS
+
+    return [(name, plot.summary) for name, plot in PLOTS.items() if name.startswith(incomplete)]
+
+
+def complete_metric(incomplete: str) -> list[tuple[str, str]]:
+    """Offer the metrics, behind a comma those that are not in the list yet."""
+    from nnexp.compare import METRICS
+
+    return _listed(incomplete, dict.fromkeys(METRICS, ""))
+
+
+def complete_key(incomplete: str) -> list[tuple[str, str]]:
+    """Offer the settings that tell runs apart, behind a comma those that are not listed yet."""
+    return _listed(incomplete, _keys_of_runs())
+
+
+def complete_condition(incomplete: str) -> list[tuple[str, str]]:
+    """Offer `KEY=` and then its values, for `--where` and `--against`."""
+    word, shown = _current_word(incomplete)
+    key, has_value, _ = word.partition("=")
+    keys = _keys_of_runs()
+    choices = _every_choice()
+    offers = _meanings(key, choices) if has_value else {}
+    whole = {f"{key}={value}": text for value, text in offers.items()}
+    if not has_value:
+        whole = {f"{name}=": text for name, text in keys.items()}
+    cut = len(word) - len(shown)
+    return [(offer[cut:], text) for offer, text in whole.items() if offer.startswith(word)]
+
+
+def _listed(incomplete: str, words: Offers) -> list[tuple[str, str]]:
+    begun, comma, newest = incomplete.rpartition(",")
+    used = set(begun.split(","))
+    return [
+        (f"{begun}{comma}{word}", text)
+        for word, text in words.items()
+        if word.startswith(newest) and word not in used
+    ]
+
+
+def _keys_of_runs() -> Offers:
+    settings = _every_choice().settings
+    return {key.removesuffix(".name"): one.meaning for key, one in settings.items()}
+
+
+def _every_choice() -> "Choices":
+    from nnexp.settings.choices import read_choices
+
+    return read_choices()

@@ -15,6 +15,7 @@ def figure(  # noqa: PLR0913  one parameter an option
     where: arguments.Where = None,
     best: arguments.Best = None,
     layer: arguments.Layer = None,
+    config_dir: arguments.ConfigDir = None,
 ) -> None:
     """Draw runs into a file: against batch size or learning rate, over epochs, by channel."""
     from nnexp.cli.report_pages import figure_page
@@ -27,6 +28,7 @@ def figure(  # noqa: PLR0913  one parameter an option
         columns=cols.split(",") if cols else (),
         metric=metric,
         where=where or (),
+        config_dir=config_dir,
         best=best,
         layer=layer,
     )

@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from nnexp.cli.completion import complete_choice, complete_override
+from nnexp.cli.completion import (
+    complete_choice,
+    complete_condition,
+    complete_key,
+    complete_kind,
+    complete_metric,
+    complete_override,
+    complete_run,
+)
 
 Overrides = Annotated[
     list[str] | None,
@@ -27,7 +35,10 @@ DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="List the runs, tr
 Jobs = Annotated[
     int | None,
     typer.Option(
-        "--jobs", "-j", help="Runs at a time; what the machine bears if unset.", show_default=False
+        "--jobs",
+        "-j",
+        help="Runs at a time; unset: as many as cores and free memory allow.",
+        show_default=False,
     ),
 ]
 Devices = Annotated[
@@ -61,26 +72,48 @@ RunSources = Annotated[
         help="Folders of runs, single runs, results.csv files, globs; [bold]runs[/] if none. "
         "[bold]study=NAME[/] takes of them what belongs to a study.",
         show_default=False,
+        autocompletion=complete_run,
     ),
 ]
 RowKeys = Annotated[
     str | None,
-    typer.Option("--rows", help="Settings that make the rows: norm,model.", show_default=False),
+    typer.Option(
+        "--rows",
+        help="Settings that make the rows: norm,model.",
+        show_default=False,
+        autocompletion=complete_key,
+    ),
 ]
 ColumnKeys = Annotated[
     str | None,
-    typer.Option("--cols", help="Settings that make the columns.", show_default=False),
+    typer.Option(
+        "--cols",
+        help="Settings that make the columns.",
+        show_default=False,
+        autocompletion=complete_key,
+    ),
 ]
-Metric = Annotated[str, typer.Option(help="The figure in the cells; compare takes several: a,b.")]
+Metric = Annotated[
+    str,
+    typer.Option(
+        help="The figure in the cells; compare takes several: a,b.", autocompletion=complete_metric
+    ),
+]
 Where = Annotated[
     list[str] | None,
     typer.Option(
-        help="Only these runs: norm=batch,none or norm!=none; may be repeated.", show_default=False
+        help="Only these runs: norm=batch,none or norm!=none; may be repeated.",
+        show_default=False,
+        autocompletion=complete_condition,
     ),
 ]
 Sort = Annotated[
     str | None,
-    typer.Option(help="Rows by a setting or by the metric; -KEY turns it.", show_default=False),
+    typer.Option(
+        help="Rows by a setting or by the metric; -KEY reverses the order.",
+        show_default=False,
+        autocompletion=complete_key,
+    ),
 ]
 Everything = Annotated[
     bool, typer.Option("--all", help="Also the settings that are equal in every run.")
@@ -88,7 +121,9 @@ Everything = Annotated[
 Against = Annotated[
     str | None,
     typer.Option(
-        help="Paired differences to this norm, or to KEY=VALUE, over seeds.", show_default=False
+        help="Paired differences to this norm, or to KEY=VALUE, over seeds.",
+        show_default=False,
+        autocompletion=complete_condition,
     ),
 ]
 Best = Annotated[
@@ -98,6 +133,7 @@ Best = Annotated[
         metavar="KEY",
         help="Each cell at its best value of KEY, by validation accuracy.",
         show_default=False,
+        autocompletion=complete_key,
     ),
 ]
 FigureKind = Annotated[
@@ -108,6 +144,7 @@ FigureKind = Annotated[
         "[bold]dots[/] (the table, each seed), [bold]curves[/] (over the epochs), [bold]traces[/], "
         "[bold]heatmap[/] (single channels), [bold]probes[/] (inside the network).",
         show_default=False,
+        autocompletion=complete_kind,
     ),
 ]
 FigureFile = Annotated[

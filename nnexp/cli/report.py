@@ -18,6 +18,7 @@ def report(  # noqa: PLR0913  one parameter an option
     best: arguments.Best = None,
     title: arguments.Title = "",
     asks: arguments.Asks = "",
+    config_dir: arguments.ConfigDir = None,
 ) -> None:
     """Write one self-contained page: the answer, tables, figures, every run, how to repeat it."""
     from nnexp.cli.report_pages import report_page
@@ -33,4 +34,5 @@ def report(  # noqa: PLR0913  one parameter an option
         best=best,
         title=title,
         question=asks,
+        config_dir=config_dir,
     )

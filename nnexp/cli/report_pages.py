@@ -16,7 +16,13 @@ from nnexp.settings.sharing import without_home
 STUDY = "study="
 
 
-def figure_page(kind: str, sources: Sequence[str], output: Path | None, **asked: Any) -> None:
+def figure_page(
+    kind: str,
+    sources: Sequence[str],
+    output: Path | None,
+    config_dir: str | None = None,
+    **asked: Any,
+) -> None:
     """Draw one figure into a file: by default KIND.png in the current folder.
 
     Raises:
@@ -24,7 +30,7 @@ def figure_page(kind: str, sources: Sequence[str], output: Path | None, **asked:
     """
     plot = find_plot(kind)
     path = output or Path(f"{kind}.png")
-    rows, broken = read_runs(sources or DEFAULT, say)
+    rows, broken = read_runs(sources or DEFAULT, say, config_dir)
     rows, torn = set_aside(rows, plot.tables)
     broken += torn
     if not rows:
@@ -35,17 +41,19 @@ def figure_page(kind: str, sources: Sequence[str], output: Path | None, **asked:
         say(broken_in_words(broken))
 
 
-def report_page(sources: Sequence[str], output: Path, **asked: Any) -> None:
+def report_page(
+    sources: Sequence[str], output: Path, config_dir: str | None = None, **asked: Any
+) -> None:
     """Write the page about runs.
 
     Raises:
         ConfigError: There are no such runs, or the question names what they do not have.
     """
-    rows, broken = read_runs(sources or DEFAULT, say)
+    rows, broken = read_runs(sources or DEFAULT, say, config_dir)
     if not rows:
         raise ConfigError(broken_in_words(broken), WAYS)
     warnings = [without_home(broken_in_words(broken))] if broken else []
-    asked = about_study(sources, asked)
+    asked = about_study(sources, asked, config_dir)
     size = write_report(output, rows, warnings=warnings, **asked).stat().st_size / 1e6
     open_console().print(f"report: {output} ({size:.1f} MB, {len(rows)} runs)", markup=False)
     broken += set_aside(rows, NEEDS)[1]
@@ -53,7 +61,9 @@ def report_page(sources: Sequence[str], output: Path, **asked: Any) -> None:
         say(broken_in_words(broken))
 
 
-def about_study(sources: Sequence[str], asked: dict[str, Any]) -> dict[str, Any]:
+def about_study(
+    sources: Sequence[str], asked: dict[str, Any], config_dir: str | None = None
+) -> dict[str, Any]:
     """Return what is asked, with a study's own title and question where the runs are one study's.
 
     Only the question: what its authors found is not what these runs say.
@@ -61,7 +71,7 @@ def about_study(sources: Sequence[str], asked: dict[str, Any]) -> dict[str, Any]
     names = [word.removeprefix(STUDY) for word in sources if word.startswith(STUDY)]
     if len(names) != 1:
         return asked
-    question = next(iter(remarks(read_choices().groups["study"][names[0]])), "")
+    question = next(iter(remarks(read_choices(config_dir).groups["study"][names[0]])), "")
     return {
         **asked,
         "title": asked["title"] or f"Study {names[0]}",

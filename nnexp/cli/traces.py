@@ -5,11 +5,16 @@ from typing import Annotated
 
 import typer
 
+from nnexp.cli.completion import complete_run
+
 EXAMPLE = "nnexp traces runs/vgg16-batch-* -o traces.svg"
 
 
 def traces(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Folders of runs.", autocompletion=complete_run),
+    ],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The figure: .png, .svg or .pdf.", show_default=False),
