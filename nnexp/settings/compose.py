@@ -79,7 +79,7 @@ def register() -> None:
 
 def store_additions() -> None:
     """Tell Hydra the options that plug-ins bring, which have no files."""
-    for group in TABLES:
+    for group in filter(names_in, TABLES):  # listeners are a list of names and no group
         for name, addition in additions(group).items():
             if name not in names_in(group):
                 node = {"name": name, **addition.values}

@@ -1,0 +1,62 @@
+"""Every block of Python on the page about extending works as it stands."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PAGE = Path(__file__).resolve().parent.parent.joinpath("docs/extending.md").read_text("utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+TINY = [
+    *("data=synthetic", "data.train_images=60", "data.val_images=20", "data.test_images=20"),
+    *("model=baseline", "model.width=0.25", "batch_size=16", "epochs=1", "threads=1"),
+]
+
+
+def block_with(text: str) -> str:
+    (block,) = [block for block in BLOCKS if text in block]
+    return block
+
+
+def nnexp(*words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "nnexp", *words],
+        env={**os.environ, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_rms_norm_of_the_page_trains_and_is_compared():
+    Path("rms.py").write_text(block_with("class RMSNorm"))
+    nnexp("train", *TINY, "norm=rms", "plugins=[rms.py]")
+    (result,) = Path("runs").glob("baseline-rms-*/result.json")
+    assert "rms.py sha256:" in json.dumps(json.loads(result.read_text())["code"])
+    assert "rms" in nnexp("compare", "--rows", "norm", "--csv")
+
+
+def test_optimizer_schedule_and_listener_of_the_page_take_part_in_a_run():
+    Path("rates.py").write_text(block_with("OPTIMIZERS.add"))
+    Path("progress.py").write_text(block_with("class JsonLines"))
+    plugins = ["plugins=[rates.py,progress.py]", "listeners=[jsonlines]"]
+    nnexp("train", *TINY, "norm=none", "optimizer=nesterov", "schedule=linear", *plugins)
+    (lines,) = Path("runs").glob("*/epochs.jsonl")
+    (row,) = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert row["epoch"] == 1
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
+def test_block_of_the_page_is_python(block):
+    compile(block, "docs/extending.md", "exec")
