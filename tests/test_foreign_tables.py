@@ -154,7 +154,7 @@ def test_figure_too_large_to_average_is_null_and_noted_in_json(view, capsys):
         code, out, _ = compared(capsys, str(view), "--metric", "test_loss", "--json")
     content = json.loads(out, parse_constant=lambda word: pytest.fail(word))
     assert code == 0
-    assert content["warnings"] == ["a figure that is not finite is written as null"]
+    assert content["warnings"] == ["a number that is not finite is written as null"]
     assert any(cell["mean"] is None for cell in content["cells"])
 
 

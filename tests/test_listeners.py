@@ -46,7 +46,7 @@ def test_listener_that_raises_is_noted_once_and_dropped_and_harms_nothing(tiny, 
 
 
 def test_listener_of_no_table_is_refused_before_anything_is_written(tiny):
-    with pytest.raises(ConfigError, match="no listener 'tensorbord'") as refused:
+    with pytest.raises(ConfigError, match="no listeners 'tensorbord'") as refused:
         experiment.run(replace(tiny, listeners=["tensorbord"]))
     assert "did you mean listeners=tensorboard" in refused.value.remedy
 

@@ -92,7 +92,7 @@ def test_study_is_headed_by_its_question_its_commands_its_cost_and_what_was_foun
     assert question.endswith("?")
     heads = [line.partition(":")[0] for line in rest if ": " in line]
     assert heads[:4] == ["run", "read", "cost", "found"]
-    assert rest[0] == f"run: nnexp sweep study={study} scale=laptop"
+    assert rest[0].startswith(f"run: nnexp sweep study={study}")
     assert f"nnexp compare study={study}" in rest[1]
 
 

@@ -1,6 +1,5 @@
 """`nnexp sweep`: lists the runs of a sweep, or trains them and says what became of them."""
 
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -59,7 +58,7 @@ def sweep_command(words: Sequence[str], options: SweepOptions) -> int:
         return 0
     with forgiving_output():
         outcome = run_sweep(words, options, SweepDisplay())
-        _conclude(outcome, own=launcher_of(words) == OWN)
+        _conclude(outcome, study_of(words), own=launcher_of(words) == OWN)
         if is_search(words):
             _say_best(outcome.jobs[0].run.path.parent)
         elif outcome.complete:
@@ -72,10 +71,15 @@ def _train_nothing(config: ExperimentConfig, words: list[str]) -> int:
     raise AssertionError("Hydra was asked to show something and not to run it")
 
 
+def study_of(words: Sequence[str]) -> str:
+    """Return the word that names a study, or nothing."""
+    return next((word for word in split_words(words)[1] if word.startswith(STUDY)), "")
+
+
 def _show_table(words: Sequence[str], outcome: SweepOutcome) -> None:
     """Print the table of a finished study: rows, columns and baseline as a report chooses them."""
-    study = next((word for word in split_words(words)[1] if word.startswith(STUDY)), None)
-    if study is None or len(outcome.jobs) > LONGEST_TABLE:
+    study = study_of(words)
+    if not study or len(outcome.jobs) > LONGEST_TABLE:
         return
     console = open_console()
     folder = str(outcome.jobs[0].run.path.parent)
@@ -126,7 +130,7 @@ def _say_best(runs_dir: Path) -> None:
         write(f"best by validation accuracy: {words}  ({value})")
 
 
-def _conclude(outcome: SweepOutcome, *, own: bool) -> None:
+def _conclude(outcome: SweepOutcome, study: str, *, own: bool) -> None:
     """Say how the sweep ended; `own` is nnexp's launcher."""
     jobs = outcome.jobs
     console = open_console()
@@ -138,6 +142,7 @@ def _conclude(outcome: SweepOutcome, *, own: bool) -> None:
     if odd:
         print_table(console, _odd_table(odd))
     _say_next(console, counts, outcome, own)
+    _say_reader(console, counts, outcome, study)
 
 
 def _odd_table(jobs: Sequence[Job]) -> Table:
@@ -158,10 +163,16 @@ def _say_next(console: Console, counts: Counter[str], outcome: SweepOutcome, own
         console.print(f"[dim]again:[/] the same command{how}")
     elif not outcome.complete:
         console.print("[dim]resume:[/] the same command; every run resumes where it stopped")
+
+
+def _say_reader(console: Console, counts: Counter[str], outcome: SweepOutcome, study: str) -> None:
+    """Name the command that shows what came of it."""
     if counts["done"]:
-        folder = str(jobs[0].run.path.parent)
-        where = "" if folder == "runs" else f" {escape(shlex.quote(folder))}"
-        console.print(f"[dim]next:[/]  nnexp compare{where}")
+        folder = str(outcome.jobs[0].run.path.parent)
+        where = " ".join(word for word in ("" if folder == "runs" else folder, study) if word)
+        words = f" {where}" if where else ""
+        reader = f"report{words} -o report.html" if study else f"compare{words}"
+        console.print(f"[dim]next:[/]  nnexp {escape(reader)}")
 
 
 def _say_cost(
