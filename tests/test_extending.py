@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from nnexp import load_model
+
 PAGE = Path(__file__).resolve().parent.parent.joinpath("docs/extending.md").read_text("utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 TINY = [
-    *("data=synthetic", "data.train_images=60", "data.val_images=20", "data.test_images=20"),
-    *("model=baseline", "model.width=0.25", "batch_size=16", "epochs=1", "threads=1"),
+    *("data.train_images=60", "data.val_images=20", "data.test_images=20"),
+    *("batch_size=16", "epochs=1", "threads=1"),
 ]
+BASELINE = ["model=baseline", "model.width=0.25"]
 
 
 def block_with(text: str) -> str:
@@ -41,20 +44,31 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_rms_norm_of_the_page_trains_and_is_compared():
     Path("rms.py").write_text(block_with("class RMSNorm"))
-    nnexp("train", *TINY, "norm=rms", "plugins=[rms.py]")
+    nnexp("train", *TINY, *BASELINE, "data=synthetic", "norm=rms", "plugins=[rms.py]")
     (result,) = Path("runs").glob("baseline-rms-*/result.json")
     assert "rms.py sha256:" in json.dumps(json.loads(result.read_text())["code"])
+    assert load_model(result.parent, plugins=["rms.py"])
     assert "rms" in nnexp("compare", "--rows", "norm", "--csv")
 
 
-def test_optimizer_schedule_and_listener_of_the_page_take_part_in_a_run():
+def test_data_source_optimizer_schedule_and_listener_of_the_page_take_part_in_a_run():
     Path("rates.py").write_text(block_with("OPTIMIZERS.add"))
+    Path("brightness.py").write_text(block_with("SOURCES.add"))
     Path("progress.py").write_text(block_with("class JsonLines"))
-    plugins = ["plugins=[rates.py,progress.py]", "listeners=[jsonlines]"]
-    nnexp("train", *TINY, "norm=none", "optimizer=nesterov", "schedule=linear", *plugins)
+    plugins = ["plugins=[brightness.py,rates.py,progress.py]", "listeners=[jsonlines]"]
+    own = ["data=brightness", "optimizer=nesterov", "schedule=linear"]
+    nnexp("train", *TINY, *BASELINE, "norm=none", *own, *plugins)
     (lines,) = Path("runs").glob("*/epochs.jsonl")
     (row,) = [json.loads(line) for line in lines.read_text().splitlines()]
     assert row["epoch"] == 1
+
+
+def test_timm_model_of_the_page_trains_with_the_norm_of_the_settings():
+    pytest.importorskip("timm")
+    Path("resnet.py").write_text(block_with("timm.create_model"))
+    words = ["data=synthetic", "model=timm_resnet18", "norm=group", "plugins=[resnet.py]"]
+    nnexp("train", *TINY, *words)
+    assert list(Path("runs").glob("timm_resnet18-group-*/result.json"))
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))

@@ -1,6 +1,7 @@
 """Images: settings → sources → splits → an epoch's plan → batches on the device."""
 
 from nnexp.data.batches import normalized, train_batches
+from nnexp.data.cache import Examples, Source, fingerprint
 from nnexp.data.plan import EpochPlan, batch_sizes, epoch_plan
 from nnexp.data.sources import SOURCES, describe, describe_images, load_images
 from nnexp.data.split import Images, Split
@@ -8,12 +9,15 @@ from nnexp.data.split import Images, Split
 __all__ = [
     "SOURCES",
     "EpochPlan",
+    "Examples",
     "Images",
+    "Source",
     "Split",
     "batch_sizes",
     "describe",
     "describe_images",
     "epoch_plan",
+    "fingerprint",
     "load_images",
     "normalized",
     "train_batches",
