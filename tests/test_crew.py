@@ -83,10 +83,14 @@ def test_run_that_somebody_stops_alone_is_interrupted_and_the_others_go_on():
 
 
 def test_run_that_hangs_up_is_interrupted_and_has_no_row():
-    jobs = jobs_of(*LONG, "seed=0,1")
-    first = jobs[0].run
-    record = Record(send_once(signal.SIGHUP, lambda _: read_status(first)["pid"]))
-    assert train(jobs, record) is None
+    jobs = [*jobs_of("epochs=100000"), *jobs_of("epochs=1", "seed=1")]
+    sent = []
+
+    def hang_up(running: list[Job]) -> None:
+        if not sent and jobs[0].news.step:
+            sent.append(os.kill(read_status(jobs[0].run)["pid"], signal.SIGHUP))
+
+    assert train(jobs, Record(hang_up)) is None
     assert [job.state for job in jobs] == ["interrupted", "done"]
     assert rows_of("runs").keys() == {jobs[1].name}
 
