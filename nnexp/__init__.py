@@ -7,6 +7,8 @@ takes a tenth of a second at most; nothing prints, nothing exits.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from nnexp.settings.version import __version__
+
 if TYPE_CHECKING:
     from nnexp.compare import (
         compare_runs,
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from nnexp.sweeps import SweepObserver, SweepOutcome, sweep
     from nnexp.training import OPTIMIZERS, SCHEDULES
 
-__version__ = "0.1.0"
 
 _PLACES = {
     "compare": "compare_runs find_run load_channels load_epochs load_probes load_runs load_traces",

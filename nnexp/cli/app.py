@@ -6,7 +6,6 @@ from typing import Annotated, cast
 
 import typer
 
-from nnexp import __version__
 from nnexp.cli import (
     bench,
     compare,
@@ -24,6 +23,7 @@ from nnexp.cli import (
 )
 from nnexp.cli.messages import say_error, usage_problem
 from nnexp.settings import ConfigError
+from nnexp.settings.version import __version__
 
 app = typer.Typer(
     pretty_exceptions_enable=False,

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from nnexp import __version__
 from nnexp.settings.sharing import shareable_command
+from nnexp.settings.version import __version__
 
 PACKAGES = ("torchvision", "numpy", "hydra-core", "safetensors")
 # Equal bytes are promised where these are equal.

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from nnexp import __version__
 from nnexp.compare import as_rows
 from nnexp.compare.best_table import choices_legend, choices_table
 from nnexp.compare.columns import Row
@@ -34,6 +33,7 @@ from nnexp.report.sentences import (
 )
 from nnexp.rundir import replacing
 from nnexp.settings import ConfigError
+from nnexp.settings.version import __version__
 
 if TYPE_CHECKING:
     from nnexp.compare.load import Runs
