@@ -1,11 +1,21 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib as mpl
 import pytest
 import torch
+from hydra.core.config_store import ConfigStore
 
-from nnexp.settings import DataConfig, ExperimentConfig, ModelConfig, OptimizerConfig, TraceConfig
+from nnexp.settings import (
+    TABLES,
+    DataConfig,
+    ExperimentConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TraceConfig,
+    plugins,
+)
 
 mpl.use("Agg")
 torch.set_num_threads(1)  # tiny tensors: thread hand-over costs more than the work
@@ -17,6 +27,18 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = os.environ.get("NNEXP_TEST_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NNEXP_CACHE", cache)
     monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture(autouse=True)
+def _own_entries() -> Iterator[None]:
+    """Take what a test has entered into the tables of names out again."""
+    before = {group: dict(table) for group, table in TABLES.items()}
+    yield
+    for group, entries in before.items():
+        TABLES[group].clear()
+        TABLES[group].update(entries)
+        ConfigStore.instance().repo.pop(group, None)  # what Hydra was told of them
+    plugins._loaded.clear()
 
 
 def tiny_run(folder: Path) -> ExperimentConfig:

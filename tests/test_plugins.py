@@ -5,13 +5,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from nnexp.norms import NORMS
-from nnexp.settings import TABLES, ConfigError, from_yaml, run_id
+from nnexp.settings import ConfigError, from_yaml, run_id
 from nnexp.settings.compose import compose_config, compose_jobs
 from nnexp.settings.plugins import load_plugins_of, refuse_session_code
 
@@ -63,15 +62,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("NNEXP_PLUGINS", raising=False)
     (tmp_path / "rms.py").write_text(RMS)
     return tmp_path
-
-
-@pytest.fixture(autouse=True)
-def _same_tables_afterwards() -> Iterator[None]:
-    before = {group: dict(table) for group, table in TABLES.items()}
-    yield
-    for group, entries in before.items():
-        TABLES[group].clear()
-        TABLES[group].update(entries)
 
 
 def nnexp(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
