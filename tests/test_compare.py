@@ -7,8 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from results import BATCH, GROUP, LAYER, cells, compared, settings, write_run, write_seeds
+from results import (
+    BATCH,
+    GROUP,
+    LAYER,
+    cells,
+    compared,
+    settings,
+    write_epochs,
+    write_run,
+    write_seeds,
+)
 
+import nnexp
 from nnexp.compare import read_rows
 from nnexp.compare.columns import blocks
 from nnexp.compare.comparison import Question, make_comparison
@@ -16,7 +27,7 @@ from nnexp.compare.grid import lay_out, make_grids
 from nnexp.compare.selection import filter_rows
 from nnexp.compare.tables import escape_latex
 from nnexp.rundir import read_json
-from nnexp.settings import ConfigError, NormConfig, OptimizerConfig
+from nnexp.settings import ConfigError, ModelConfig, NormConfig, OptimizerConfig
 
 
 @pytest.fixture(autouse=True)
@@ -349,3 +360,29 @@ def test_small_figures_have_as_many_decimals_as_their_spread_needs(
         write_run(Path("runs"), settings("batch", seed=seed), 0.8, activation_drift=drift)
     _, out, _ = compared(capsys, "--rows", "norm", "--metric", "activation_drift", "--md")
     assert "| batch | 0.00138 ± 0.00024 (3) |" in out
+
+
+def test_baseline_that_is_a_value_of_another_row_is_found(capsys):
+    for model in ("vgg16", "baseline"):
+        for norm, accuracy in (("batch", 0.8), ("none", 0.7)):
+            changed = settings(norm, model=ModelConfig(name=model))
+            write_run(Path("runs"), changed, accuracy)
+    code, _, err = compared(capsys, "--rows", "model,norm", "--against", "batch")
+    assert code == 2
+    assert err.splitlines() == ["nnexp: no run has model=batch", "       did you mean norm=batch"]
+
+
+def test_frames_hold_cells_and_differences_and_the_tables_of_a_run():
+    write_seeds(Path("runs"), BATCH, "batch")
+    write_seeds(Path("runs"), LAYER, "layer")
+    comparison = nnexp.compare_runs("runs", rows=["norm"], against="batch")
+    cells_frame = comparison.frame().set_index("norm")
+    assert cells_frame.loc["batch", "mean"] == pytest.approx(0.82)
+    assert list(cells_frame["n"]) == [4, 4]
+    (difference,) = comparison.differences_frame()["difference"]
+    assert difference == pytest.approx(np.mean([LAYER[seed] - BATCH[seed] for seed in BATCH]))
+    run = nnexp.find_run(nnexp.load_runs("runs")["run_id"].iloc[0])
+    write_epochs(run, "1,8,2.0,0.25", "2,16,1.5,0.5")
+    assert list(nnexp.load_epochs(run)["val_accuracy"]) == [0.25, 0.5]
+    assert nnexp.load_traces(run).empty
+    assert nnexp.load_channels(run.path).empty

@@ -150,6 +150,13 @@ def test_every_line_of_a_shell_block_is_a_command_that_works(command):
             check(words)
 
 
+@pytest.mark.parametrize("command", app.registered_commands, ids=lambda command: command.name)
+def test_the_example_in_a_commands_help_works(command):
+    program, *words = shlex.split(command.epilog.removeprefix("Example: "))
+    assert program == "nnexp"
+    check(words)
+
+
 def test_what_a_reader_has_to_replace_is_explained():
     for page, line in COMMANDS:
         capitals = set(re.findall(r"(?<![\w$])[A-Z]{2,}(?!\w)", line.partition("#")[0]))

@@ -29,6 +29,7 @@ from nnexp.rundir import (
     read_tables,
     replacing,
     restore_tables,
+    result_is_at_chance,
     write_json,
     write_results_view,
     write_status,
@@ -360,6 +361,14 @@ def test_results_view_holds_one_row_per_result_and_is_rebuilt_whole(tmp_path):
 )
 def test_accuracy_that_guessing_explains_is_at_chance(accuracy, num_images, num_classes, at_chance):
     assert is_at_chance(accuracy, num_images, num_classes) is at_chance
+
+
+def test_a_result_is_at_chance_only_where_its_test_images_are_known():
+    guess = {"test_accuracy": 0.1, "chance_accuracy": 0.1}
+    assert result_is_at_chance({**guess, "test_images": 50})
+    assert not result_is_at_chance({**guess, "test_images": 50, "test_accuracy": 0.5})
+    for lacking in ("test_accuracy", "chance_accuracy", "test_images"):
+        assert not result_is_at_chance({**guess, "test_images": 50, lacking: None})
 
 
 def test_statuses_that_are_final_are_those_of_a_result():

@@ -1,6 +1,7 @@
 """Sweeps by real processes: what becomes of runs that fail, meet, are stopped or killed."""
 
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from sweeping import (
+    TINY,
     assert_row_is_the_result,
     jobs_of,
     log_of,
@@ -24,9 +26,12 @@ from sweeping import (
     wait_until,
 )
 
+import nnexp
 from nnexp import experiment
 from nnexp.experiment.checkpoint import NEWEST
 from nnexp.rundir import RunDir, is_locked, locked, read_json, read_status
+from nnexp.sweeps import SweepObserver
+from nnexp.sweeps.cluster_task import SweepTask
 from nnexp.sweeps.jobs import read_state_of
 from nnexp.sweeps.launcher import count_cpus
 from nnexp.sweeps.worker import open_fork_server
@@ -402,3 +407,47 @@ def test_option_that_cannot_be_is_answered_in_two_lines(option, problem, capsys,
     assert err.startswith(f"nnexp: {problem}")
     assert len(err.splitlines()) == 2
     assert not list(tmp_path.glob("runs/*-*"))
+
+
+def test_study_that_is_finished_ends_in_its_table_and_names_its_report(capsys):
+    study = Path("configs/study/mine.yaml")
+    study.parent.mkdir(parents=True)
+    study.write_text(
+        "# @package _global_\n# Does it work?\nstudy: mine\n"
+        "hydra: {sweeper: {params: {norm: 'batch,none', seed: '0,1'}}}\n"
+    )
+    Path("configs/nnexp.yaml").touch()
+    code, out, _ = swept(capsys, "study=mine", "epochs=1")
+    assert code == 0
+    assert "next:  nnexp report study=mine -o report.html" in out
+    table = out[out.index("4 runs: 4 done") :]
+    assert re.search(r"^batch .* \(2\)", table, re.MULTILINE)
+    assert "paired differences to norm=batch" in table
+
+
+class Heard(SweepObserver):
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    def planned(self, jobs, todo) -> None:
+        self.words.append(f"{len(todo)} of {len(jobs)}")
+
+    def ended(self, job, seconds) -> None:
+        self.words.append(job.state)
+
+
+def test_sweep_from_python_returns_its_jobs_and_prints_nothing(capsys):
+    heard = Heard()
+    words = (*TINY, "norm=batch,none", "epochs=1")
+    outcome = nnexp.sweep(*words, observer=heard)
+    assert outcome.complete
+    assert outcome.signum is None
+    assert [job.config.norm.name for job in outcome.jobs] == ["batch", "none"]
+    assert heard.words == ["2 of 2", "done", "done"]
+    assert nnexp.sweep(*words).complete
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_other_launchers_pickle_is_the_task_alone():
+    task = pickle.loads(pickle.dumps(SweepTask(ledger="folder", jobs=jobs_of("seed=0"))))
+    assert vars(task) == {"ledger": "folder"}

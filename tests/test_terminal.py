@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sweeping import TINY, runs_of
 
-from nnexp.cli.terminal import describe_norm, train_command
+from nnexp.cli.terminal import describe_norm, describe_rate, train_command
 from nnexp.rundir import RunDir, read_status
 from nnexp.settings import ExperimentConfig, NormConfig, OptimizerConfig, run_id, to_yaml
 
@@ -182,3 +182,24 @@ def test_long_run_says_so_with_the_smaller_scale(tiny, monkeypatch):
     (line,) = lines
     assert "will take about" in line
     assert "scale=laptop is smaller" in line
+
+
+@pytest.mark.parametrize(
+    ("scaling", "batch_size", "peak", "told"),
+    [
+        ("linear", 128, 0.02, "peak learning rate 0.02, warm-up 10 %, cosine"),
+        ("linear", 32, 0.005, "peak learning rate 0.02 × 32/128 = 0.005, warm-up 10 %, cosine"),
+        ("sqrt", 32, 0.01, "peak learning rate 0.02 × √(32/128) = 0.01, warm-up 10 %, cosine"),
+        ("none", 32, 0.02, "peak learning rate 0.02, warm-up 10 %, cosine"),
+    ],
+)
+def test_the_learning_rate_used_is_told_with_its_rule(scaling, batch_size, peak, told):
+    optimizer = OptimizerConfig(learning_rate_scaling=scaling)
+    config = ExperimentConfig(optimizer=optimizer, batch_size=batch_size)
+    assert describe_rate(config, peak) == told
+
+
+def test_run_that_has_learned_nothing_is_said_to_be_at_chance(tiny, capsys):
+    stuck = replace(tiny, optimizer=OptimizerConfig(learning_rate=1e-12), epochs=1)
+    train_command(stuck, [])
+    assert "at chance: guessing among the classes gives 10.00 %" in capsys.readouterr().out

@@ -1,7 +1,7 @@
 """`nnexp compare`: compares runs in tables."""
 
 from nnexp.cli import options as arguments
-from nnexp.cli.composing import say_own_configs
+from nnexp.cli.composing import layout, say_own_configs
 
 EXAMPLE = "nnexp compare --rows norm --cols batch_size --against batch"
 
@@ -27,10 +27,8 @@ def compare(  # noqa: PLR0913  one parameter an option
     from nnexp.compare.comparison import Question
 
     question = Question(
-        rows=rows.split(",") if rows else (),
-        columns=cols.split(",") if cols else (),
+        **layout(rows, cols, where),
         metric=metric,
-        where=where or (),
         sort=sort,
         against=against,
         best=best,

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from nnexp.compare.best_table import choices_legend, choices_table
+from nnexp.compare.columns import Row
 from nnexp.compare.comparison import Comparison, Question, make_comparison
 from nnexp.compare.load import DEFAULT, read_rows
 from nnexp.compare.records import cell_records, difference_records, json_content
@@ -36,7 +37,15 @@ def compare_page(
     Raises:
         ConfigError: There are no runs, or the question names what they do not have.
     """
-    rows = read_rows(sources or DEFAULT, say, config_dir)
+    print_comparison(read_rows(sources or DEFAULT, say, config_dir), question, form)
+
+
+def print_comparison(rows: Sequence[Row], question: Question, form: str = "page") -> None:
+    """Print what a question asks of rows.
+
+    Raises:
+        ConfigError: The question names what the rows do not have.
+    """
     comparisons = [
         make_comparison(rows, replace(question, metric=m)) for m in question.metric.split(",")
     ]

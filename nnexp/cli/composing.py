@@ -1,6 +1,6 @@
-"""From a command's words to settings."""
+"""From a command's words to settings, and to a question."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nnexp.settings import ExperimentConfig
@@ -23,3 +23,12 @@ def say_own_configs() -> None:
 
         with forgiving_output():
             say(f"{own} goes before the packaged configs (it has a {MARKER})")
+
+
+def layout(rows: str | None, cols: str | None, where: list[str] | None) -> dict[str, Any]:
+    """Return what `--rows`, `--cols` and `--where` ask for, as parts of a question."""
+    return {
+        "rows": rows.split(",") if rows else (),
+        "columns": cols.split(",") if cols else (),
+        "where": where or (),
+    }

@@ -1,6 +1,7 @@
 """`nnexp figure`: draws runs into a file."""
 
 from nnexp.cli import options as arguments
+from nnexp.cli.composing import layout
 
 EXAMPLE = "nnexp figure error study=batch_size -o error.svg"
 
@@ -24,10 +25,8 @@ def figure(  # noqa: PLR0913  one parameter an option
         kind,
         runs or [],
         output,
-        rows=rows.split(",") if rows else (),
-        columns=cols.split(",") if cols else (),
+        **layout(rows, cols, where),
         metric=metric,
-        where=where or (),
         config_dir=config_dir,
         best=best,
         layer=layer,

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from nnexp.cli import options as arguments
+from nnexp.cli.composing import layout
 
 EXAMPLE = "nnexp report study=disable_bn -o report.html"
 
@@ -26,10 +27,8 @@ def report(  # noqa: PLR0913  one parameter an option
     report_page(
         runs or [],
         output,
-        rows=rows.split(",") if rows else (),
-        columns=cols.split(",") if cols else (),
+        **layout(rows, cols, where),
         metric=metric,
-        where=where or (),
         against=against,
         best=best,
         title=title,

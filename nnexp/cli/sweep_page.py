@@ -1,5 +1,6 @@
 """`nnexp sweep`: lists the runs of a sweep, or trains them and says what became of them."""
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -9,7 +10,7 @@ import yaml
 from rich.markup import escape
 from rich.table import Table
 
-from nnexp.cli.compare_page import compare_page
+from nnexp.cli.compare_page import print_comparison
 from nnexp.compare.comparison import Question
 from nnexp.compare.load import read_rows
 from nnexp.console import (
@@ -22,7 +23,7 @@ from nnexp.console import (
     write,
 )
 from nnexp.figures.defaults import complete
-from nnexp.settings import ConfigError, ExperimentConfig
+from nnexp.settings import ExperimentConfig
 from nnexp.settings.compose import run_hydra
 from nnexp.settings.overrides import refuse_intervals, split_words
 from nnexp.sweeps.display import SweepDisplay
@@ -57,12 +58,12 @@ def sweep_command(words: Sequence[str], options: SweepOptions) -> int:
         run_hydra(["-m", *words], _train_nothing)
         return 0
     with forgiving_output():
-        outcome = run_sweep(words, options, SweepDisplay())
-        _conclude(outcome, study_of(words), own=launcher_of(words) == OWN)
+        outcome, study = run_sweep(words, options, SweepDisplay()), study_of(words)
+        _conclude(outcome, study, own=launcher_of(words) == OWN)
         if is_search(words):
             _say_best(outcome.jobs[0].run.path.parent)
-        elif outcome.complete:
-            _show_table(words, outcome)
+        elif study and outcome.complete:
+            _show_table(outcome.jobs)
     return 128 + outcome.signum if outcome.signum is not None else int(not outcome.complete)
 
 
@@ -76,23 +77,12 @@ def study_of(words: Sequence[str]) -> str:
     return next((word for word in split_words(words)[1] if word.startswith(STUDY)), "")
 
 
-def _show_table(words: Sequence[str], outcome: SweepOutcome) -> None:
+def _show_table(jobs: Sequence[Job]) -> None:
     """Print the table of a finished study: rows, columns and baseline as a report chooses them."""
-    study = study_of(words)
-    if not study or len(outcome.jobs) > LONGEST_TABLE:
-        return
-    console = open_console()
-    folder = str(outcome.jobs[0].run.path.parent)
-    sources = [folder, study] if folder != "runs" else [study]
-    with suppress(ConfigError):  # nothing differs between the runs: there is no table
-        rows = [
-            row
-            for row in read_rows([str(job.run.path) for job in outcome.jobs])
-            if row["status"] in ("done", "diverged")
-        ]
-        question = complete(Question(), rows)
-        console.print()
-        compare_page(sources, question, "page")
+    rows = read_rows([str(job.run.path) for job in jobs])
+    if len(jobs) <= LONGEST_TABLE and any(row["status"] == "done" for row in rows):
+        open_console().print()
+        print_comparison(rows, complete(Question(), rows))
 
 
 def dry_run(words: Sequence[str], options: SweepOptions) -> None:
@@ -169,10 +159,9 @@ def _say_reader(console: Console, counts: Counter[str], outcome: SweepOutcome, s
     """Name the command that shows what came of it."""
     if counts["done"]:
         folder = str(outcome.jobs[0].run.path.parent)
-        where = " ".join(word for word in ("" if folder == "runs" else folder, study) if word)
-        words = f" {where}" if where else ""
-        reader = f"report{words} -o report.html" if study else f"compare{words}"
-        console.print(f"[dim]next:[/]  nnexp {escape(reader)}")
+        sources = [*([] if folder == "runs" else [folder]), *([study] if study else [])]
+        reader = ["report", *sources, "-o", "report.html"] if study else ["compare", *sources]
+        console.print(f"[dim]next:[/]  nnexp {escape(shlex.join(reader))}")
 
 
 def _say_cost(

@@ -22,17 +22,14 @@ from nnexp.console import Console, duration, forgiving_output, percent
 from nnexp.experiment import Listener, RunInfo
 from nnexp.experiment import Progress as RunProgress
 from nnexp.experiment.signals import SIGNAL_EXIT
-from nnexp.rundir import is_at_chance
+from nnexp.rundir import result_is_at_chance
 from nnexp.settings import ExperimentConfig
 
 REFRESH = 0.25  # seconds between two looks at the live numbers; each look may wait for the device
 HEADINGS = (
     *("epoch", "learning rate", "train loss", "train acc %", "val loss", "val acc %", "images/s"),
 )
-RESULT = (
-    *("test_accuracy", "test_loss", "val_accuracy", "train_accuracy", "parameters", "seconds"),
-)
-ALL_TEST_IMAGES = 10_000  # of CIFAR, where a run was not limited to fewer
+RESULT = ["test_accuracy", "test_loss", "val_accuracy", "train_accuracy", "parameters", "seconds"]
 ONE_NORM_ALONE = ("norm=", "norm.name=", "norm.num_groups=", "norm.channels_per_group=")
 
 
@@ -207,12 +204,12 @@ class TerminalListener(Listener):
                 f"[bold red]diverged[/]: the loss was not finite at step "
                 f"{result['diverged_at_step']} of the run, after {result['epochs_finished']} epochs"
             )
-        table = Table(box=None, pad_edge=False, show_edge=False)
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
         for name in RESULT:
             table.add_column(f"{name} %" if "accuracy" in name else name, justify="right")
         table.add_row(*(_metric(name, result.get(name)) for name in RESULT))
         self.out.print(table)
-        if _is_at_chance(result):
+        if result_is_at_chance(result):
             self.out.print(
                 f"[yellow]at chance[/]: guessing among the classes gives "
                 f"{percent(result['chance_accuracy'])}; this run has learned nothing that shows"
@@ -256,14 +253,6 @@ def describe_rate(config: ExperimentConfig, peak: float) -> str:
     scaled = f"{rate:g} × {ratio} = {peak:.4g}" if ratio and peak != rate else f"{rate:g}"
     warmup = f", warm-up {100 * config.schedule.warmup:g} %" if config.schedule.warmup else ""
     return f"peak learning rate {scaled}{warmup}, {config.schedule.name}"
-
-
-def _is_at_chance(result: dict[str, Any]) -> bool:
-    accuracy, chance = result.get("test_accuracy"), result.get("chance_accuracy")
-    if accuracy is None or not chance:
-        return False
-    images = result.get("data.test_images") or ALL_TEST_IMAGES
-    return is_at_chance(accuracy, images, round(1 / chance))
 
 
 def _metric(name: str, value: Any) -> str:

@@ -74,7 +74,12 @@ def _baseline(rows: Sequence[Row], against: str, row_keys: Sequence[str]) -> tup
     word, equals, value = against.partition("=")
     if equals:
         return find_setting(word), value
-    return (row_keys[0] if row_keys else "norm"), against
+    key = row_keys[0] if row_keys else "norm"
+    if (against,) not in _values(rows, key):
+        for other in varying(rows):
+            if (against,) in _values(rows, other):
+                raise ConfigError(f"no run has {key}={against}", f"did you mean {other}={against}")
+    return key, against
 
 
 def _is_of_group(name: str, key: str) -> bool:
@@ -156,7 +161,7 @@ def _notes(
 
 
 def _state(row: Row) -> str:
-    return "has no figure" if row["status"] == "done" else str(row["status"])
+    return "has no value" if row["status"] == "done" else str(row["status"])
 
 
 def _corrected(comparisons: Sequence[PairedDifference]) -> list[PairedDifference]:

@@ -58,6 +58,7 @@ METRICS = {
         Metric(name="clean_train_accuracy", better=1, unit="%"),
         Metric(name="generalization_gap", unit="%"),
         Metric(name="chance_accuracy", unit="%"),
+        Metric(name="test_images"),
         Metric(name="diverged_at_step"),
         Metric(name="epochs_finished"),
         Metric(name="parameters"),

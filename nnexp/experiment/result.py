@@ -26,7 +26,8 @@ def make_result(
         measured: What is in no table: accuracies after the last epoch, or the step of divergence.
         seconds: Of the unfinished epoch.
     """
-    classes = read_json(run.images).get("classes")
+    images = read_json(run.images)
+    classes = images.get("classes")
     return {
         **result_head(config, "diverged" if "diverged_at_step" in measured else "done"),
         **dict.fromkeys(("test_accuracy", "test_loss", "diverged_at_step")),
@@ -36,6 +37,7 @@ def make_result(
         "parameters": count_parameters(state.model),
         "steps": state.step,
         "chance_accuracy": 1 / len(classes) if classes else None,
+        "test_images": images.get("counts", {}).get("test"),
         **environment_columns(read_json(run.environment)),
     }
 

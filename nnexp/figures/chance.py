@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from nnexp.compare.columns import Row
 from nnexp.rundir import is_at_chance
 
-CLASSES = {"cifar10": 10, "cifar100": 100, "synthetic": 10}
-ALL_IMAGES = 10_000  # of CIFAR's test split, where a run was not limited to fewer
+CLASSES = {"cifar10": 10, "cifar100": 100, "synthetic": 10}  # of runs that do not say it themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,11 +14,13 @@ class Chance:
     """What a classifier that looks at no image gets, measured on so many images."""
 
     accuracy: float
-    images: int
+    images: int | None  # None: not known, so that no value is tested
 
     def explains(self, values: Iterable[float]) -> bool:
         """Return whether no value is above chance: one-sided binomial tests at 1 %."""
         classes = round(1 / self.accuracy)
+        if self.images is None:
+            return False
         return all(is_at_chance(value, self.images, classes) for value in values)
 
 
@@ -29,9 +30,9 @@ def chance_of(rows: Sequence[Row], metric: str) -> Chance | None:
         return None
     known = {row.get("chance_accuracy") or _by_name(row) for row in rows}
     part = metric.partition("_")[0]
-    counts = {row.get(f"data.{part}_images") or ALL_IMAGES for row in rows}
+    counts = [row.get(f"{part}_images") or row.get(f"data.{part}_images") or 0 for row in rows]
     accuracy = known.pop() if len(known) == 1 else None
-    return None if accuracy is None else Chance(accuracy, min(counts))
+    return None if accuracy is None else Chance(accuracy, min(counts) or None)
 
 
 def _by_name(row: Row) -> float | None:

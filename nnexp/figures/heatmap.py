@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from nnexp.figures.drawing import PAGE, styled
-from nnexp.rundir import RunDir, read_table_columns
+from nnexp.figures.tables import read_drawn
+from nnexp.rundir import RunDir
 from nnexp.settings import ConfigError
 
 if TYPE_CHECKING:
@@ -56,9 +57,8 @@ def load_channels(run: RunDir) -> pd.DataFrame:
     Raises:
         ConfigError: It was run without, or they cannot be read.
     """
-    needs = ("step", "layer", "quantity", "channel", "value")
-    columns = read_table_columns(run.channels, ("layer", "quantity"), needs)
-    if not columns or not columns["step"]:
+    columns = read_drawn(run, "channels")
+    if not columns:
         raise ConfigError(
             f"{run.path.name} has no single channels", "run it with trace.channels=16"
         )

@@ -2,18 +2,28 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from nnexp.compare.columns import Row
-from nnexp.compare.load import BrokenRun
+from nnexp.compare.load import TEXT_COLUMNS, BrokenRun
 from nnexp.rundir import RunDir, UnreadableError, read_table_columns
 
-WORDS = ("layer", "quantity")
 NEEDS = {
     "metrics": ("epoch", "train_loss", "val_loss", "train_accuracy", "val_accuracy"),
     "traces": ("step", "layer", "quantity", "mean"),
     "channels": ("step", "layer", "quantity", "channel", "value"),
     "probes": ("step", "layer", "quantity", "value"),
 }  # table → the columns that figures draw
+
+
+def read_drawn(run: RunDir, name: str) -> dict[str, list[Any]]:
+    """Return the columns of a run's table; none where it is not there or holds no row.
+
+    Raises:
+        UnreadableError: It cannot be read, or lacks a column that figures draw.
+    """
+    columns = read_table_columns(run.tables[name], TEXT_COLUMNS, NEEDS[name])
+    return columns if any(columns.values()) else {}
 
 
 def set_aside(rows: Sequence[Row], tables: Iterable[str]) -> tuple[list[Row], list[BrokenRun]]:
@@ -30,7 +40,7 @@ def set_aside(rows: Sequence[Row], tables: Iterable[str]) -> tuple[list[Row], li
 def _problem(run: RunDir, tables: Iterable[str]) -> str:
     try:
         for name in tables:
-            read_table_columns(run.tables[name], WORDS, NEEDS[name])
+            read_drawn(run, name)
     except UnreadableError as error:
         return error.reason
     return ""

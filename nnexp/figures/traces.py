@@ -17,7 +17,8 @@ from nnexp.figures.drawing import (
     step_ticks,
     styled,
 )
-from nnexp.rundir import RunDir, read_table_columns
+from nnexp.figures.tables import read_drawn
+from nnexp.rundir import RunDir
 from nnexp.settings import ConfigError
 
 if TYPE_CHECKING:
@@ -80,8 +81,8 @@ def load_traces(run: RunDir) -> pd.DataFrame:
         raise ConfigError(
             f"no run at {run.path}", "name a folder under runs/, as nnexp train printed it"
         )
-    columns = read_table_columns(run.traces, ("layer", "quantity"), ("step", "mean"))
-    if not columns or not columns["step"]:
+    columns = read_drawn(run, "traces")
+    if not columns:
         raise ConfigError(f"{run.path} has no traces", "run it with trace.points=50 (the default)")
     return pd.DataFrame(columns)
 

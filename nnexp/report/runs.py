@@ -8,10 +8,9 @@ from nnexp.compare.columns import SETTINGS, Row, shown
 from nnexp.compare.metrics import NOTHING, metric_of
 from nnexp.compare.selection import grouped, varying
 from nnexp.compare.tables import TextCell, TextTable
-from nnexp.figures.chance import chance_of
 from nnexp.report.reproduce import facts_of, read_environment
 from nnexp.report.run_charts import run_charts
-from nnexp.rundir import RunDir
+from nnexp.rundir import RunDir, result_is_at_chance
 
 MOST_DETAILED = 200  # runs whose settings and curves are on the page
 MOST_TRACED = 60  # runs whose traces are drawn: those of a VGG16 take 15 kB a run
@@ -132,6 +131,5 @@ def _outcome(row: Row) -> str:
     accuracy = row.get("test_accuracy")
     if row["status"] != "done" or accuracy is None:
         return str(row["status"])
-    chance = chance_of([row], "test_accuracy")
-    at_chance = ", at chance" if chance and chance.explains([accuracy]) else ""
+    at_chance = ", at chance" if result_is_at_chance(row) else ""
     return f"test {metric_of('test_accuracy').text(accuracy)} %{at_chance}"

@@ -33,6 +33,7 @@ from nnexp.rundir.records import (
     is_at_chance,
     read_config,
     read_result,
+    result_is_at_chance,
     wrong_type,
 )
 from nnexp.rundir.results import write_results_view
@@ -82,6 +83,7 @@ __all__ = [
     "read_text",
     "replacing",
     "restore_tables",
+    "result_is_at_chance",
     "sync_folder",
     "with_lock",
     "write_json",

@@ -58,6 +58,15 @@ def wrong_type(row: Mapping[str, Any]) -> str:
     return ""
 
 
+def result_is_at_chance(result: Mapping[str, Any]) -> bool:
+    """Return whether guessing explains a result's test accuracy; False where that is not known."""
+    accuracy, chance = result.get("test_accuracy"), result.get("chance_accuracy")
+    images = result.get("test_images")
+    if accuracy is None or not chance or not images:
+        return False
+    return is_at_chance(accuracy, images, round(1 / chance))
+
+
 def is_at_chance(accuracy: float, num_images: int, num_classes: int) -> bool:
     """Return whether guessing explains an accuracy on `num_images`: one-sided binomial test, 1 %.
 

@@ -11,13 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from nnexp.console import Console, duration, percent, say
-from nnexp.rundir import FINAL, STATUSES, is_at_chance, read_json
+from nnexp.rundir import FINAL, STATUSES, read_json, result_is_at_chance
 from nnexp.sweeps.jobs import FAILED, INTERRUPTED, Job
 from nnexp.sweeps.observer import SweepObserver
 
 REFRESH = 0.5  # seconds between two pictures
 WIDEST_WORD = len(INTERRUPTED)
-ALL_TEST_IMAGES = 10_000  # of CIFAR, where a run was not limited to fewer
 
 
 class SweepDisplay(SweepObserver):
@@ -136,17 +135,13 @@ class SweepDisplay(SweepObserver):
 
 
 def _outcome(job: Job) -> str:
-    """Return a run's figures in a few words, or why it has none."""
+    """Return a run's accuracies in a few words, or why it has none."""
     if job.state != "done":
         return job.reason.partition("\n")[0]
     result = read_json(job.run.result)
-    test, chance = result.get("test_accuracy"), result.get("chance_accuracy")
-    images = job.config.data.test_images or ALL_TEST_IMAGES
-    guessed = chance and test is not None and is_at_chance(test, images, round(1 / chance))
-    return (
-        f"test {percent(test)}{' (at chance)' if guessed else ''}  "
-        f"val {percent(result.get('val_accuracy'))}"
-    )
+    guessed = " (at chance)" if result_is_at_chance(result) else ""
+    test, val = (percent(result.get(f"{split}_accuracy")) for split in ("test", "val"))
+    return f"test {test}{guessed}  val {val}"
 
 
 def _running_table(running: Sequence[Job]) -> Table:
