@@ -79,12 +79,12 @@ def run(
         RunError: The folder is in use, belongs to other settings, or the disk is full.
     """
     folder = RunDir(Path(config.runs_dir) / run_id(config))
-    audience = Listeners(folder, [*listeners, *make_listeners(config, folder)])
+    everyone = Listeners(folder, [*listeners, *make_listeners(config, folder)])
     if not finished_result(folder):
         with locked(folder):
             if not finished_result(folder):  # still: another process may have ended it meanwhile
-                return _run_guarded(folder, config, audience, command)
-    return _already_done(folder, config, audience)
+                return _run_guarded(folder, config, everyone, command)
+    return _already_done(folder, config, everyone)
 
 
 def _already_done(run: RunDir, config: ExperimentConfig, listeners: Listeners) -> Outcome:
