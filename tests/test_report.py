@@ -303,9 +303,14 @@ def test_report_is_written_of_folders_and_of_loaded_runs_alike(capsys):
 
 
 def test_what_is_no_better_than_guessing_is_called_at_chance():
-    known = {"data": DataConfig(name="cifar10", test_images=500)}
-    write_seeds(Path("runs"), {0: 0.11, 1: 0.09}, "none", **known)
-    write_seeds(Path("runs"), {0: 0.40, 1: 0.11}, "batch", **known)
+    for norm, seed, accuracy in (
+        ("none", 0, 0.11),
+        ("none", 1, 0.09),
+        ("batch", 0, 0.40),
+        ("batch", 1, 0.11),
+    ):
+        config = settings(norm, seed=seed, data=DataConfig(name="cifar10", test_images=500))
+        write_run(Path("runs"), config, accuracy, chance_accuracy=0.1, test_images=500)
     assert said()["At chance"] == "none: no better than guessing, 10 %."
     html = page_of()
     assert "test 9.00 %, at chance" in html
