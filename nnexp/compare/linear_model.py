@@ -1,0 +1,164 @@
+"""Cells of a table, a value for each seed → a linear model: how large differences are, how sure.
+
+A cell is an arm at a place: a row of the table in one of its columns. Arms are compared at equal
+places. What concerns every difference is estimated once, from all cells: how much runs vary from
+seed to seed, and whether runs that share a seed go together.
+"""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import fdtrc
+
+from nnexp.compare.seed_blocks import SeedBlocks
+from nnexp.compare.variance_pools import Cell, Pools, arms_differ, make_pools, pooled
+
+ROUNDING = 1e-12  # relative spread below which values are the same number
+TOGETHER = 0.2  # p-value of the F test of seeds below which they are blocks
+
+Place, Arm = Hashable, Hashable
+Values = Mapping[int, float]  # seed → value
+Sources = dict[Hashable, float]  # the name of a variance → how much of it a difference has
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contrast:
+    """What is asked: an arm less a base, summed over places by their weights."""
+
+    arm: Arm
+    base: Arm
+    weights: tuple[tuple[Place, float], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A difference, its standard error, and the variances that this was estimated from."""
+
+    value: float
+    error: float
+    freedom: float
+    sources: frozenset[Hashable] = frozenset()
+
+
+class LinearModel:
+    """Value = cell + noise, or cell + seed + noise where runs that share a seed correlate.
+
+    Cells of one value have no spread of their own and are left out. `make_pools` says which cells
+    share a variance. With seeds as blocks, and unequal variances of arms, each pair of arms has
+    the variance of its own differences: the paired t test.
+
+    Args:
+        cells: The values of each arm at each place, by seed.
+        floors: The variance of a cell in which every value is the same: an accuracy that all seeds
+            share is still known no better than its test images can tell.
+    """
+
+    def __init__(self, cells: Mapping[Cell, Values], floors: Mapping[Cell, float] | None = None):
+        self.cells = {key: values for key, values in cells.items() if len(values) > 1}
+        places: dict[Place, dict[Arm, Values]] = {}
+        for (place, arm), values in self.cells.items():
+            places.setdefault(place, {})[arm] = values
+        self.places = {place: SeedBlocks(arms) for place, arms in places.items()}
+        self._alone = {key: self._squares(key, floors or {}) for key in self.cells}
+        self.correlation, self.p_seeds = self._correlate()
+        self.blocked = self.p_seeds is not None and self.p_seeds < TOGETHER
+        self.pools = self._pools()
+        self.paired = self.blocked and (
+            self.pools.by not in ("grid", "place") or arms_differ(self._alone)
+        )
+        self._variances = dict(self.pools.variances)
+
+    def arms(self, place: Place) -> list[Arm]:
+        """Return the arms that can be compared at a place."""
+        return list(self.places[place].arms) if place in self.places else []
+
+    @property
+    def has_independent_means(self) -> bool:
+        """Whether means are independent but for the variance that they share."""
+        return not self.blocked or all(place.is_complete for place in self.places.values())
+
+    def share(self, contrast: Contrast, arm: Arm) -> float:
+        """Return the variance of an arm's weighted mean, in that of one run."""
+        return sum(w**2 / len(self.cells[place, arm]) for place, w in contrast.weights)
+
+    def estimate(self, contrast: Contrast) -> Estimate | None:
+        """Return a contrast's estimate; None where its cells or its variance are not known."""
+        value, sources = 0.0, Sources()
+        for place, weight in contrast.weights:
+            known = self._difference(place, contrast.arm, contrast.base)
+            if known is None:
+                return None
+            value += weight * known[0]
+            for source, share in known[1].items():
+                sources[source] = sources.get(source, 0.0) + weight**2 * share
+        parts = {source: share * self._variances[source][0] for source, share in sources.items()}
+        variance = sum(parts.values())
+        if variance <= 0:
+            return Estimate(value=value, error=0.0, freedom=0.0)
+        # Satterthwaite (1946): the variance's own degrees of freedom where there is one
+        freedom = variance**2 / sum(p**2 / self._variances[one][1] for one, p in parts.items())
+        return Estimate(
+            value=value, error=variance**0.5, freedom=freedom, sources=frozenset(sources)
+        )
+
+    def _difference(self, place: Place, arm: Arm, base: Arm) -> tuple[float, Sources] | None:
+        """Return a difference at a place, and how much of which variances it has."""
+        here = self.places.get(place)
+        if here is None or arm not in here.arms or base not in here.arms:
+            return None
+        if self.paired:
+            return self._paired(place, arm, base)
+        if self.blocked:
+            known = here.difference(arm, base)
+            return known and (known[0], {self.pools.source[place, arm]: known[1]})
+        sources = Sources()
+        for one in (arm, base):
+            source = self.pools.source[place, one]
+            sources[source] = sources.get(source, 0.0) + 1 / len(here.arms[one])
+        return here.means[arm] - here.means[base], sources
+
+    def _paired(self, place: Place, arm: Arm, base: Arm) -> tuple[float, Sources] | None:
+        values, others = self.cells[place, arm], self.cells[place, base]
+        differences = [values[seed] - others[seed] for seed in values if seed in others]
+        if len(differences) < 2:
+            return None
+        size = max(map(abs, [*values.values(), *others.values()]))
+        source = ("pair", place, arm, base)
+        freedom = len(differences) - 1.0
+        self._variances[source] = (_squares(differences, size) / freedom, freedom)
+        return float(np.mean(differences)), {source: 1 / len(differences)}
+
+    def _squares(self, key: Cell, floors: Mapping[Cell, float]) -> tuple[float, float]:
+        values = list(self.cells[key].values())
+        freedom = len(values) - 1.0
+        squares = _squares(values, max(map(abs, values)))
+        return squares or floors.get(key, 0.0) * freedom, freedom
+
+    def _correlate(self) -> tuple[float | None, float | None]:
+        """Return the correlation of runs that share place and seed, and the p-value of its F test."""
+        within = sum(sum(place.squares().values()) for place in self.places.values())
+        left = sum(place.freedom for place in self.places.values())
+        total, freedom = pooled(list(self._alone.values()))
+        if left < 1 or freedom <= left or within <= 0:
+            return None, None
+        explained = max(total * freedom - within, 0.0) / (freedom - left)
+        p = float(fdtrc(freedom - left, left, explained / (within / left)))
+        return max(-1.0, 1 - within / left / total), p
+
+    def _pools(self) -> Pools:
+        if not self.blocked:
+            return make_pools(self._alone)
+        left = {}
+        for name, place in self.places.items():
+            share = place.freedom / sum(len(values) - 1 for values in place.arms.values())
+            for arm, squares in place.squares().items():
+                left[name, arm] = (squares, share * (len(place.arms[arm]) - 1))
+        return make_pools(left)
+
+
+def _squares(values: list[float], size: float) -> float:
+    """Return the sum of squares about the mean; 0 where values differ by rounding alone."""
+    if float(np.ptp(values)) <= ROUNDING * size:
+        return 0.0
+    return float(np.var(values)) * len(values)

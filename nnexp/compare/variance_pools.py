@@ -1,0 +1,126 @@
+"""Cells' sums of squares → which cells share one variance, and how large it is.
+
+Three seeds tell little about the variance of one cell. Pooled over the grid it is known well, if it
+is the same everywhere; this is tested, and where it is not, the pools are smaller.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import chdtrc, fdtrc
+
+UNEQUAL = 0.25  # p-value of a test of equal variances below which they are not pooled
+UNEQUAL_CELLS = float(__import__("os").environ.get("UC", "0.05"))
+
+Cell = tuple[Hashable, Hashable]  # place, arm
+Squares = tuple[float, float]  # a sum of squares and its degrees of freedom
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pools:
+    """Which variance each cell has."""
+
+    by: str  # "grid", "arm", "place" or "cell": what shares a variance
+    source: Mapping[Cell, Hashable]  # the name of each cell's pool
+    variances: Mapping[Hashable, tuple[float, float]]  # a variance and its degrees of freedom
+    apart: tuple[Cell, ...] = ()  # cells that vary more than their pool, and stand alone
+
+
+def make_pools(cells: Mapping[Cell, Squares]) -> Pools:
+    """Return the widest pools that tests of equal variances leave standing.
+
+    Bartlett (1937) compares arms, then places: where arms differ each has a variance, where places
+    differ each of these, where both do each cell. A cell that varies far more than its pool (F test,
+    Bonferroni) stands alone. If Bartlett still finds cells of a pool unequal, each cell does.
+    """
+    by = _choose(cells)
+    source = {cell: _source(by, cell) for cell in cells}
+    groups = _groups(cells, source)
+    if (
+        by != "cell"
+        and bartlett([[cells[c] for c in members] for members in groups.values()]) < UNEQUAL_CELLS
+    ):
+        by, source = "cell", {cell: _source("cell", cell) for cell in cells}
+        groups = _groups(cells, source)
+    variances = {
+        name: pooled([cells[cell] for cell in members]) for name, members in groups.items()
+    }
+    apart = (
+        []
+        if by == "cell"
+        else [c for members in groups.values() for c in _outliers({c: cells[c] for c in members})]
+    )
+    source |= {cell: _source("cell", cell) for cell in apart}
+    variances |= {source[cell]: pooled([cells[cell]]) for cell in apart}
+    return Pools(by=by, source=source, variances=variances, apart=tuple(apart))
+
+
+def pooled(parts: Sequence[Squares]) -> tuple[float, float]:
+    """Return the variance of sums of squares taken together, and its degrees of freedom."""
+    squares, freedom = sum(s for s, _ in parts), sum(f for _, f in parts)
+    return (squares / freedom if freedom else 0.0), freedom
+
+
+def bartlett(families: Sequence[Sequence[Squares]]) -> float:
+    """Return the p-value of equal variances within each family, of all families together."""
+    statistic, freedom = 0.0, 0
+    for family in families:
+        groups = [(squares, f) for squares, f in family if f > 0]
+        least, most = min(groups, default=(0.0, 0))[0], max(groups, default=(0.0, 0))[0]
+        if len(groups) < 2 or most <= 0:
+            continue
+        if least <= 0:
+            return 0.0
+        squares, freedoms = np.array(groups).T
+        total = freedoms.sum()
+        raw = total * np.log(squares.sum() / total) - freedoms @ np.log(squares / freedoms)
+        statistic += raw / (1 + (np.sum(1 / freedoms) - 1 / total) / (3 * (len(groups) - 1)))
+        freedom += len(groups) - 1
+    return float(chdtrc(freedom, statistic)) if freedom else 1.0
+
+
+def _choose(cells: Mapping[Cell, Squares]) -> str:
+    """Return what shares a variance, by tests over arms and over places."""
+    unequal = {by: _differ(cells, by) for by in ("arm", "place")}
+    if all(unequal.values()):
+        return "cell"
+    return next((by for by, differs in unequal.items() if differs), "grid")
+
+
+def arms_differ(cells: Mapping[Cell, Squares]) -> bool:
+    """Return whether the variances of arms are unequal."""
+    return _differ(cells, "arm")
+
+
+def _differ(cells: Mapping[Cell, Squares], by: str) -> bool:
+    groups = _groups(cells, {cell: _source(by, cell) for cell in cells})
+    sums = [tuple(map(sum, zip(*map(cells.get, members)))) for members in groups.values()]
+    return len(groups) < len(cells) and bartlett([sums]) < UNEQUAL
+
+
+def _outliers(cells: Mapping[Cell, Squares]) -> list[Cell]:
+    """Return the cells that vary more than the rest of their pool, the largest first."""
+    rest, apart = dict(cells), []
+    while len(rest) > 2:
+        largest = max(rest, key=lambda cell: rest[cell][0] / rest[cell][1])
+        squares, freedom = rest.pop(largest)
+        variance, others = pooled(list(rest.values()))
+        ratio = squares / freedom / variance if variance > 0 else np.inf
+        if fdtrc(freedom, others, ratio) * len(cells) >= 0.2:
+            break
+        apart.append(largest)
+    return apart
+
+
+def _source(by: str, cell: Cell) -> Hashable:
+    return {"grid": by, "arm": (by, cell[1]), "place": (by, cell[0]), "cell": (by, cell)}[by]
+
+
+def _groups(
+    cells: Mapping[Cell, Squares], source: Mapping[Cell, Hashable]
+) -> dict[Hashable, list[Cell]]:
+    groups: dict[Hashable, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(source[cell], []).append(cell)
+    return groups
