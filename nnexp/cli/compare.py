@@ -14,6 +14,7 @@ def compare(  # noqa: PLR0913  one parameter an option
     where: arguments.Where = None,
     sort: arguments.Sort = None,
     against: arguments.Against = None,
+    margin: arguments.Margin = None,
     best: arguments.Best = None,
     everything: arguments.Everything = False,
     as_csv: arguments.AsCsv = False,
@@ -22,7 +23,7 @@ def compare(  # noqa: PLR0913  one parameter an option
     as_json: arguments.AsJson = False,
     config_dir: arguments.ConfigDir = None,
 ) -> None:
-    """Compare runs in tables: mean and deviation over seeds, the best, paired differences."""
+    """Compare runs in tables: mean and deviation over seeds, the best, differences."""
     from nnexp.cli.compare_page import choose_form, compare_page
     from nnexp.compare.comparison import Question
 
@@ -31,6 +32,7 @@ def compare(  # noqa: PLR0913  one parameter an option
         metric=metric,
         sort=sort,
         against=against,
+        margin=margin,
         best=best,
         everything=everything,
     )

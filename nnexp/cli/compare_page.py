@@ -24,6 +24,7 @@ from nnexp.compare.tables import (
     markdown_text,
     one_line,
     side_by_side,
+    sums_table,
 )
 from nnexp.console import Console, open_console, print_table, say, write, write_csv
 from nnexp.settings import ConfigError
@@ -138,22 +139,23 @@ def _all_parts(comparisons: Sequence[Comparison]) -> list[tuple[TextTable, list[
     together = len(comparisons) > 1 and len(grids) == len(comparisons) and not grids[0].column_keys
     if not together:
         return [part for comparison in comparisons for part in _parts(comparison)]
-    notes = dict.fromkeys(line for grid in grids for line in legend([grid], grid.metric))
     rest = [part for comparison in comparisons for part in _parts(comparison)[1:]]
-    return [(side_by_side(grids), list(notes)), *rest]
+    return [(side_by_side(grids), legend(comparisons)), *rest]
 
 
 def _parts(comparison: Comparison) -> list[tuple[TextTable, list[str]]]:
     """Return each table with the notes below it; those on cells stand once, below the last."""
     tables = [grid_table(grid) for grid in comparison.grids]
     notes: list[list[str]] = [[] for _ in tables]
-    notes[-1] = legend(comparison.grids, comparison.metric)
+    notes[-1] = legend([comparison])
     parts = list(zip(tables, notes, strict=True))
     if comparison.choices:
         parts.append((choices_table(comparison), choices_legend(comparison)))
-    if comparison.differences:
-        table = differences_table(comparison.differences, comparison.metric, comparison.against)
-        parts.append((table, differences_legend(comparison.differences)))
+    if against := comparison.against:
+        parts.append((differences_table(against, comparison.metric, comparison.margin), []))
+        if sums := sums_table(against, comparison.metric, comparison.margin):
+            parts.append((sums, []))
+        parts[-1][1].extend(differences_legend(comparison))
     return parts
 
 

@@ -121,9 +121,17 @@ Everything = Annotated[
 Against = Annotated[
     str | None,
     typer.Option(
-        help="Paired differences to this norm, or to KEY=VALUE, over seeds.",
+        help="Differences to this norm, or to KEY=VALUE, with intervals and p-values.",
         show_default=False,
         autocompletion=complete_condition,
+    ),
+]
+Margin = Annotated[
+    float | None,
+    typer.Option(
+        help="A difference that does not matter, in points: marks what is as good as the baseline.",
+        show_default=False,
+        min=0,
     ),
 ]
 Best = Annotated[

@@ -1,57 +1,112 @@
-"""Rows → paired differences to one value of a setting, over seeds, corrected for their number."""
+"""Rows → differences to one value of a setting, where all else is equal, judged together."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from nnexp.compare.columns import Row
-from nnexp.compare.grid import Chosen
+from nnexp.compare.families import Judged
+from nnexp.compare.grid import Cell, Chosen, make_cell
+from nnexp.compare.judgement import Judgement, Series, judge_with_baseline
+from nnexp.compare.linear_model import Contrast
 from nnexp.compare.selection import (
     Group,
     filter_rows,
     find_setting,
     goes_with,
     grouped,
+    in_order,
     values_of,
     varying,
 )
-from nnexp.compare.statistics import holm, mean_of, paired_test
 from nnexp.settings import ConfigError
+from nnexp.settings.values import is_number
 
-Pairing = dict[int, float]  # seed → metric
+BASE = "baseline"  # the arm that all others of a place are compared with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PairedDifference:
+class Difference:
     """One value of the compared setting against the baseline, where all else is equal."""
 
     treatment: dict[str, str]  # the compared setting, and those of its group that differ with it
     settings: dict[str, str]  # what else varies, and is equal in both
-    pairs: int = 0
-    mean: float | None = None  # over the pairs
-    baseline: float | None = None  # over the pairs
+    over: str = ""  # "average over batch_size", "per doubling of batch_size"; nothing: at a place
+    seeds: int = 0
+    baseline_seeds: int = 0
+    mean: float | None = None
+    baseline: float | None = None
     difference: float | None = None
-    low: float | None = None  # of the 95 % t interval of the difference
+    low: float | None = None  # of the simultaneous 95 % interval
     high: float | None = None
-    p: float | None = None
-    p_holm: float | None = None
+    p: float | None = None  # for all comparisons of its kind together
+    p_alone: float | None = None  # as if there were no other
     chosen: Chosen | None = None  # what the treatment's runs were chosen by
     baseline_chosen: Chosen | None = None
     notes: tuple[str, ...] = ()
 
 
-def compare_against(
-    rows: Sequence[Row], metric: str, against: str, row_keys: Sequence[str] = ()
-) -> list[PairedDifference]:
-    """Return the paired difference of every other value to `against`, over the seeds both have.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Against:
+    """All differences to a baseline, and how they were judged."""
 
-    `against` is a value of the first row setting, by default of norm, or `key=value`. A pair is
-    equal in every other setting that varies. Only settings of the compared one's own group
-    that the baseline does not vary may differ with it: norm=group norm.num_groups=8 pairs with
-    norm=batch. Holm's correction is over all comparisons that have a p-value.
+    label: str  # key=value
+    differences: list[Difference]
+    averages: list[Difference] = field(default_factory=list)
+    trends: list[Difference] = field(default_factory=list)
+    judgement: Judgement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """Which cells are compared with which: groups of rows, by what else is equal."""
+
+    key: str
+    value: str
+    own: list[str]  # the compared setting, and those that tell its variants apart
+    rest: list[str]  # what is equal in both
+    arms: dict[tuple[Group, Group], list[Row]]  # rest, own → rows
+    bases: dict[Group, list[Row]]  # rest → rows
+
+
+def compare_against(
+    rows: Sequence[Row],
+    metric: str,
+    against: str,
+    row_keys: Sequence[str] = (),
+    column_keys: Sequence[str] = (),
+) -> Against:
+    """Return the difference of every other value to `against`, by Dunnett's test where it applies.
+
+    `against` is a value of the first row setting, by default of norm, or `key=value`. What is
+    compared is equal in every other setting that varies. Only settings of the compared one's own
+    group that the baseline does not vary may differ with it: norm=group norm.num_groups=8 is
+    compared with norm=batch. With columns, also on average over them, and where these are numbers,
+    the change of the difference for each doubling.
 
     Raises:
         ConfigError: No run has that value, or all have it.
     """
+    plan = _plan(rows, against, row_keys)
+    cells = {place: make_cell(members, metric) for place, members in plan.arms.items()}
+    cells |= {(rest, (BASE,)): make_cell(members, metric) for rest, members in plan.bases.items()}
+    known = {place: cell for place, cell in cells.items() if cell.competes}
+    columns = [key for key in column_keys if key in plan.rest]
+    judgement = judge_with_baseline(
+        {place: cell.values for place, cell in known.items()},
+        {place: cell.floor for place, cell in known.items()},
+        (BASE,),
+        list(_tables(plan, columns)),
+    )
+    return Against(
+        label=f"{plan.key}={plan.value}",
+        differences=[_difference(plan, place, cells, judgement) for place in plan.arms],
+        averages=list(_summed(plan, judgement.averages.judged, columns, "average over")),
+        trends=list(_summed(plan, judgement.trends.judged, columns, "per doubling of")),
+        judgement=judgement,
+    )
+
+
+def _plan(rows: Sequence[Row], against: str, row_keys: Sequence[str]) -> _Plan:
     key, value = _baseline(rows, against, row_keys)
     base = filter_rows(rows, [f"{key}={value}"])
     others = [row for row in rows if not any(row is one for one in base)]
@@ -60,14 +115,44 @@ def compare_against(
     changing = [name for name in varying(rows) if name != key]
     own = [name for name in changing if _is_of_group(name, key) and len(_values(base, name)) == 1]
     rest = [name for name in changing if name not in own]
-    bases = dict(grouped(base, rest))
     named = [key, *(name for name in own if not goes_with(others, name, [key]))]
-    comparisons = [
-        _compared(members, bases.get(setting, []), metric, named, rest)
-        for setting, parts in grouped(others, rest)
-        for _, members in grouped(parts, named)
-    ]
-    return _corrected(comparisons)
+    return _Plan(
+        key=key,
+        value=value,
+        own=named,
+        rest=rest,
+        arms={
+            (settings, arm): members
+            for settings, parts in grouped(others, rest)
+            for arm, members in grouped(parts, named)
+        },
+        bases=dict(grouped(base, rest)),
+    )
+
+
+def _tables(plan: _Plan, columns: Sequence[str]) -> Iterator[Series]:
+    """Yield the places that differ in nothing but the columns, in the order of these."""
+    if not columns:
+        return
+    positions = [plan.rest.index(key) for key in columns]
+    tables: dict[Group, list[Group]] = {}
+    for place in in_order({*plan.bases, *(place for place, _ in plan.arms)}):
+        tables.setdefault(_without(place, positions), []).append(place)
+    for places in tables.values():
+        values = [place[positions[0]] for place in places]
+        single = len(positions) == 1 and all(map(_is_number, values))
+        yield Series(places=tuple(places), numbers=tuple(map(float, values)) if single else None)
+
+
+def _without(place: Group, positions: Sequence[int]) -> Group:
+    return tuple(value for i, value in enumerate(place) if i not in positions)
+
+
+def _is_number(value: str) -> bool:
+    try:
+        return is_number(float(value))
+    except ValueError:
+        return False
 
 
 def _baseline(rows: Sequence[Row], against: str, row_keys: Sequence[str]) -> tuple[str, str]:
@@ -90,81 +175,102 @@ def _values(rows: Sequence[Row], key: str) -> set[Group]:
     return {values_of(row, [key]) for row in rows}
 
 
-def _compared(
-    rows: Sequence[Row], base: Sequence[Row], metric: str, own: Sequence[str], rest: Sequence[str]
-) -> PairedDifference:
-    treatment = dict(zip(own, values_of(rows[0], own), strict=True))
-    settings = dict(zip(rest, values_of(rows[0], rest), strict=True))
-    left, right = _by_seed(rows, metric), _by_seed(base, metric)
-    seeds = sorted(set(left) & set(right))
-    notes = _notes(rows, base, left, right)
-    if not seeds:
-        return PairedDifference(treatment=treatment, settings=settings, notes=notes)
-    values, others = [left[seed] for seed in seeds], [right[seed] for seed in seeds]
-    test = paired_test(values, others)
-    if test.pairs == 1:
-        notes = ("one pair: no interval, no test", *notes)
-    elif test.p is None:
-        notes = ("every pair differs by the same: no interval, no test", *notes)
-    return PairedDifference(
-        treatment=treatment,
-        settings=settings,
-        pairs=test.pairs,
-        mean=mean_of(values),
-        baseline=mean_of(others),
-        difference=test.difference,
-        low=test.low,
-        high=test.high,
-        p=test.p,
-        chosen=_chosen(rows),
-        baseline_chosen=_chosen(base),
-        notes=notes,
+def _difference(
+    plan: _Plan,
+    place: tuple[Group, Group],
+    cells: dict[tuple[Group, Group], Cell],
+    judgement: Judgement,
+) -> Difference:
+    settings, arm = place
+    cell, base = cells[place], cells.get((settings, (BASE,)), Cell())
+    judged = judgement.at(settings, arm)
+    one = Difference(
+        treatment=dict(zip(plan.own, arm, strict=True)),
+        settings=dict(zip(plan.rest, settings, strict=True)),
+        seeds=len(cell.values),
+        baseline_seeds=len(base.values),
+        mean=cell.mean,
+        baseline=base.mean,
+        chosen=_chosen(plan.arms[place]),
+        baseline_chosen=_chosen(plan.bases.get(settings, [])),
+        notes=tuple(_notes(cell, base, _chosen(plan.arms[place]), judged)),
     )
+    if judged is None and cell.values and base.values and not _lost(cell, base):
+        return replace(one, difference=(cell.mean or 0.0) - (base.mean or 0.0))
+    return _with_judged(one, judged)
+
+
+def _with_judged(one: Difference, judged: Judged | None) -> Difference:
+    if judged is None:
+        return one
+    return replace(
+        one,
+        difference=judged.value,
+        low=judged.low,
+        high=judged.high,
+        p=judged.p,
+        p_alone=judged.p_alone,
+    )
+
+
+def _summed(
+    plan: _Plan, judged: dict[Contrast, Judged], columns: Sequence[str], over: str
+) -> Iterator[Difference]:
+    """Yield the differences that several places were taken together for."""
+    positions = [plan.rest.index(key) for key in columns]
+    kept = [key for key in plan.rest if key not in columns]
+    for contrast, one in judged.items():
+        place = contrast.weights[0][0]
+        assert isinstance(place, tuple)
+        assert isinstance(contrast.arm, tuple)
+        yield _with_judged(
+            Difference(
+                treatment=dict(zip(plan.own, contrast.arm, strict=True)),
+                settings=dict(zip(kept, _without(place, positions), strict=True)),
+                over=f"{over} {', '.join(columns)}",
+                notes=_left_out(plan, contrast, columns),
+            ),
+            one,
+        )
+
+
+def _left_out(plan: _Plan, contrast: Contrast, columns: Sequence[str]) -> tuple[str, ...]:
+    """Name the columns that are not part of a sum, since not every row has a value there."""
+    used = [place for place, _ in contrast.weights]
+    kept = [key for key in plan.rest if key not in columns]
+    same = [plan.rest.index(key) for key in kept]
+    others = [
+        place
+        for place in in_order(plan.bases)
+        if place not in used and all(place[i] == used[0][i] for i in same)
+    ]
+    if not others:
+        return ()
+    names = ", ".join("/".join(place[plan.rest.index(key)] for key in columns) for place in others)
+    return (f"without {', '.join(columns)} {names}, where not every row can be compared",)
 
 
 def _chosen(rows: Sequence[Row]) -> Chosen | None:
     return rows[0].get("chosen") if rows else None
 
 
-def _by_seed(rows: Sequence[Row], metric: str) -> Pairing:
-    return {
-        row["seed"]: float(row[metric])
-        for row in rows
-        if row["status"] == "done" and row.get(metric) is not None
-    }
+def _lost(*cells: Cell) -> bool:
+    return any(cell.statuses["diverged"] for cell in cells)
 
 
-def _notes(
-    rows: Sequence[Row], base: Sequence[Row], left: Pairing, right: Pairing
-) -> tuple[str, ...]:
-    """Say which seeds have no partner, and why."""
-    if not base:
-        return ("no run of the baseline is equal in all else",)
-    sides = ((rows, left, "here"), (base, right, "in the baseline"))
-    unchosen = tuple(
-        f"no {chosen.key} could be chosen {whose}"
-        for members, _, whose in sides
-        if (chosen := _chosen(members)) and chosen.value is None
-    )
-    if unchosen:
-        return unchosen
-    notes = []
-    for members, figures, whose in sides:
-        for row in members:
-            if row["seed"] not in figures:
-                notes.append(f"seed {row['seed']} {_state(row)} {whose}")
-    ran = {row["seed"] for row in rows}, {row["seed"] for row in base}
-    if lonely := sorted(ran[0] ^ ran[1]):
-        listed = ", ".join(map(str, lonely))
-        notes.append(f"dropped without a partner: seed{'s' if len(lonely) > 1 else ''} {listed}")
-    return tuple(notes)
-
-
-def _state(row: Row) -> str:
-    return "has no value" if row["status"] == "done" else str(row["status"])
-
-
-def _corrected(comparisons: Sequence[PairedDifference]) -> list[PairedDifference]:
-    tested = [one.p for one in comparisons if one.p is not None]
-    corrected = iter(holm(tested))
-    return [one if one.p is None else replace(one, p_holm=next(corrected)) for one in comparisons]
+def _notes(cell: Cell, base: Cell, chosen: Chosen | None, judged: Judged | None) -> Iterator[str]:
+    """Say what hinders the comparison, and what became of runs without a value."""
+    if not base.statuses:
+        yield "no run of the baseline is equal in all else"
+        return
+    for one, whose in ((cell, ""), (base, " of the baseline")):
+        if one.chosen and one.chosen.value is None:
+            yield f"no {one.chosen.key} could be chosen{whose}"
+        elif one.absent:
+            yield f"{', '.join(one.absent)}{whose}"
+        if len(one.values) == 1 and not _lost(one):
+            yield f"one seed{whose}: its noise is unknown, so no interval"
+    if judged is not None and judged.p is None:
+        yield "no spread between seeds: no interval, no test"
+    elif judged is None and cell.competes and base.competes:
+        yield "no seeds in common, which correlate here: no interval, no test"

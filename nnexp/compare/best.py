@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 from nnexp.compare.columns import SETTINGS, Row, shown
 from nnexp.compare.grid import BEST, NEAR, Cell, Chosen, make_cell
+from nnexp.compare.judgement import judge_with_best
+from nnexp.compare.linear_model import ROUNDING
 from nnexp.compare.load import metrics_in
 from nnexp.compare.selection import grouped, varying
-from nnexp.compare.statistics import ROUNDING, within_noise
 from nnexp.settings import NOT_IDENTITY, ConfigError
 
 JUDGE = "val_accuracy"  # what chooses: the test images are for what is left
@@ -81,10 +82,16 @@ def _choose(rows: Sequence[Row], key: str) -> Choice:
     complete = {value: cell for value, cell in tried.items() if _is_complete(cell)}
     top = max((cell.mean or 0.0 for cell in complete.values()), default=0.0)
     best = [value for value, cell in complete.items() if top - (cell.mean or 0.0) <= ROUNDING]
+    judged = judge_with_best(
+        {("", value): cell.values for value, cell in complete.items()},
+        {("", value): cell.floor for value, cell in complete.items()},
+        1,
+    )
     for value, cell in complete.items() if best else ():
+        one = judged.at("", value)
         if value == best[0]:
             tried[value] = replace(cell, mark=BEST)
-        elif within_noise(cell.values, complete[best[0]].values):
+        elif one and one.p is not None and not one.differs:
             tried[value] = replace(cell, mark=NEAR)
     chosen = Chosen(
         key=key,

@@ -45,7 +45,9 @@ def choices_legend(comparison: Comparison) -> list[str]:
         *_edges(comparison.choices),
     ]
     if any(cell.mark == NEAR for cell in cells):
-        lines.append(f"{NEAR_SIGN} within noise of the chosen: other seeds might choose it instead")
+        lines.append(
+            f"{NEAR_SIGN} not shown to differ from the chosen: other seeds might choose it instead"
+        )
     if any(one.chosen.value is None for one in comparison.choices):
         lines.append("no choice: at no value are all seeds of the cell done")
     if any(one.chosen.largest for one in comparison.choices):
@@ -58,7 +60,7 @@ def choices_legend(comparison: Comparison) -> list[str]:
         lines.append(
             f"{comparison.metric} is of the images that chose: it flatters; see test_accuracy"
         )
-    if comparison.differences:
+    if comparison.against:
         lines.append(
             "differences are between cells each at its own choice, as if it had been known before: "
             "intervals and p hold nothing of how uncertain it is"

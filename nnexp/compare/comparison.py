@@ -1,15 +1,25 @@
-"""Rows and a question → tables, paired differences, and what a reader must know of them."""
+"""Rows and a question → tables, differences, and what a reader must know of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nnexp.compare.against import PairedDifference, compare_against
+from nnexp.compare.against import Against, compare_against
 from nnexp.compare.best import Choice, choose, uneven
 from nnexp.compare.columns import SETTINGS, Row, shown
 from nnexp.compare.fairness import find_unfair
-from nnexp.compare.grid import Grid, Layout, lay_out, make_grids, sort_grid
+from nnexp.compare.grid import (
+    Grid,
+    Layout,
+    cells_by_place,
+    lay_out,
+    make_grids,
+    mark_best,
+    sort_grid,
+)
+from nnexp.compare.judgement import Judgement, Series, judge_with_best
 from nnexp.compare.load import DEFAULT, Say, as_rows
+from nnexp.compare.metrics import metric_of
 from nnexp.compare.records import cell_records, difference_records
 from nnexp.compare.selection import (
     filter_rows,
@@ -37,19 +47,21 @@ class Question:
     where: Sequence[str] = ()
     sort: str | None = None
     against: str | None = None
+    margin: float | None = None  # a difference that does not matter, in the unit of the table
     best: str | None = None  # the setting of which every cell is shown at its best value
     everything: bool = False  # also the settings that are the same in every run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Tables, paired differences, and what a reader must know of them."""
+    """Tables, differences, how they were judged, and what a reader must know of them."""
 
     metric: str
     layout: Layout
     grids: list[Grid]
-    differences: list[PairedDifference]
-    against: str  # `key=value`, or nothing
+    against: Against | None = None  # differences to a baseline, where one was named
+    ranking: Judgement | None = None  # every row against the best of its column, where none was
+    margin: float | None = None
     runs: int
     warnings: list[str]
     choices: list[Choice] = field(default_factory=list)  # how each cell chose its best value
@@ -63,7 +75,7 @@ class Comparison:
         return pd.DataFrame(cell_records(self))
 
     def differences_frame(self) -> "pd.DataFrame":
-        """Return a row per paired difference, with its interval and p-values; none if not asked."""
+        """Return a row per difference, with its interval and p-values; none if not asked."""
         import pandas as pd
 
         return pd.DataFrame(difference_records(self))
@@ -77,6 +89,7 @@ def compare_runs(  # noqa: PLR0913  a question has as many parts
     metric: str = "test_accuracy",
     where: Sequence[str] = (),
     against: str | None = None,
+    margin: float | None = None,
     best: str | None = None,
     sort: str | None = None,
     on_problem: Say | None = None,
@@ -89,7 +102,8 @@ def compare_runs(  # noqa: PLR0913  a question has as many parts
         columns: Settings that make its columns.
         metric: The column of results in the cells.
         where: Conditions on the runs: `norm=batch,none` or `norm!=none`.
-        against: A value of the first row setting, or `key=value`, to which paired differences are.
+        against: A value of the first row setting, or `key=value`, with which others are compared.
+        margin: A difference that does not matter, in the unit of the table: points for accuracies.
         best: A setting, of which every cell is shown at its best value by validation accuracy.
         sort: A row setting or the metric, with `-` before it for the reverse order.
         on_problem: Is called with a line for each problem that hinders no comparison.
@@ -107,6 +121,7 @@ def compare_runs(  # noqa: PLR0913  a question has as many parts
         metric=metric,
         where=where,
         against=against,
+        margin=margin,
         best=best,
         sort=sort,
     )
@@ -129,15 +144,20 @@ def make_comparison(rows: Sequence[Row], question: Question) -> Comparison:
         raise ConfigError(f"{twice} is named twice in --rows and --cols", "name it once")
     rows, choices = _at_best(rows, question.best, axes)
     layout = lay_out(rows, row_keys, column_keys)
-    differences = (
-        compare_against(rows, metric, question.against, row_keys) if question.against else []
-    )
+    grids = make_grids(rows, layout, metric)
+    against = ranking = None
+    if question.against:
+        against = compare_against(rows, metric, question.against, row_keys, column_keys)
+    elif sign := metric_of(metric).better:
+        ranking = _rank(grids, sign)
+        grids = mark_best(grids, ranking)
     return Comparison(
         metric=metric,
         layout=layout,
-        grids=_sorted(make_grids(rows, layout, metric), layout, metric, question.sort),
-        differences=differences,
-        against=_label(question.against, differences),
+        grids=_sorted(grids, layout, metric, question.sort),
+        against=against,
+        ranking=ranking,
+        margin=question.margin,
         runs=runs,
         warnings=[*find_unfair(rows, layout, axes), *uneven(choices)],
         choices=choices,
@@ -170,10 +190,18 @@ def _sorted(grids: list[Grid], layout: Layout, metric: str, word: str | None) ->
     return [sort_grid(grid, key, descending=word.startswith("-")) for grid in grids]
 
 
-def _label(against: str | None, differences: Sequence[PairedDifference]) -> str:
-    if not against:
-        return ""
-    return f"{next(iter(differences[0].treatment))}={against.partition('=')[2] or against}"
+def _rank(grids: Sequence[Grid], sign: int) -> Judgement:
+    """Judge the rows of each column against its best, and those of each table on average."""
+    cells = cells_by_place(grids)
+    return judge_with_best(
+        {place: cell.values for place, cell in cells.items()},
+        {place: cell.floor for place, cell in cells.items()},
+        sign,
+        [
+            Series(places=tuple((i, column) for column in grid.columns))
+            for i, grid in enumerate(grids)
+        ],
+    )
 
 
 def _values(rows: Sequence[Row], key: str) -> list[str]:

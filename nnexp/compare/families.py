@@ -1,11 +1,11 @@
-"""A linear model and what is asked of it → differences, with intervals and p-values for all at once."""
+"""A linear model and comparisons → differences with intervals and p-values for all at once."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from nnexp.compare.linear_model import Contrast, Estimate, LinearModel
+from nnexp.compare.linear_model import Contrast, Estimate, LinearModel, Weights
 from nnexp.compare.multiplicity import (
     LEVEL,
     Tail,
@@ -64,7 +64,7 @@ def judge_against(model: LinearModel, contrasts: Sequence[Contrast]) -> Family:
 
 
 def judge_pairs(
-    model: LinearModel, contrasts: Sequence[Contrast], sizes: Mapping[Hashable, int]
+    model: LinearModel, contrasts: Sequence[Contrast], sizes: Mapping[Weights, int]
 ) -> Family:
     """Judge comparisons as some of all pairs, by Tukey or, where variances are not shared, Šidák.
 
@@ -74,7 +74,7 @@ def judge_pairs(
         sizes: For the weights of each group of arms, how many arms it has.
     """
     known = _estimates(model, contrasts)
-    groups: dict[Hashable, list[Contrast]] = {weights: [] for weights in sizes}
+    groups: dict[Weights, list[Contrast]] = {weights: [] for weights in sizes}
     for one in known:
         groups[one.weights].append(one)
 
@@ -85,7 +85,7 @@ def judge_pairs(
     return _judge_groups(model, known, groups, "Tukey", tail, pairs)
 
 
-def _judge_groups(  # noqa: PLR0913  the family, in parts
+def _judge_groups(
     model: LinearModel,
     known: Mapping[Contrast, Estimate],
     groups: Mapping[Hashable, Sequence[Contrast]],

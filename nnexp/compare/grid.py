@@ -3,15 +3,18 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nnexp.compare.columns import Row
 from nnexp.compare.metrics import metric_of
 from nnexp.compare.selection import Group, goes_with, grouped, in_order, values_of, varying
-from nnexp.compare.statistics import deviation_of, mean_of, within_noise
+from nnexp.compare.statistics import deviation_of, image_variance, mean_of
 from nnexp.settings import ConfigError
 
-BEST, NEAR = "best", "within noise of the best"
+if TYPE_CHECKING:
+    from nnexp.compare.judgement import Judgement
+
+BEST, NEAR = "best", "not shown to differ from the best"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +36,7 @@ class Cell:
     statuses: Counter[str] = field(default_factory=Counter)  # status → runs
     mark: str = ""  # BEST, NEAR or nothing
     chosen: Chosen | None = None
+    images: int | None = None  # of which the metric is a share, where it is
 
     @property
     def mean(self) -> float | None:
@@ -46,8 +50,13 @@ class Cell:
 
     @property
     def competes(self) -> bool:
-        """Whether it can be the best: a mean over the runs that survived cannot."""
-        return bool(self.values) and not self.statuses["diverged"]
+        """Whether it can be compared: one seed, or the mean of runs that survived, cannot."""
+        return len(self.values) > 1 and not self.statuses["diverged"]
+
+    @property
+    def floor(self) -> float:
+        """The variance that it has where every seed has the same value; 0: not known."""
+        return image_variance(list(self.values.values()), self.images) if self.images else 0.0
 
     @property
     def absent(self) -> list[str]:
@@ -124,13 +133,15 @@ def _follows_from_its_group(rows: Sequence[Row], key: str) -> bool:
 
 
 def make_grids(rows: Sequence[Row], layout: Layout, metric: str) -> list[Grid]:
-    """Return the tables of a layout, the best of every column marked."""
+    """Return the tables of a layout; nothing is marked yet."""
     grids = []
     for layer, members in grouped(rows, layout.layers):
         cells: dict[tuple[Group, Group], Cell] = {}
         for row in members:
             place = values_of(row, layout.rows), values_of(row, layout.columns)
-            _put(cells.setdefault(place, Cell(chosen=row.get("chosen"))), row, metric)
+            if place not in cells:
+                cells[place] = Cell(chosen=row.get("chosen"), images=images_of(row, metric))
+            _put(cells[place], row, metric)
         grid = Grid(
             metric=metric,
             row_keys=layout.rows,
@@ -140,13 +151,23 @@ def make_grids(rows: Sequence[Row], layout: Layout, metric: str) -> list[Grid]:
             cells=cells,
             layer=dict(zip(layout.layers, layer, strict=True)),
         )
-        grids.append(_marked(grid))
+        grids.append(grid)
     return grids
+
+
+def images_of(row: Row, metric: str) -> int | None:
+    """Return how many images an accuracy is a share of, where a row knows."""
+    if not metric_of(metric).is_accuracy:
+        return None
+    if metric.startswith("test_"):
+        return row.get("test_images") or row.get("data.test_images")
+    return row.get("data.val_images") if metric.startswith("val_") else None
 
 
 def make_cell(rows: Iterable[Row], metric: str) -> Cell:
     """Return the cell of rows that differ in nothing but the seed."""
-    cell = Cell()
+    rows = list(rows)
+    cell = Cell(chosen=rows[0].get("chosen"), images=images_of(rows[0], metric))
     for row in rows:
         _put(cell, row, metric)
     return cell
@@ -184,18 +205,35 @@ def _put(cell: Cell, row: Row, metric: str) -> None:
     cell.statuses[row["status"]] += 1
 
 
-def _marked(grid: Grid) -> Grid:
-    sign = metric_of(grid.metric).better
+def mark_best(grids: Sequence[Grid], judgement: "Judgement") -> list[Grid]:
+    """Return the grids with the best of every column marked, and what is not shown to differ."""
+    return [_marked(grid, (i, judgement)) for i, grid in enumerate(grids)]
+
+
+def _marked(grid: Grid, judged: tuple[int, "Judgement"]) -> Grid:
+    position, judgement = judged
     cells = dict(grid.cells)
-    for column in grid.columns if sign else ():
-        rivals = {row: cell for row in grid.rows if (cell := grid.cell(row, column)).competes}
-        if len(rivals) < 2:
+    for column in grid.columns:
+        place = (position, column)
+        best = next((row for row in grid.rows if row == judgement.baselines.get(place)), None)
+        rivals = [row for row in grid.rows if row in judgement.model.arms(place)]
+        if best is None or len(rivals) < 2:
             continue
-        top = max(sign * (cell.mean or 0.0) for cell in rivals.values())
-        best = [row for row, cell in rivals.items() if sign * (cell.mean or 0.0) == top]
-        for row, cell in rivals.items():
-            if row in best:
+        top = grid.cell(best, column).mean
+        for row in rivals:
+            cell, one = cells[row, column], judgement.at(place, row)
+            if cell.mean == top:
                 cells[row, column] = replace(cell, mark=BEST)
-            elif within_noise(cell.values, rivals[best[0]].values):
+            elif one and one.p is not None and not one.differs:
                 cells[row, column] = replace(cell, mark=NEAR)
     return replace(grid, cells=cells)
+
+
+def cells_by_place(grids: Sequence[Grid]) -> dict[tuple[Any, Any], Cell]:
+    """Return the cells that can be compared, by table and column, and row."""
+    return {
+        ((i, column), row): cell
+        for i, grid in enumerate(grids)
+        for (row, column), cell in grid.cells.items()
+        if cell.competes
+    }

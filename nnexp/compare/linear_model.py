@@ -17,8 +17,10 @@ from nnexp.compare.variance_pools import Cell, Pools, arms_differ, make_pools, p
 ROUNDING = 1e-12  # relative spread below which values are the same number
 TOGETHER = 0.2  # p-value of the F test of seeds below which they are blocks
 
-Place, Arm = Hashable, Hashable
+Place = Hashable
+Arm = Hashable
 Values = Mapping[int, float]  # seed → value
+Weights = tuple[tuple[Place, float], ...]
 Sources = dict[Hashable, float]  # the name of a variance → how much of it a difference has
 
 
@@ -28,7 +30,7 @@ class Contrast:
 
     arm: Arm
     base: Arm
-    weights: tuple[tuple[Place, float], ...]
+    weights: Weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +138,7 @@ class LinearModel:
         return squares or floors.get(key, 0.0) * freedom, freedom
 
     def _correlate(self) -> tuple[float | None, float | None]:
-        """Return the correlation of runs that share place and seed, and the p-value of its F test."""
+        """Return the correlation of runs that share place and seed, and its F test's p-value."""
         within = sum(sum(place.squares().values()) for place in self.places.values())
         left = sum(place.freedom for place in self.places.values())
         total, freedom = pooled(list(self._alone.values()))

@@ -1,4 +1,4 @@
-"""A comparison → records of plain values: one per cell, per paired difference, per choice."""
+"""A comparison → records of plain values: one per cell, per difference, per choice."""
 
 import math
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnexp.compare.best import JUDGE
 from nnexp.compare.grid import BEST, NEAR, Cell, Chosen, Layout
+from nnexp.compare.method import method_record
 
 if TYPE_CHECKING:
     from nnexp.compare.comparison import Comparison
@@ -57,12 +58,19 @@ def json_content(comparison: "Comparison") -> Record:
         "warnings": comparison.warnings,
         "cells": cell_records(comparison, seeds=True),
         **({"choices": choice_records(comparison)} if comparison.choices else {}),
-        **({"comparisons": difference_records(comparison)} if comparison.differences else {}),
+        **({"comparisons": difference_records(comparison)} if comparison.against else {}),
+        **judged_by(comparison),
     }
     finite = _finite(content)
     if finite != content:
         finite["warnings"].append("a number that is not finite is written as null")
     return finite
+
+
+def judged_by(comparison: "Comparison") -> Record:
+    """Return how the differences were judged, as an item of JSON."""
+    judgement = comparison.against.judgement if comparison.against else comparison.ranking
+    return {"judged_by": method_record(judgement)} if judgement else {}
 
 
 def _finite(value: Any) -> Any:
@@ -111,20 +119,23 @@ def _measured(cell: Cell, metric: str, statuses: Sequence[str]) -> Record:
 
 
 def difference_records(comparison: "Comparison") -> list[Record]:
-    """Return one record per paired difference, in full precision."""
+    """Return one record per difference to the baseline, in full precision."""
+    against = comparison.against
+    if against is None:
+        return []
     return [
         {
             **comparison.same,
             **one.treatment,
             **one.settings,
             "metric": comparison.metric,
-            "against": comparison.against,
+            "against": against.label,
             **{key: value for key, value in asdict(one).items() if key not in NESTED},
             **chosen_columns(comparison, one.chosen),
             **chosen_columns(comparison, one.baseline_chosen, before="baseline_"),
             "notes": "; ".join(one.notes),
         }
-        for one in comparison.differences
+        for one in (*against.differences, *against.averages, *against.trends)
     ]
 
 
@@ -134,5 +145,5 @@ def _tried(cell: Cell) -> Record:
         "standard_deviation": cell.deviation,
         "seeds": cell.values,
         "states": dict(cell.statuses),
-        "mark": {BEST: "chosen", NEAR: "within noise of the chosen"}.get(cell.mark, ""),
+        "mark": {BEST: "chosen", NEAR: "not shown to differ from the chosen"}.get(cell.mark, ""),
     }

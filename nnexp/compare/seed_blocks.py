@@ -34,7 +34,7 @@ class SeedBlocks:
 
     def squares(self) -> dict[Arm, float]:
         """Return each arm's part of the sum of squares that arms and seeds leave."""
-        inverse, effects, _ = self._solution
+        _, effects, _ = self._solution
         left = self._centred - effects + (self._shares @ effects)[:, None]
         return dict(zip(self.arms, map(float, np.nansum(left**2, axis=1)), strict=True))
 

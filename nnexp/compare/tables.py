@@ -4,13 +4,21 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from nnexp.compare.against import PairedDifference
+from nnexp.compare.against import Against, Difference
 from nnexp.compare.grid import BEST, NEAR, Cell, Chosen, Grid
+from nnexp.compare.method import method_lines
 from nnexp.compare.metrics import NOTHING, metric_of
+from nnexp.compare.multiplicity import LEVEL
+
+if TYPE_CHECKING:
+    from nnexp.compare.comparison import Comparison
 
 SIGNIFICANT = 3  # digits of a figure below 0.1
-BEST_SIGN, NEAR_SIGN = "*", "≈"
+BEST_SIGN, NEAR_SIGN, EQUAL_SIGN = "*", "≈", "="
+DIFFERENCE = "difference, 95 % CI"
+MOST_NAMED = 6  # rows that a note names
 EDGE_SIGNS = {"smallest": "↓", "largest": "↑", "only": "↕"}
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -99,28 +107,51 @@ def side_by_side(grids: Sequence[Grid]) -> TextTable:
     )
 
 
-def differences_table(
-    comparisons: Sequence[PairedDifference], metric: str, against: str
-) -> TextTable:
-    """Return paired differences with their interval and p-values, a row per comparison."""
-    labels = [*comparisons[0].treatment, *comparisons[0].settings]
-    unit = " points" if metric_of(metric).in_percent else ""
-    heads = [
-        "pairs",
-        metric_of(metric).heading,
-        against,
-        f"difference{unit}",
-        "95 % CI",
-        "p",
-        "p Holm",
+def differences_table(against: Against, metric: str, margin: float | None = None) -> TextTable:
+    """Return the differences to the baseline with interval and p, a row per comparison."""
+    differences = against.differences
+    labels = [*differences[0].treatment, *differences[0].settings]
+    varying = [
+        key for key in labels if key in differences[0].treatment or _varies(differences, key)
     ]
-    notes = ["notes"] if any(one.notes for one in comparisons) else []
+    rows = [_difference_row(one, metric, varying, margin) for one in differences]
     return TextTable(
-        title=f"{metric}: paired differences to {against} over seeds",
-        headings=[*labels, *heads, *notes],
-        labels=len(labels),
-        rows=[_difference_row(one, metric)[: len(labels + heads + notes)] for one in comparisons],
+        title=f"{metric_of(metric).heading}: differences to {against.label}{_in_points(metric)}",
+        headings=[*varying, "mean", "baseline", DIFFERENCE, "p"],
+        labels=len(varying),
+        rows=rows,
     )
+
+
+def sums_table(against: Against, metric: str, margin: float | None = None) -> TextTable | None:
+    """Return the differences averaged over the columns and their trends; None if there are none."""
+    sums = [*against.averages, *against.trends]
+    if not sums:
+        return None
+    labels = [*sums[0].treatment, *sums[0].settings]
+    varying = [key for key in labels if key in sums[0].treatment or _varies(sums, key)]
+    return TextTable(
+        title=f"{metric}: differences to {against.label}{_in_points(metric)}, over columns",
+        headings=[*varying, "over", DIFFERENCE, "p"],
+        labels=len(varying) + 1,
+        rows=[
+            [
+                *(TextCell(text=(one.treatment | one.settings)[key]) for key in varying),
+                TextCell(text=one.over),
+                _difference_cell(one, metric, None if one.over.startswith("per") else margin),
+                TextCell(text=_probability(one.p)),
+            ]
+            for one in sums
+        ],
+    )
+
+
+def _varies(differences: Sequence[Difference], key: str) -> bool:
+    return len({one.settings.get(key) for one in differences}) > 1
+
+
+def _in_points(metric: str) -> str:
+    return " in points" if metric_of(metric).in_percent else ""
 
 
 def cell_text(cell: Cell, metric: str) -> TextCell:
@@ -154,38 +185,79 @@ def chosen_text(chosen: Chosen | None, before: str = "") -> str:
     return f"{before}{chosen.value}{EDGE_SIGNS.get(chosen.edge, '')}"
 
 
-def legend(grids: Sequence[Grid], metric: str) -> list[str]:
-    """Return what a reader has to know of the cells and their marks."""
+def legend(comparisons: Sequence["Comparison"]) -> list[str]:
+    """Return what a reader has to know of the cells and their marks, for all metrics once."""
+    lines = [line for one in comparisons for line in _legend(one, many=len(comparisons) > 1)]
+    return list(dict.fromkeys(lines))
+
+
+def _legend(comparison: "Comparison", *, many: bool) -> list[str]:
+    grids, metric = comparison.grids, comparison.metric
     cells = [cell for grid in grids for cell in grid.cells.values()]
     lines = ["mean ± sample standard deviation (n runs that differ in the seed alone)"]
     if any(cell.mark for cell in cells):
         which = "highest" if metric_of(metric).better > 0 else "lowest"
-        lines.append(f"{BEST_SIGN} and bold: the {which} mean of its column")
-    if any(len(cell.values) > 1 for cell in cells) and metric_of(metric).better:
+        of = f" {metric}" if many else ""
+        lines.append(f"{BEST_SIGN} and bold: the {which} mean{of} of its column")
+    if any(cell.mark == NEAR for cell in cells):
         lines.append(
-            f"{NEAR_SIGN} within noise of it: the 95 % t interval of the difference includes 0, "
-            "paired over common seeds, else Welch's, each pair of cells taken alone"
+            f"{NEAR_SIGN} not shown to differ from it, which does not show that it is equal"
         )
+    if comparison.ranking and any(cell.mark for cell in cells):
+        method = method_lines(comparison.ranking, metric)
+        lines += [f"{metric}: {line}" for line in method] if many else method
     if any(len(cell.values) == 1 for cell in cells):
-        lines.append("(1): one seed, so no deviation and no noise to compare with")
+        lines.append("(1): one seed: its noise is unknown, so it is neither marked nor compared")
     if any(cell.statuses["diverged"] for cell in cells):
         lines.append("cells with diverged runs show the others' mean and do not compete")
     return lines
 
 
-def differences_legend(comparisons: Sequence[PairedDifference]) -> list[str]:
-    """Return what a reader has to know of the differences."""
-    tests = sum(one.p is not None for one in comparisons)
-    lines = ["means are over the pairs: runs with the same seed, equal in every other setting"]
-    if tests:
-        plural = "s" if tests > 1 else ""
+def differences_legend(comparison: "Comparison") -> list[str]:
+    """Return how the differences were judged, and what hinders some of them."""
+    against = comparison.against
+    assert against is not None
+    lines = method_lines(against.judgement, comparison.metric)
+    tested = [one for one in against.differences if one.p is not None]
+    if any(one.p is not None and one.p < 1 - LEVEL for one in tested):
+        lines.insert(0, "bold: the interval excludes 0")
+    if tested and any((one.p or 0) >= 1 - LEVEL for one in tested):
+        lines.append("an interval that includes 0 shows no difference, and no equality either")
+    if comparison.margin is not None:
+        unit = " points" if metric_of(comparison.metric).in_percent else ""
         lines.append(
-            "95 % t interval and two-sided paired t test, each alone; "
-            f"p Holm is corrected for the {tests} test{plural} of this table"
+            f"{EQUAL_SIGN} as good as: the whole interval is within ± {comparison.margin:g}{unit}"
         )
-    if any(one.pairs == 1 for one in comparisons):
-        lines.append("one seed gives one pair: its noise is unknown; run more seeds")
-    return lines
+    return [*lines, *_difference_notes(against.differences), *_sum_notes(against)]
+
+
+def _difference_notes(differences: Sequence[Difference]) -> list[str]:
+    """Return each note once, with the rows that it is about."""
+    about: dict[str, list[str]] = {}
+    varying = [key for key in differences[0].settings if _varies(differences, key)]
+    for one in differences:
+        name = ", ".join(
+            [*one.treatment.values(), *(f"{key}={one.settings[key]}" for key in varying)]
+        )
+        for note in one.notes:
+            about.setdefault(note, []).append(name)
+    return [f"{'; '.join(_few(names))}: {note}" for note, names in about.items()]
+
+
+def _few(names: Sequence[str]) -> list[str]:
+    more = len(names) - MOST_NAMED
+    return [*names[:MOST_NAMED], *([f"{more} more"] if more > 0 else [])]
+
+
+def _sum_notes(against: Against) -> list[str]:
+    notes = dict.fromkeys(
+        note for one in (*against.averages, *against.trends) for note in one.notes
+    )
+    families = (against.judgement.averages, against.judgement.trends)
+    sizes = [family.comparisons for family in families if family.judged]
+    words = [f"{size} averages" if i == 0 else f"{size} trends" for i, size in enumerate(sizes)]
+    together = [f"{' and '.join(words)} are judged together, each kind by itself"] if words else []
+    return [*together, *(f"averages and trends: {note}" for note in notes)]
 
 
 def markdown(table: TextTable) -> str:
@@ -231,30 +303,38 @@ def _settings(settings: dict[str, str]) -> str:
     return ", ".join(f"{key}={value}" for key, value in settings.items())
 
 
-def _difference_row(one: PairedDifference, metric: str) -> list[TextCell]:
-    interval = NOTHING
-    if one.low is not None:
-        low, high = (metric_of(metric).text(end, signed=True) for end in (one.low, one.high))
-        interval = f"{low} to {high}"
+def _difference_row(
+    one: Difference, metric: str, labels: Sequence[str], margin: float | None
+) -> list[TextCell]:
+    names = one.treatment | one.settings
     texts = [
-        *one.treatment.values(),
-        *one.settings.values(),
-        str(one.pairs),
+        *(names[key] for key in labels),
         metric_of(metric).text(one.mean) + chosen_text(one.chosen, before=" at "),
         metric_of(metric).text(one.baseline) + chosen_text(one.baseline_chosen, before=" at "),
-        metric_of(metric).text(one.difference, signed=True),
-        interval,
-        _probability(one.p),
-        _probability(one.p_holm),
-        "; ".join(one.notes),
     ]
-    return [TextCell(text=text) for text in texts]
+    return [
+        *(TextCell(text=text) for text in texts),
+        _difference_cell(one, metric, margin),
+        TextCell(text=_probability(one.p)),
+    ]
+
+
+def _difference_cell(one: Difference, metric: str, margin: float | None) -> TextCell:
+    """Return a difference with its interval; bold where this excludes 0."""
+    text = metric_of(metric).text(one.difference, signed=True)
+    if one.low is None or one.high is None:
+        return TextCell(text=text)
+    low, high = (metric_of(metric).text(end, signed=True) for end in (one.low, one.high))
+    size = (margin or 0.0) / (100 if metric_of(metric).in_percent else 1)
+    equal = f"{EQUAL_SIGN} " if margin is not None and max(-one.low, one.high) < size else ""
+    shown = one.p is not None and one.p < 1 - LEVEL
+    return TextCell(text=f"{equal}{text} ({low} to {high})", bold=shown)
 
 
 def _probability(p: float | None) -> str:
     if p is None:
         return NOTHING
-    return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
+    return "<0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
 def _markdown_cell(cell: TextCell) -> str:

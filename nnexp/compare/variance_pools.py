@@ -11,7 +11,8 @@ import numpy as np
 from scipy.special import chdtrc, fdtrc
 
 UNEQUAL = 0.25  # p-value of a test of equal variances below which they are not pooled
-UNEQUAL_CELLS = float(__import__("os").environ.get("UC", "0.05"))
+UNEQUAL_CELLS = 0.05  # the same, of the cells of one pool
+FAR = 0.2  # the same, of one cell with its pool
 
 Cell = tuple[Hashable, Hashable]  # place, arm
 Squares = tuple[float, float]  # a sum of squares and its degrees of freedom
@@ -30,9 +31,10 @@ class Pools:
 def make_pools(cells: Mapping[Cell, Squares]) -> Pools:
     """Return the widest pools that tests of equal variances leave standing.
 
-    Bartlett (1937) compares arms, then places: where arms differ each has a variance, where places
-    differ each of these, where both do each cell. A cell that varies far more than its pool (F test,
-    Bonferroni) stands alone. If Bartlett still finds cells of a pool unequal, each cell does.
+    Bartlett's test (1937) is of arms, then of places: where arms are unequal each has a variance,
+    where places are each of these, where both are each cell, and so where the cells of a pool are
+    still unequal. A cell that varies far more than its pool (F test, Bonferroni) has its own; it
+    stays in the pool too, which would be too small without its largest members.
     """
     by = _choose(cells)
     source = {cell: _source(by, cell) for cell in cells}
@@ -95,7 +97,10 @@ def arms_differ(cells: Mapping[Cell, Squares]) -> bool:
 
 def _differ(cells: Mapping[Cell, Squares], by: str) -> bool:
     groups = _groups(cells, {cell: _source(by, cell) for cell in cells})
-    sums = [tuple(map(sum, zip(*map(cells.get, members)))) for members in groups.values()]
+    sums = [
+        (sum(cells[cell][0] for cell in members), sum(cells[cell][1] for cell in members))
+        for members in groups.values()
+    ]
     return len(groups) < len(cells) and bartlett([sums]) < UNEQUAL
 
 
@@ -107,7 +112,7 @@ def _outliers(cells: Mapping[Cell, Squares]) -> list[Cell]:
         squares, freedom = rest.pop(largest)
         variance, others = pooled(list(rest.values()))
         ratio = squares / freedom / variance if variance > 0 else np.inf
-        if fdtrc(freedom, others, ratio) * len(cells) >= 0.2:
+        if fdtrc(freedom, others, ratio) * len(cells) >= FAR:
             break
         apart.append(largest)
     return apart

@@ -14,7 +14,13 @@ from nnexp.compare.best_table import choices_legend, choices_table
 from nnexp.compare.columns import Row
 from nnexp.compare.comparison import Comparison, Question, make_comparison
 from nnexp.compare.selection import filter_rows, find_setting
-from nnexp.compare.tables import differences_legend, differences_table, grid_table, legend
+from nnexp.compare.tables import (
+    differences_legend,
+    differences_table,
+    grid_table,
+    legend,
+    sums_table,
+)
 from nnexp.console import printable
 from nnexp.figures.chance import chance_of
 from nnexp.figures.defaults import complete
@@ -167,18 +173,19 @@ def _digest(text: str) -> str:
 
 def _tables(rows: Sequence[Row], question: Question, comparison: Comparison) -> dict[str, Any]:
     """Return the tables with what a reader has to know of each."""
-    metric, differences = comparison.metric, comparison.differences
+    metric, against = comparison.metric, comparison.against
     tables = {
         "grids": list(map(grid_table, comparison.grids)),
         "legend": [
-            *legend(comparison.grids, metric),
+            *legend([comparison]),
             *(
                 f"{key} goes with the rows and columns, and differs too: {', '.join(values)}"
                 for key, values in comparison.implied.items()
             ),
         ],
-        "differences": differences and differences_table(differences, metric, comparison.against),
-        "differences_legend": differences and differences_legend(differences),
+        "differences": against and differences_table(against, metric, comparison.margin),
+        "sums": against and sums_table(against, metric, comparison.margin),
+        "differences_legend": against and differences_legend(comparison),
         "choices": comparison.choices and choices_table(comparison),
     }
     if question.best is None:
@@ -189,5 +196,5 @@ def _tables(rows: Sequence[Row], question: Question, comparison: Comparison) -> 
         "choices_legend": choices_legend(comparison),
         "chosen": plain(find_setting(question.best)),
         "shared": list(map(grid_table, shared.grids)),
-        "shared_legend": legend(shared.grids, metric),
+        "shared_legend": legend([shared]),
     }

@@ -36,9 +36,10 @@ def probed_tables(rows: Sequence[Row], question: Question) -> dict[str, Any]:
     if PROBED not in known:
         return {}
     asked = replace(question, columns=(), against=None, sort=None)
-    grids = [make_comparison(rows, replace(asked, metric=name)).grids for name in known]
+    comparisons = [make_comparison(rows, replace(asked, metric=name)) for name in known]
+    grids = [comparison.grids for comparison in comparisons]
     if all(len(of_metric) == 1 for of_metric in grids):
         tables = [side_by_side([of_metric[0] for of_metric in grids])]
     else:
         tables = [grid_table(grid) for of_metric in grids for grid in of_metric]
-    return {"tables": tables, "legend": [*legend(grids[0][:1], known[0])[:1], *MEANINGS]}
+    return {"tables": tables, "legend": [*legend(comparisons[:1])[:1], *MEANINGS]}

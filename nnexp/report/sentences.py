@@ -4,12 +4,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nnexp.compare.against import PairedDifference
+from nnexp.compare.against import Difference
 from nnexp.compare.comparison import Comparison
+from nnexp.compare.families import Judged
 from nnexp.compare.grid import BEST, NEAR, Cell, Chosen, Grid
+from nnexp.compare.method import method_lines
 from nnexp.compare.metrics import metric_of
+from nnexp.compare.multiplicity import LEVEL
 from nnexp.compare.selection import Group
-from nnexp.compare.statistics import LEVEL, within_noise
 from nnexp.figures.chance import Chance
 from nnexp.figures.series import plain
 
@@ -28,7 +30,7 @@ class Statement:
 def short_answer(comparison: Comparison, chance: Chance | None) -> list[Statement]:
     """Return the answer in words: what is best where, what is tested, at chance, or lost."""
     return [
-        *(_overview(comparison.grids) or _columns(comparison.grids)),
+        *(_overview(comparison) or _columns(comparison)),
         *_tested(comparison),
         *_at_chance(comparison.grids, chance),
         *_lost(comparison.grids),
@@ -37,42 +39,44 @@ def short_answer(comparison: Comparison, chance: Chance | None) -> list[Statemen
 
 def by_column(comparison: Comparison) -> list[Statement]:
     """Return what can be said of each column, where the short answer sums them up."""
-    return _columns(comparison.grids) if _overview(comparison.grids) else []
+    return _columns(comparison) if _overview(comparison) else []
 
 
-def _columns(grids: Sequence[Grid]) -> list[Statement]:
-    columns = [(grid, column) for grid in grids for column in grid.columns]
-    said = [_column(grid, column) for grid, column in columns[:MOST_COLUMNS]]
+def _columns(comparison: Comparison) -> list[Statement]:
+    if comparison.ranking is None:
+        return []  # what is compared is the baseline
+    columns = [(i, column) for i, grid in enumerate(comparison.grids) for column in grid.columns]
+    said = [_column(comparison, i, column) for i, column in columns[:MOST_COLUMNS]]
     more = len(columns) - len(said)
     return [*said, *([Statement(about=f"{more} more", text="see the tables")] if more else [])]
 
 
-def _overview(grids: Sequence[Grid]) -> list[Statement]:
+def _overview(comparison: Comparison) -> list[Statement]:
     """Say which row leads which columns, where there are several columns."""
     led: dict[str, list[str]] = {}
     alone = Counter[str]()
-    for grid in grids:
+    for grid in comparison.grids:
         for column in grid.columns:
-            cells = {row: grid.cell(row, column) for row in grid.rows}
-            for row in (row for row, cell in cells.items() if cell.mark == BEST):
+            marks = {row: grid.cell(row, column).mark for row in grid.rows}
+            for row in (row for row, mark in marks.items() if mark == BEST):
                 name = _name(grid.row_keys, row)
                 led.setdefault(name, []).append(_about(grid, column))
-                alone[name] += _is_alone(cells, row)
-    if sum(len(grid.columns) for grid in grids) < 2 or not led:
+                alone[name] += NEAR not in marks.values()
+    if sum(len(grid.columns) for grid in comparison.grids) < 2 or not led:
         return []
     order = sorted(led, key=lambda name: -len(led[name]))
     words = [f"{name} {_leading(led[name], alone[name])}" for name in order]
-    about = f"{_extreme(grids[0].metric).capitalize()} {plain(grids[0].metric)}"
+    about = f"{_extreme(comparison.metric).capitalize()} {plain(comparison.metric)}"
     return [Statement(about=about, text=f"{_listed(words, '; ')}.")]
 
 
 def _leading(places: Sequence[str], alone: int) -> str:
-    """Say where a row leads, and how often nothing else is within its noise."""
+    """Say where a row leads, and how often all others are shown to differ from it."""
     where = _together(places) if len(places) <= MOST_NAMES else f"{len(places)} columns"
     if not alone:
-        return f"at {where} (others inside its noise, or too few seeds to know)"
+        return f"at {where} (not shown to differ from all others)"
     often = "" if alone == len(places) else f"{alone} of {len(places)} times "
-    return f"at {where} ({often}outside the noise of all others)"
+    return f"at {where} ({often}shown to differ from all others)"
 
 
 def _together(places: Sequence[str]) -> str:
@@ -83,40 +87,46 @@ def _together(places: Sequence[str]) -> str:
     return f"{heads.pop()} {', '.join(place.rpartition(' ')[2] for place in places)}"
 
 
-def _is_alone(cells: dict[Group, Cell], best: Group) -> bool:
-    """Return whether every other cell that competes is outside the noise of the best."""
-    others = [cell for row, cell in cells.items() if row != best and cell.competes]
-    return all(within_noise(one.values, cells[best].values) is False for one in others)
-
-
-def _column(grid: Grid, column: Group) -> Statement:
-    """Say of one column what is best and what is within the noise of it."""
+def _column(comparison: Comparison, position: int, column: Group) -> Statement:
+    """Say of one column what is best, and what is shown to differ from it."""
+    grid, ranking = comparison.grids[position], comparison.ranking
     cells = {row: grid.cell(row, column) for row in grid.rows}
     cells = {row: cell for row, cell in cells.items() if cell.statuses}
     about = _about(grid, column)
     best = [row for row, cell in cells.items() if cell.mark == BEST]
-    if not best:
+    if not best or ranking is None:
         return Statement(about=about, text=_unranked(grid, cells))
-    top = cells[best[0]]
     near = [row for row, cell in cells.items() if cell.mark == NEAR]
     rest = [row for row, cell in cells.items() if cell.competes and row not in [*best, *near]]
-    unknown = [row for row in rest if within_noise(cells[row].values, top.values) is None]
-    clear = [row for row in rest if row not in unknown]
+    judged = {row: ranking.at((position, column), row) for row in rest}
+    clear = {row: one for row, one in judged.items() if one and one.differs}
     which = _extreme(grid.metric).capitalize()
-    parts = [f"{which}: {_names(grid, best)}, {_mean(top, grid.metric)}"]
+    parts = [f"{which}: {_names(grid, best)}, {_mean(cells[best[0]], grid.metric)}"]
     if near:
-        parts.append(f"inside the noise of it: {_names(grid, near)}")
+        parts.append(f"not shown to differ from it: {_names(grid, near)}")
     if clear:
-        unit = " points" if metric_of(grid.metric).in_percent else ""
-        gaps = {row: (cells[row].mean or 0.0) - (top.mean or 0.0) for row in clear}
         words = [
-            f"{_name(grid.row_keys, row)} ({metric_of(grid.metric).text(gap, signed=True)}{unit})"
-            for row, gap in gaps.items()
+            f"{_name(grid.row_keys, row)} ({_gap(one, grid.metric)})" for row, one in clear.items()
         ]
-        parts.append(f"outside the noise: {_listed(words)}")
-    if unknown:
-        parts.append(f"too few seeds to know the noise: {_names(grid, unknown)}")
+        parts.append(f"{'lower' if which == 'Highest' else 'higher'}: {_listed(words)}")
+    alone = [
+        row
+        for row, cell in cells.items()
+        if len(cell.values) == 1 and not cell.statuses["diverged"]
+    ]
+    if alone:
+        parts.append(f"one seed, so not compared: {_names(grid, alone)}")
     return Statement(about=about, text=f"{'; '.join(parts)}.")
+
+
+def _gap(one: Judged, metric: str) -> str:
+    """Return a difference with its interval: −4.9 points, −6.5 to −3.3."""
+    unit = " points" if metric_of(metric).in_percent else ""
+    gap = f"{metric_of(metric).text(one.value, signed=True)}{unit}"
+    if one.low is None:
+        return gap
+    low, high = (metric_of(metric).text(end, signed=True) for end in (one.low, one.high))
+    return f"{gap}, {low} to {high}"
 
 
 def _unranked(grid: Grid, cells: dict[Group, Cell]) -> str:
@@ -130,12 +140,23 @@ def _unranked(grid: Grid, cells: dict[Group, Cell]) -> str:
 
 
 def _tested(comparison: Comparison) -> list[Statement]:
-    """Say which paired differences are left after the correction for their number."""
-    tests = [one for one in comparison.differences if one.p_holm is not None]
-    shown = [one for one in tests if (one.p_holm or 0.0) < ALPHA]
-    base = comparison.against.removeprefix("norm=")
+    """Say which differences to the baseline are shown, on average and one by one."""
+    if comparison.against is None:
+        return []
+    base = comparison.against.label.removeprefix("norm=")
     unit = " points" if metric_of(comparison.metric).in_percent else ""
     said = []
+    for sums in (comparison.against.averages, comparison.against.trends):
+        words = [_sum_in_words(one, comparison.metric) for one in sums if one.low is not None]
+        if words:
+            said.append(
+                Statement(
+                    about=f"{sums[0].over.capitalize()}, less {base}",
+                    text=f"{_listed(words, '; ')}.",
+                )
+            )
+    tests = [one for one in comparison.against.differences if one.p is not None]
+    shown = [one for one in tests if (one.p or 0.0) < ALPHA]
     for sign, word in ((1, "Higher"), (-1, "Lower")):
         side = [one for one in shown if sign * (one.difference or 0.0) > 0]
         if side:
@@ -144,13 +165,32 @@ def _tested(comparison: Comparison) -> list[Statement]:
     if hidden := [one for one in tests if one not in shown]:
         text = f"{_by_place(hidden)}. Not shown is not equal: see the intervals."
         said.append(Statement(about=f"Not shown to differ from {base}", text=text))
-    if untested := [one for one in comparison.differences if one not in tests]:
-        text = f"{_by_place(untested)}: fewer than two pairs of seeds, or all differ by the same."
-        said.append(Statement(about=f"Not tested against {base}", text=text))
+    if untested := [one for one in comparison.against.differences if one not in tests]:
+        said.append(
+            Statement(
+                about=f"Not compared with {base}",
+                text=f"{_by_place(untested)}; {_reasons(untested)}.",
+            )
+        )
     return said
 
 
-def _by_place(comparisons: Sequence[PairedDifference], metric: str = "") -> str:
+def _sum_in_words(one: Difference, metric: str) -> str:
+    """Return an average or a trend: group +1.0 points (0.3 to 1.7)."""
+    unit = " points" if metric_of(metric).in_percent else ""
+    value, low, high = (
+        metric_of(metric).text(end, signed=True) for end in (one.difference, one.low, one.high)
+    )
+    names = ", ".join(filter(None, [_pairs(one.treatment), _pairs(one.settings)]))
+    verdict = "" if one.p is not None and one.p < ALPHA else ", not shown to differ"
+    return f"{names} {value}{unit} ({low} to {high}{verdict})"
+
+
+def _reasons(untested: Sequence[Difference]) -> str:
+    return _listed(list(dict.fromkeys(note for one in untested for note in one.notes)), "; ")
+
+
+def _by_place(comparisons: Sequence[Difference], metric: str = "") -> str:
     """List comparisons by what else they share; with their differences if `metric` is given."""
     places: dict[str, list[str]] = {}
     for one in comparisons:
@@ -164,21 +204,11 @@ def _by_place(comparisons: Sequence[PairedDifference], metric: str = "") -> str:
 
 
 def reading_notes(comparison: Comparison) -> list[str]:
-    """Return how the words of the answer are meant."""
-    notes = []
-    if any(len(cell.values) > 1 for grid in comparison.grids for cell in grid.cells.values()):
-        notes.append(
-            "Inside the noise: the 95 % interval of the difference to the best includes 0, each "
-            "pair of cells taken alone, and the best chosen by looking."
-        )
-    if tests := sum(one.p_holm is not None for one in comparison.differences):
-        base = comparison.against.removeprefix("norm=")
-        stricter = f" after Holm's correction for {tests} tests, so stricter" if tests > 1 else ""
-        notes.append(
-            f"Higher or lower than {base}: paired t test over equal seeds, p below {ALPHA:.2g}"
-            f"{stricter}."
-        )
-    return notes
+    """Return how the differences were judged."""
+    judgement = comparison.against.judgement if comparison.against else comparison.ranking
+    if judgement is None or not judgement.family.judged:
+        return []
+    return [f"{line[0].upper()}{line[1:]}." for line in method_lines(judgement, comparison.metric)]
 
 
 def _at_chance(grids: Sequence[Grid], chance: Chance | None) -> list[Statement]:

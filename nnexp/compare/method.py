@@ -1,0 +1,104 @@
+"""How differences were judged → sentences, and records for programs."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from nnexp.compare.families import Family
+from nnexp.compare.judgement import Judgement
+from nnexp.compare.metrics import metric_of
+from nnexp.compare.planning import POWER, detectable
+
+POOLS = {
+    "grid": "one variance for all cells, since tests find no inequality",
+    "arm": "a variance for each row, since those of rows are unequal",
+    "place": "a variance for each column, since those of columns are unequal",
+    "cell": "each cell its own variance, since those of cells are unequal (Welch)",
+    "pair": "each pair of cells its own variance, over common seeds (paired t test)",
+}
+METHODS = {
+    "Dunnett": "Dunnett's test: each with one baseline",
+    "Tukey": "Tukey's test: all pairs of a column",
+    "Šidák": "Šidák's correction",
+}
+
+
+def method_lines(judgement: Judgement, metric: str) -> list[str]:
+    """Return how a judgement came about, as sentences for below a table."""
+    return [
+        *_family_line(judgement.family),
+        *_variance_lines(judgement, metric),
+        *_seed_line(judgement),
+        *_power_line(judgement, metric),
+    ]
+
+
+def method_record(judgement: Judgement) -> dict[str, Any]:
+    """Return the same as plain values."""
+    variance = judgement.model.pools.variances.get("grid")
+    return {
+        "method": judgement.family.method,
+        "comparisons": judgement.family.comparisons,
+        "variances": pool_name(judgement),
+        "standard_deviation": variance and variance[0] ** 0.5,
+        "degrees_of_freedom": variance and variance[1],
+        "seeds_as_blocks": judgement.model.blocked,
+        "seed_correlation": judgement.model.correlation,
+        "detectable_difference": detectable(judgement),
+    }
+
+
+def pool_name(judgement: Judgement) -> str:
+    """Return what shares a variance: grid, arm, place, cell or pair."""
+    return "pair" if judgement.model.paired else judgement.model.pools.by
+
+
+def _family_line(family: Family) -> Iterator[str]:
+    tested = [one for one in family.judged.values() if one.p is not None]
+    if not tested:
+        return
+    if family.comparisons == 1:
+        yield "95 % interval of one comparison, and the p-value that agrees with it"
+        return
+    yield (
+        f"95 % intervals and p hold for all {family.comparisons} comparisons of this table at once "
+        f"({METHODS[family.method]})"
+    )
+
+
+def _variance_lines(judgement: Judgement, metric: str) -> Iterator[str]:
+    model, pools = judgement.model, judgement.model.pools
+    if not model.cells or not judgement.family.judged:
+        return
+    variance = pools.variances.get("grid")
+    if pool_name(judgement) == "grid" and variance:
+        spread = _amount(variance[0] ** 0.5, metric)
+        freedom = f"{variance[1]:.0f} degrees of freedom"
+        yield f"{POOLS['grid']}: standard deviation {spread}, {freedom}"
+    else:
+        yield POOLS[pool_name(judgement)]
+    if pools.apart and not model.paired:
+        cells = "1 cell varies" if len(pools.apart) == 1 else f"{len(pools.apart)} cells vary"
+        yield f"{cells} far more than the others, with a variance of their own"
+
+
+def _seed_line(judgement: Judgement) -> Iterator[str]:
+    model = judgement.model
+    if model.correlation is None or not judgement.family.judged:
+        return
+    found = f"correlation of runs that share a seed: {model.correlation:.2f}"
+    then = "so they are compared seed by seed" if model.blocked else "so taken as independent"
+    yield f"{found}, {then}"
+
+
+def _power_line(judgement: Judgement, metric: str) -> Iterator[str]:
+    least = detectable(judgement)
+    if least is not None:
+        yield (
+            f"a true difference of {_amount(least, metric)} would be shown with a probability of "
+            f"{100 * POWER:.0f} %"
+        )
+
+
+def _amount(value: float, metric: str) -> str:
+    unit = " points" if metric_of(metric).in_percent else ""
+    return f"{metric_of(metric).text(value)}{unit}"
