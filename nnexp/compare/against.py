@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 from nnexp.compare.columns import Row
 from nnexp.compare.families import Judged
@@ -53,7 +54,7 @@ class Against:
     differences: list[Difference]
     averages: list[Difference] = field(default_factory=list)
     trends: list[Difference] = field(default_factory=list)
-    judgement: Judgement
+    judgements: dict[Group, Judgement]  # a table's own settings → how it was judged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +75,7 @@ def compare_against(
     against: str,
     row_keys: Sequence[str] = (),
     column_keys: Sequence[str] = (),
+    table_keys: Sequence[str] = (),
 ) -> Against:
     """Return the difference of every other value to `against`, by Dunnett's test where it applies.
 
@@ -81,7 +83,8 @@ def compare_against(
     compared is equal in every other setting that varies. Only settings of the compared one's own
     group that the baseline does not vary may differ with it: norm=group norm.num_groups=8 is
     compared with norm=batch. With columns, also on average over them, and where these are numbers,
-    the change of the difference for each doubling.
+    the change of the difference for each doubling. Each table, that is each combination of values
+    of `table_keys`, is judged by itself.
 
     Raises:
         ConfigError: No run has that value, or all have it.
@@ -89,20 +92,44 @@ def compare_against(
     plan = _plan(rows, against, row_keys)
     cells = {place: make_cell(members, metric) for place, members in plan.arms.items()}
     cells |= {(rest, (BASE,)): make_cell(members, metric) for rest, members in plan.bases.items()}
-    known = {place: cell for place, cell in cells.items() if cell.competes}
     columns = [key for key in column_keys if key in plan.rest]
-    judgement = judge_with_baseline(
+    tables: dict[Group, dict[tuple[Group, Group], Cell]] = {}
+    for (settings, arm), cell in cells.items():
+        table = _values_at(plan, settings, [key for key in table_keys if key in plan.rest])
+        tables.setdefault(table, {})[settings, arm] = cell
+    judgements = {table: _judge(plan, members, columns) for table, members in tables.items()}
+    differences = {
+        place: _difference(plan, place, cells, judgements[table])
+        for table, members in tables.items()
+        for place in members
+        if place in plan.arms
+    }
+    return Against(
+        label=f"{plan.key}={plan.value}",
+        differences=[differences[place] for place in plan.arms],
+        averages=[
+            one
+            for judgement in judgements.values()
+            for one in _summed(plan, judgement.averages.judged, columns, "average over")
+        ],
+        trends=[
+            one
+            for judgement in judgements.values()
+            for one in _summed(plan, judgement.trends.judged, columns, "per doubling of")
+        ],
+        judgements=judgements,
+    )
+
+
+def _judge(
+    plan: _Plan, cells: dict[tuple[Group, Group], Cell], columns: Sequence[str]
+) -> Judgement:
+    known = {place: cell for place, cell in cells.items() if cell.competes}
+    return judge_with_baseline(
         {place: cell.values for place, cell in known.items()},
         {place: cell.floor for place, cell in known.items()},
         (BASE,),
-        list(_tables(plan, columns)),
-    )
-    return Against(
-        label=f"{plan.key}={plan.value}",
-        differences=[_difference(plan, place, cells, judgement) for place in plan.arms],
-        averages=list(_summed(plan, judgement.averages.judged, columns, "average over")),
-        trends=list(_summed(plan, judgement.trends.judged, columns, "per doubling of")),
-        judgement=judgement,
+        list(_series(plan, in_order({place for place, _ in cells}), columns)),
     )
 
 
@@ -130,22 +157,23 @@ def _plan(rows: Sequence[Row], against: str, row_keys: Sequence[str]) -> _Plan:
     )
 
 
-def _tables(plan: _Plan, columns: Sequence[str]) -> Iterator[Series]:
+def _series(plan: _Plan, places: Sequence[Group], columns: Sequence[str]) -> Iterator[Series]:
     """Yield the places that differ in nothing but the columns, in the order of these."""
     if not columns:
         return
-    positions = [plan.rest.index(key) for key in columns]
-    tables: dict[Group, list[Group]] = {}
-    for place in in_order({*plan.bases, *(place for place, _ in plan.arms)}):
-        tables.setdefault(_without(place, positions), []).append(place)
-    for places in tables.values():
-        values = [place[positions[0]] for place in places]
-        single = len(positions) == 1 and all(map(_is_number, values))
-        yield Series(places=tuple(places), numbers=tuple(map(float, values)) if single else None)
+    kept = [key for key in plan.rest if key not in columns]
+    rows: dict[Group, list[Group]] = {}
+    for place in places:
+        rows.setdefault(_values_at(plan, place, kept), []).append(place)
+    for members in rows.values():
+        values = [_values_at(plan, place, columns)[0] for place in members]
+        single = len(columns) == 1 and all(map(_is_number, values))
+        yield Series(places=tuple(members), numbers=tuple(map(float, values)) if single else None)
 
 
-def _without(place: Group, positions: Sequence[int]) -> Group:
-    return tuple(value for i, value in enumerate(place) if i not in positions)
+def _values_at(plan: _Plan, place: Group, keys: Sequence[str]) -> Group:
+    """Return what a place has of some of its settings."""
+    return tuple(place[plan.rest.index(key)] for key in keys)
 
 
 def _is_number(value: str) -> bool:
@@ -217,37 +245,33 @@ def _summed(
     plan: _Plan, judged: dict[Contrast, Judged], columns: Sequence[str], over: str
 ) -> Iterator[Difference]:
     """Yield the differences that several places were taken together for."""
-    positions = [plan.rest.index(key) for key in columns]
     kept = [key for key in plan.rest if key not in columns]
     for contrast, one in judged.items():
-        place = contrast.weights[0][0]
-        assert isinstance(place, tuple)
-        assert isinstance(contrast.arm, tuple)
+        arm, places = cast("Group", contrast.arm), [cast("Group", p) for p, _ in contrast.weights]
         yield _with_judged(
             Difference(
-                treatment=dict(zip(plan.own, contrast.arm, strict=True)),
-                settings=dict(zip(kept, _without(place, positions), strict=True)),
+                treatment=dict(zip(plan.own, arm, strict=True)),
+                settings=dict(zip(kept, _values_at(plan, places[0], kept), strict=True)),
                 over=f"{over} {', '.join(columns)}",
-                notes=_left_out(plan, contrast, columns),
+                notes=_left_out(plan, places, columns),
             ),
             one,
         )
 
 
-def _left_out(plan: _Plan, contrast: Contrast, columns: Sequence[str]) -> tuple[str, ...]:
+def _left_out(plan: _Plan, used: Sequence[Group], columns: Sequence[str]) -> tuple[str, ...]:
     """Name the columns that are not part of a sum, since not every row has a value there."""
-    used = [place for place, _ in contrast.weights]
     kept = [key for key in plan.rest if key not in columns]
-    same = [plan.rest.index(key) for key in kept]
+    here = _values_at(plan, used[0], kept)
     others = [
-        place
+        "/".join(_values_at(plan, place, columns))
         for place in in_order(plan.bases)
-        if place not in used and all(place[i] == used[0][i] for i in same)
+        if place not in used and _values_at(plan, place, kept) == here
     ]
     if not others:
         return ()
-    names = ", ".join("/".join(place[plan.rest.index(key)] for key in columns) for place in others)
-    return (f"without {', '.join(columns)} {names}, where not every row can be compared",)
+    names = f"{', '.join(columns)} {', '.join(others)}"
+    return (f"without {names}, where not every row can be compared",)
 
 
 def _chosen(rows: Sequence[Row]) -> Chosen | None:

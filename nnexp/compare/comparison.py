@@ -11,7 +11,6 @@ from nnexp.compare.fairness import find_unfair
 from nnexp.compare.grid import (
     Grid,
     Layout,
-    cells_by_place,
     lay_out,
     make_grids,
     mark_best,
@@ -26,6 +25,7 @@ from nnexp.compare.selection import (
     find_metric,
     find_setting,
     in_order,
+    in_words,
     values_of,
     varying,
 )
@@ -60,13 +60,27 @@ class Comparison:
     layout: Layout
     grids: list[Grid]
     against: Against | None = None  # differences to a baseline, where one was named
-    ranking: Judgement | None = None  # every row against the best of its column, where none was
+    rankings: list[Judgement] = field(default_factory=list)  # of each table, where none was
     margin: float | None = None
     runs: int
     warnings: list[str]
     choices: list[Choice] = field(default_factory=list)  # how each cell chose its best value
     implied: dict[str, list[str]] = field(default_factory=dict)  # settings that follow from others
     same: dict[str, str] = field(default_factory=dict)  # settings that are equal in every run
+
+    @property
+    def judgements(self) -> dict[str, Judgement]:
+        """How each table was judged, by the settings that are its own."""
+        if self.against is None:
+            return {
+                in_words(grid.layer): one
+                for grid, one in zip(self.grids, self.rankings, strict=False)
+            }
+        keys = self.layout.layers
+        return {
+            in_words(dict(zip(keys, table, strict=False))): one
+            for table, one in self.against.judgements.items()
+        }
 
     def frame(self) -> "pd.DataFrame":
         """Return a row per cell: its settings, metric, mean, deviation, n, statuses and mark."""
@@ -145,18 +159,20 @@ def make_comparison(rows: Sequence[Row], question: Question) -> Comparison:
     rows, choices = _at_best(rows, question.best, axes)
     layout = lay_out(rows, row_keys, column_keys)
     grids = make_grids(rows, layout, metric)
-    against = ranking = None
+    against, rankings = None, []
     if question.against:
-        against = compare_against(rows, metric, question.against, row_keys, column_keys)
+        against = compare_against(
+            rows, metric, question.against, row_keys, column_keys, layout.layers
+        )
     elif sign := metric_of(metric).better:
-        ranking = _rank(grids, sign)
-        grids = mark_best(grids, ranking)
+        rankings = [_rank(grid, sign) for grid in grids]
+        grids = list(map(mark_best, grids, rankings))
     return Comparison(
         metric=metric,
         layout=layout,
         grids=_sorted(grids, layout, metric, question.sort),
         against=against,
-        ranking=ranking,
+        rankings=rankings,
         margin=question.margin,
         runs=runs,
         warnings=[*find_unfair(rows, layout, axes), *uneven(choices)],
@@ -190,17 +206,14 @@ def _sorted(grids: list[Grid], layout: Layout, metric: str, word: str | None) ->
     return [sort_grid(grid, key, descending=word.startswith("-")) for grid in grids]
 
 
-def _rank(grids: Sequence[Grid], sign: int) -> Judgement:
-    """Judge the rows of each column against its best, and those of each table on average."""
-    cells = cells_by_place(grids)
+def _rank(grid: Grid, sign: int) -> Judgement:
+    """Judge the rows of each column against its best, and on average over the columns."""
+    known = {(c, r): cell for (r, c), cell in grid.cells.items() if cell.competes}
     return judge_with_best(
-        {place: cell.values for place, cell in cells.items()},
-        {place: cell.floor for place, cell in cells.items()},
+        {place: cell.values for place, cell in known.items()},
+        {place: cell.floor for place, cell in known.items()},
         sign,
-        [
-            Series(places=tuple((i, column) for column in grid.columns))
-            for i, grid in enumerate(grids)
-        ],
+        [Series(places=tuple(grid.columns))],
     )
 
 

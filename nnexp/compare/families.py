@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -78,7 +79,7 @@ def judge_pairs(
     for one in known:
         groups[one.weights].append(one)
 
-    def tail(names: Sequence[Hashable], freedom: float) -> Tail:
+    def tail(names: Sequence[Weights], freedom: float) -> Tail:
         return tukey_tail(tuple(sizes[name] for name in names), freedom)
 
     pairs = sum(size * (size - 1) // 2 for size in sizes.values())
@@ -88,9 +89,9 @@ def judge_pairs(
 def _judge_groups(
     model: LinearModel,
     known: Mapping[Contrast, Estimate],
-    groups: Mapping[Hashable, Sequence[Contrast]],
+    groups: Mapping[Any, Sequence[Contrast]],
     method: str,
-    tail: Callable[[Sequence[Hashable], float], Tail],
+    tail: Callable[[Sequence[Any], float], Tail],
     comparisons: int,
 ) -> Family:
     """Return the family, by the method where the variances allow it."""

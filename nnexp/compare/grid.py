@@ -205,35 +205,18 @@ def _put(cell: Cell, row: Row, metric: str) -> None:
     cell.statuses[row["status"]] += 1
 
 
-def mark_best(grids: Sequence[Grid], judgement: "Judgement") -> list[Grid]:
-    """Return the grids with the best of every column marked, and what is not shown to differ."""
-    return [_marked(grid, (i, judgement)) for i, grid in enumerate(grids)]
-
-
-def _marked(grid: Grid, judged: tuple[int, "Judgement"]) -> Grid:
-    position, judgement = judged
+def mark_best(grid: Grid, ranking: "Judgement") -> Grid:
+    """Return the grid with the best of every column marked, and what is not shown to differ."""
     cells = dict(grid.cells)
     for column in grid.columns:
-        place = (position, column)
-        best = next((row for row in grid.rows if row == judgement.baselines.get(place)), None)
-        rivals = [row for row in grid.rows if row in judgement.model.arms(place)]
-        if best is None or len(rivals) < 2:
+        rivals = [row for row in grid.rows if row in ranking.model.arms(column)]
+        if len(rivals) < 2:
             continue
-        top = grid.cell(best, column).mean
+        top = next(cells[row, column].mean for row in rivals if row == ranking.baselines[column])
         for row in rivals:
-            cell, one = cells[row, column], judgement.at(place, row)
+            cell, one = cells[row, column], ranking.at(column, row)
             if cell.mean == top:
                 cells[row, column] = replace(cell, mark=BEST)
             elif one and one.p is not None and not one.differs:
                 cells[row, column] = replace(cell, mark=NEAR)
     return replace(grid, cells=cells)
-
-
-def cells_by_place(grids: Sequence[Grid]) -> dict[tuple[Any, Any], Cell]:
-    """Return the cells that can be compared, by table and column, and row."""
-    return {
-        ((i, column), row): cell
-        for i, grid in enumerate(grids)
-        for (row, column), cell in grid.cells.items()
-        if cell.competes
-    }

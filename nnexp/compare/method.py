@@ -1,6 +1,6 @@
 """How differences were judged → sentences, and records for programs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from nnexp.compare.families import Family
@@ -22,14 +22,27 @@ METHODS = {
 }
 
 
-def method_lines(judgement: Judgement, metric: str) -> list[str]:
-    """Return how a judgement came about, as sentences for below a table."""
+def method_lines(judgements: Mapping[str, Judgement], metric: str) -> list[str]:
+    """Return how tables were judged, as sentences for below them; each is said once.
+
+    `judgements` has a name for each table; what is the same in all needs none.
+    """
+    said: dict[str, list[str]] = {}
+    judged = {name: one for name, one in judgements.items() if one.family.judged}
+    for name, one in judged.items():
+        for line in _lines(one, metric):
+            said.setdefault(line, []).append(name)
     return [
-        *_family_line(judgement.family),
-        *_variance_lines(judgement, metric),
-        *_seed_line(judgement),
-        *_power_line(judgement, metric),
+        line if len(names) == len(judged) else f"{'; '.join(names)}: {line}"
+        for line, names in said.items()
     ]
+
+
+def _lines(judgement: Judgement, metric: str) -> Iterator[str]:
+    yield from _family_line(judgement.family)
+    yield from _variance_lines(judgement, metric)
+    yield from _seed_line(judgement)
+    yield from _power_line(judgement, metric)
 
 
 def method_record(judgement: Judgement) -> dict[str, Any]:
@@ -67,8 +80,6 @@ def _family_line(family: Family) -> Iterator[str]:
 
 def _variance_lines(judgement: Judgement, metric: str) -> Iterator[str]:
     model, pools = judgement.model, judgement.model.pools
-    if not model.cells or not judgement.family.judged:
-        return
     variance = pools.variances.get("grid")
     if pool_name(judgement) == "grid" and variance:
         spread = _amount(variance[0] ** 0.5, metric)
@@ -83,7 +94,7 @@ def _variance_lines(judgement: Judgement, metric: str) -> Iterator[str]:
 
 def _seed_line(judgement: Judgement) -> Iterator[str]:
     model = judgement.model
-    if model.correlation is None or not judgement.family.judged:
+    if model.correlation is None:
         return
     found = f"correlation of runs that share a seed: {model.correlation:.2f}"
     then = "so they are compared seed by seed" if model.blocked else "so taken as independent"

@@ -69,8 +69,8 @@ def json_content(comparison: "Comparison") -> Record:
 
 def judged_by(comparison: "Comparison") -> Record:
     """Return how the differences were judged, as an item of JSON."""
-    judgement = comparison.against.judgement if comparison.against else comparison.ranking
-    return {"judged_by": method_record(judgement)} if judgement else {}
+    judged = comparison.judgements
+    return {"judged_by": [{"table": name, **method_record(one)} for name, one in judged.items()]}
 
 
 def _finite(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from nnexp.compare.columns import SETTINGS, Row, blocks, shown
 from nnexp.compare.load import metrics_in
@@ -123,6 +123,11 @@ def goes_with(rows: Sequence[Row], key: str, axes: Sequence[str]) -> bool:
 def values_of(row: Row, keys: Sequence[str]) -> Group:
     """Return a row's settings as they are typed, to group by."""
     return tuple(shown(row[key]) for key in keys)
+
+
+def in_words(settings: Mapping[str, str]) -> str:
+    """Return settings as they are typed, with commas between."""
+    return ", ".join(f"{key}={value}" for key, value in settings.items())
 
 
 def grouped(rows: Iterable[Row], keys: Sequence[str]) -> list[tuple[Group, list[Row]]]:

@@ -11,6 +11,7 @@ from nnexp.compare.grid import BEST, NEAR, Cell, Chosen, Grid
 from nnexp.compare.method import method_lines
 from nnexp.compare.metrics import NOTHING, metric_of
 from nnexp.compare.multiplicity import LEVEL
+from nnexp.compare.selection import in_words
 
 if TYPE_CHECKING:
     from nnexp.compare.comparison import Comparison
@@ -75,7 +76,7 @@ def grid_table(grid: Grid) -> TextTable:
         for column in grid.columns
     ]
     name = metric_of(grid.metric).heading
-    title = f"{name}, {_settings(grid.layer)}" if grid.layer else name
+    title = f"{name}, {in_words(grid.layer)}" if grid.layer else name
     return TextTable(
         title=title,
         headings=[*grid.row_keys, *(head or name for head in heads)],
@@ -203,8 +204,8 @@ def _legend(comparison: "Comparison", *, many: bool) -> list[str]:
         lines.append(
             f"{NEAR_SIGN} not shown to differ from it, which does not show that it is equal"
         )
-    if comparison.ranking and any(cell.mark for cell in cells):
-        method = method_lines(comparison.ranking, metric)
+    if comparison.rankings and any(cell.mark for cell in cells):
+        method = method_lines(comparison.judgements, metric)
         lines += [f"{metric}: {line}" for line in method] if many else method
     if any(len(cell.values) == 1 for cell in cells):
         lines.append("(1): one seed: its noise is unknown, so it is neither marked nor compared")
@@ -217,7 +218,7 @@ def differences_legend(comparison: "Comparison") -> list[str]:
     """Return how the differences were judged, and what hinders some of them."""
     against = comparison.against
     assert against is not None
-    lines = method_lines(against.judgement, comparison.metric)
+    lines = method_lines(comparison.judgements, comparison.metric)
     tested = [one for one in against.differences if one.p is not None]
     if any(one.p is not None and one.p < 1 - LEVEL for one in tested):
         lines.insert(0, "bold: the interval excludes 0")
@@ -253,10 +254,14 @@ def _sum_notes(against: Against) -> list[str]:
     notes = dict.fromkeys(
         note for one in (*against.averages, *against.trends) for note in one.notes
     )
-    families = (against.judgement.averages, against.judgement.trends)
-    sizes = [family.comparisons for family in families if family.judged]
-    words = [f"{size} averages" if i == 0 else f"{size} trends" for i, size in enumerate(sizes)]
-    together = [f"{' and '.join(words)} are judged together, each kind by itself"] if words else []
+    kinds = [
+        f"{family.comparisons} {name}"
+        for judgement in against.judgements.values()
+        for name, family in (("averages", judgement.averages), ("trends", judgement.trends))
+        if family.judged
+    ]
+    words = " and ".join(dict.fromkeys(kinds))
+    together = [f"{words} of a table are judged together, each kind by itself"] if words else []
     return [*together, *(f"averages and trends: {note}" for note in notes)]
 
 
@@ -297,10 +302,6 @@ def latex(table: TextTable) -> str:
 def escape_latex(text: str) -> str:
     """Return text that LaTeX prints as it is."""
     return "".join(LATEX.get(character, character) for character in one_line(text))
-
-
-def _settings(settings: dict[str, str]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in settings.items())
 
 
 def _difference_row(

@@ -4,7 +4,7 @@ Three seeds tell little about the variance of one cell. Pooled over the grid it 
 is the same everywhere; this is tested, and where it is not, the pools are smaller.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from scipy.special import chdtrc, fdtrc
 
 UNEQUAL = 0.25  # p-value of a test of equal variances below which they are not pooled
 UNEQUAL_CELLS = 0.05  # the same, of the cells of one pool
-FAR = 0.2  # the same, of one cell with its pool
+FAR = 0.05  # the same, of one cell with all others, times the number of cells
 
 Cell = tuple[Hashable, Hashable]  # place, arm
 Squares = tuple[float, float]  # a sum of squares and its degrees of freedom
@@ -33,29 +33,25 @@ def make_pools(cells: Mapping[Cell, Squares]) -> Pools:
 
     Bartlett's test (1937) is of arms, then of places: where arms are unequal each has a variance,
     where places are each of these, where both are each cell, and so where the cells of a pool are
-    still unequal. A cell that varies far more than its pool (F test, Bonferroni) has its own; it
-    stays in the pool too, which would be too small without its largest members.
+    still unequal. If one cell varies far more than all others (F test, Bonferroni), and these pass
+    the tests without it, it alone has a variance of its own.
     """
-    by = _choose(cells)
-    source = {cell: _source(by, cell) for cell in cells}
-    groups = _groups(cells, source)
-    if (
-        by != "cell"
-        and bartlett([[cells[c] for c in members] for members in groups.values()]) < UNEQUAL_CELLS
-    ):
-        by, source = "cell", {cell: _source("cell", cell) for cell in cells}
-        groups = _groups(cells, source)
-    variances = {
-        name: pooled([cells[cell] for cell in members]) for name, members in groups.items()
-    }
-    apart = (
-        []
-        if by == "cell"
-        else [c for members in groups.values() for c in _outliers({c: cells[c] for c in members})]
+    by, apart = _choose(cells), _far(cells)
+    if by != "cell" or len(apart) > 1:
+        apart = []
+    elif apart:
+        by = _choose({cell: squares for cell, squares in cells.items() if cell not in apart})
+        apart = apart if by != "cell" else []
+    groups = _groups([cell for cell in cells if cell not in apart], by)
+    groups |= _groups(apart, "cell")
+    return Pools(
+        by=by,
+        source={cell: name for name, members in groups.items() for cell in members},
+        variances={
+            name: pooled([cells[cell] for cell in members]) for name, members in groups.items()
+        },
+        apart=tuple(apart),
     )
-    source |= {cell: _source("cell", cell) for cell in apart}
-    variances |= {source[cell]: pooled([cells[cell]]) for cell in apart}
-    return Pools(by=by, source=source, variances=variances, apart=tuple(apart))
 
 
 def pooled(parts: Sequence[Squares]) -> tuple[float, float]:
@@ -83,11 +79,11 @@ def bartlett(families: Sequence[Sequence[Squares]]) -> float:
 
 
 def _choose(cells: Mapping[Cell, Squares]) -> str:
-    """Return what shares a variance, by tests over arms and over places."""
+    """Return what shares a variance, by tests over arms, over places, and within each pool."""
     unequal = {by: _differ(cells, by) for by in ("arm", "place")}
-    if all(unequal.values()):
-        return "cell"
-    return next((by for by, differs in unequal.items() if differs), "grid")
+    by = next((by for by, differs in unequal.items() if differs), "grid")
+    pools = [[cells[cell] for cell in members] for members in _groups(cells, by).values()]
+    return "cell" if all(unequal.values()) or bartlett(pools) < UNEQUAL_CELLS else by
 
 
 def arms_differ(cells: Mapping[Cell, Squares]) -> bool:
@@ -96,7 +92,7 @@ def arms_differ(cells: Mapping[Cell, Squares]) -> bool:
 
 
 def _differ(cells: Mapping[Cell, Squares], by: str) -> bool:
-    groups = _groups(cells, {cell: _source(by, cell) for cell in cells})
+    groups = _groups(cells, by)
     sums = [
         (sum(cells[cell][0] for cell in members), sum(cells[cell][1] for cell in members))
         for members in groups.values()
@@ -104,8 +100,8 @@ def _differ(cells: Mapping[Cell, Squares], by: str) -> bool:
     return len(groups) < len(cells) and bartlett([sums]) < UNEQUAL
 
 
-def _outliers(cells: Mapping[Cell, Squares]) -> list[Cell]:
-    """Return the cells that vary more than the rest of their pool, the largest first."""
+def _far(cells: Mapping[Cell, Squares]) -> list[Cell]:
+    """Return the cells that vary far more than all others, the largest first."""
     rest, apart = dict(cells), []
     while len(rest) > 2:
         largest = max(rest, key=lambda cell: rest[cell][0] / rest[cell][1])
@@ -118,14 +114,10 @@ def _outliers(cells: Mapping[Cell, Squares]) -> list[Cell]:
     return apart
 
 
-def _source(by: str, cell: Cell) -> Hashable:
-    return {"grid": by, "arm": (by, cell[1]), "place": (by, cell[0]), "cell": (by, cell)}[by]
-
-
-def _groups(
-    cells: Mapping[Cell, Squares], source: Mapping[Cell, Hashable]
-) -> dict[Hashable, list[Cell]]:
+def _groups(cells: Iterable[Cell], by: str) -> dict[Hashable, list[Cell]]:
+    """Return the cells of each pool, by its name."""
     groups: dict[Hashable, list[Cell]] = {}
-    for cell in cells:
-        groups.setdefault(source[cell], []).append(cell)
+    for place, arm in cells:
+        name = {"grid": by, "arm": (by, arm), "place": (by, place), "cell": (by, place, arm)}[by]
+        groups.setdefault(name, []).append((place, arm))
     return groups

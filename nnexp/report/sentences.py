@@ -43,7 +43,7 @@ def by_column(comparison: Comparison) -> list[Statement]:
 
 
 def _columns(comparison: Comparison) -> list[Statement]:
-    if comparison.ranking is None:
+    if comparison.against:
         return []  # what is compared is the baseline
     columns = [(i, column) for i, grid in enumerate(comparison.grids) for column in grid.columns]
     said = [_column(comparison, i, column) for i, column in columns[:MOST_COLUMNS]]
@@ -89,16 +89,16 @@ def _together(places: Sequence[str]) -> str:
 
 def _column(comparison: Comparison, position: int, column: Group) -> Statement:
     """Say of one column what is best, and what is shown to differ from it."""
-    grid, ranking = comparison.grids[position], comparison.ranking
+    grid = comparison.grids[position]
     cells = {row: grid.cell(row, column) for row in grid.rows}
     cells = {row: cell for row, cell in cells.items() if cell.statuses}
     about = _about(grid, column)
     best = [row for row, cell in cells.items() if cell.mark == BEST]
-    if not best or ranking is None:
+    if not best:
         return Statement(about=about, text=_unranked(grid, cells))
     near = [row for row, cell in cells.items() if cell.mark == NEAR]
     rest = [row for row, cell in cells.items() if cell.competes and row not in [*best, *near]]
-    judged = {row: ranking.at((position, column), row) for row in rest}
+    judged = {row: comparison.rankings[position].at(column, row) for row in rest}
     clear = {row: one for row, one in judged.items() if one and one.differs}
     which = _extreme(grid.metric).capitalize()
     parts = [f"{which}: {_names(grid, best)}, {_mean(cells[best[0]], grid.metric)}"]
@@ -205,10 +205,8 @@ def _by_place(comparisons: Sequence[Difference], metric: str = "") -> str:
 
 def reading_notes(comparison: Comparison) -> list[str]:
     """Return how the differences were judged."""
-    judgement = comparison.against.judgement if comparison.against else comparison.ranking
-    if judgement is None or not judgement.family.judged:
-        return []
-    return [f"{line[0].upper()}{line[1:]}." for line in method_lines(judgement, comparison.metric)]
+    lines = method_lines(comparison.judgements, comparison.metric)
+    return [f"{line[0].upper()}{line[1:]}." for line in lines]
 
 
 def _at_chance(grids: Sequence[Grid], chance: Chance | None) -> list[Statement]:
