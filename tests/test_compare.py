@@ -112,8 +112,9 @@ def test_missing_failed_and_diverged_runs_are_shown_in_their_cells(capsys):
 
 @pytest.mark.parametrize(("metric", "best"), [("test_accuracy", "batch"), ("test_loss", "layer")])
 def test_best_is_the_highest_accuracy_or_the_lowest_loss(metric, best, capsys):
-    write_run(Path("runs"), settings("batch"), 0.9, test_loss=0.8)
-    write_run(Path("runs"), settings("layer"), 0.8, test_loss=0.1)
+    for seed in (0, 1):
+        write_run(Path("runs"), settings("batch", seed=seed), 0.9 + seed / 50, test_loss=0.8)
+        write_run(Path("runs"), settings("layer", seed=seed), 0.8 + seed / 50, test_loss=0.1)
     marks = {cell["norm"]: cell["mark"] for cell in cells(capsys, "--metric", metric)}
     assert [norm for norm, mark in marks.items() if mark == "best"] == [best]
 
@@ -127,12 +128,21 @@ def test_survivors_of_divergence_do_not_compete_for_best(capsys):
     assert (marks["batch"], marks["none"]) == ("best", "")
 
 
-def test_cell_within_noise_of_the_best_is_marked_and_a_clearly_worse_one_is_not(capsys):
+def test_one_seed_is_never_marked_as_the_best(capsys):
+    write_seeds(Path("runs"), {0: 0.99}, "none")
+    write_seeds(Path("runs"), {0: 0.5, 1: 0.51}, "batch")
+    write_seeds(Path("runs"), {0: 0.3, 1: 0.31}, "layer")
+    marks = {cell["norm"]: cell["mark"] for cell in cells(capsys)}
+    assert (marks["batch"], marks["none"]) == ("best", "")
+    assert "its noise is unknown, so it is neither marked nor compared" in compared(capsys)[1]
+
+
+def test_cell_not_shown_to_differ_from_the_best_is_marked_and_a_clearly_worse_one_is_not(capsys):
     write_seeds(Path("runs"), BATCH, "batch")
     write_seeds(Path("runs"), GROUP, "group")
     write_seeds(Path("runs"), {s: a - 0.3 for s, a in LAYER.items()}, "layer")
     marks = {cell["norm"]: cell["mark"] for cell in cells(capsys)}
-    assert marks == {"batch": "best", "group": "within noise of the best", "layer": ""}
+    assert marks == {"batch": "best", "group": "not shown to differ from the best", "layer": ""}
     assert "* 82.00" in compared(capsys)[1]
     assert "≈ 81.75" in compared(capsys)[1]
 
@@ -285,10 +295,13 @@ def test_latex_is_escaped_with_the_best_in_bold(capsys):
     write_seeds(Path("runs"), BATCH, "batch")
     write_seeds(Path("runs"), {0: 0.1, 1: 0.11, 2: 0.1}, "layer_chw")
     out = compared(capsys, "--tex", "--against", "batch")[1]
+    (difference,) = cells(capsys, "--against", "batch")
+    low, high = (f"$-${-100 * float(difference[end]):.2f}" for end in ("low", "high"))
+    assert r"norm & mean & baseline & difference, 95 \% CI & p \\" in out
     assert r"norm & test\_accuracy \% \\" in out
     assert r"batch & \textbf{82.00 $\pm$ 2.16 (4)} \\" in out
     assert r"layer\_chw & 10.33 $\pm$ 0.58 (3) \\" in out
-    assert "& $-$70.67 &" in out
+    assert rf"& 82.00 & \textbf{{$-$71.67 ({low} to {high})}} &" in out
     assert out.count(r"\begin{tabular}") == out.count(r"\end{tabular}") == 2
     assert escape_latex("50% of {a_b} & $x^2$ \\ #~") == (
         r"50\% of \{a\_b\} \& \$x\textasciicircum{}2\$ \textbackslash{} \#\textasciitilde{}"
@@ -301,8 +314,9 @@ def test_json_and_csv_hold_the_exact_values(capsys):
     content = json.loads(compared(capsys, "--json", "--against", "batch")[1])
     assert content["cells"][0]["seeds"] == {"0": 1 / 3, "1": 0.1 + 0.2}
     assert content["cells"][0]["mean"] == np.mean([1 / 3, 0.1 + 0.2])
+    assert content["judged_by"][0]["degrees_of_freedom"] == 2
     assert float(cells(capsys)[0]["mean"]) == content["cells"][0]["mean"]
-    difference = np.mean([0.9 - 1 / 3, 0.7 - (0.1 + 0.2)])
+    difference = np.mean([0.9, 0.7]) - np.mean([1 / 3, 0.1 + 0.2])
     assert content["comparisons"][0]["difference"] == difference
 
 
@@ -342,6 +356,7 @@ def test_several_metrics_stand_side_by_side_and_each_has_its_own_correction(
     _, out, _ = compared(capsys, *words, "--md")
     assert "| norm | test\\_accuracy % | covariate\\_shift |" in out
     assert "| none | 78.89 ± 0.00 (3) | 0.1200 ± 0.0200 (3) |" in out.replace("**", "")
+    assert "mean covariate\\_shift" not in out  # neither more nor less of it is better
     both = json.loads(compared(capsys, *words, "--json")[1])
     assert [one["metric"] for one in both] == ["test_accuracy", "covariate_shift"]
     rows = cells(capsys, "--rows", "norm", "--metric", "test_loss,covariate_shift")

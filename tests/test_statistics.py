@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,16 @@ from scipy import stats
 
 from nnexp.compare import read_rows
 from nnexp.compare.against import compare_against
-from nnexp.compare.statistics import holm, paired_test, within_noise
+from nnexp.compare.families import judge_against, judge_pairs
+from nnexp.compare.linear_model import Contrast, LinearModel
+from nnexp.compare.multiplicity import (
+    critical_value,
+    dunnett_tail,
+    sidak_tail,
+    tukey_tail,
+)
+from nnexp.compare.planning import shift_for
+from nnexp.compare.variance_pools import bartlett, make_pools
 from nnexp.settings import NormConfig
 
 
@@ -17,98 +27,251 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_paired_test_is_the_formula():
-    values, base = np.array(list(LAYER.values())), np.array(list(BATCH.values()))
-    d = values - base
-    error = np.sqrt(((d - d.mean()) ** 2).sum() / 3) / np.sqrt(4)
-    test = paired_test(values, base)
-    assert test.pairs == 4
-    assert test.difference == pytest.approx(d.mean())
-    assert test.low == pytest.approx(d.mean() - 3.182446305284263 * error)  # t(0.975, 3), tables
-    assert test.high == pytest.approx(d.mean() + 3.182446305284263 * error)
-    assert test.p == pytest.approx(2 * stats.t.sf(abs(d.mean() / error), 3))
+def make_cells(values, seeds=3, shifts=None, correlation=0.0, deviation=lambda place, arm: 1.0):
+    """Return cells of arms at places: a shift, a seed's effect, and noise drawn from `values`."""
+    shifts, drawn = shifts or {}, {}
+    for place in range(4):
+        common = values.standard_normal(seeds)
+        for arm in "abcde":
+            noise = math.sqrt(1 - correlation) * values.standard_normal(seeds)
+            noise = deviation(place, arm) * (noise + math.sqrt(correlation) * common)
+            drawn[place, arm] = dict(enumerate(noise + shifts.get(arm, 0.0)))
+    return drawn
 
 
-def test_holm_by_hand():
-    # sorted 0.01·4, 0.03·3, 0.04·2 lifted to 0.09, 0.2·1
-    assert holm([0.04, 0.01, 0.2, 0.03]) == pytest.approx([0.09, 0.04, 0.2, 0.09])
-    assert holm([0.6, 0.7]) == pytest.approx([1.0, 1.0])
-    assert holm([]) == []
+def against(model, base="a", arms="bcde", places=range(4)):
+    return judge_against(
+        model,
+        [Contrast(arm=arm, base=base, weights=((p, 1.0),)) for p in places for arm in arms],
+    )
 
 
-@pytest.mark.parametrize(
-    ("values", "base"),
-    [([0.5], [0.4]), ([0.3, 0.4, 0.6], [0.2, 0.3, 0.5]), ([0.1, 0.2], [0.1, 0.2])],
-)
-def test_without_a_spread_there_is_neither_interval_nor_p(values, base):
-    test = paired_test(values, base)
-    assert test.difference == pytest.approx(values[0] - base[0])
-    assert (test.low, test.high, test.p) == (None, None, None)
+@pytest.mark.parametrize("freedom", [2.0, 8.0, 40.0])
+@pytest.mark.parametrize("arms", [2, 3, 5])
+def test_tukeys_tail_is_the_studentized_range(arms, freedom):
+    statistics = np.array([0.5, 2.0, 3.0, 6.0])
+    expected = stats.studentized_range.sf(statistics * math.sqrt(2), arms, freedom)
+    assert tukey_tail((arms,), freedom)(statistics) == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_noise_is_judged_as_scipy_judges_it_in_pairs_or_by_welch(seed):
-    random = np.random.default_rng(seed)
-    a = random.normal(0.80, 0.02, 4)
-    b = a + random.normal(0.02, 0.012, 4)
-    interval = stats.ttest_rel(a, b).confidence_interval()
-    paired = within_noise(dict(enumerate(a)), dict(enumerate(b)))
-    assert paired == (interval.low <= 0 <= interval.high)
-    c = random.normal(0.83, 0.005, 6)
-    interval = stats.ttest_ind(a, c, equal_var=False).confidence_interval()
-    apart = within_noise(dict(enumerate(a)), dict(enumerate(c, 9)))
-    assert apart == (interval.low <= 0 <= interval.high)
+def test_tail_of_one_comparison_is_students():
+    expected = 2 * stats.t.sf([1.0, 3.0, 8.0], 5)
+    for tail in (dunnett_tail(((math.sqrt(0.5),),), 5), tukey_tail((2,), 5), sidak_tail(1, 5)):
+        assert tail(np.array([1.0, 3.0, 8.0])) == pytest.approx(expected, rel=1e-6)
 
 
-def test_noise_of_one_seed_is_unknown_and_of_no_spread_is_plain():
-    assert within_noise({0: 0.5}, {0: 0.6}) is None
-    assert within_noise({0: 0.5}, {1: 0.6, 2: 0.7}) is None
-    assert within_noise({0: 0.5, 1: 0.5}, {2: 0.5, 3: 0.5}) is True
-    assert within_noise({0: 0.5, 1: 0.5}, {2: 0.6, 3: 0.6}) is False
-    assert within_noise({0: 0.3, 1: 0.4}, {0: 0.2, 1: 0.3}) is False
+def test_dunnetts_p_values_and_intervals_are_scipys():
+    values = np.random.default_rng(4)
+    arms = {name: values.normal(shift, 1, n) for name, shift, n in
+            (("a", 0, 4), ("b", 1, 4), ("c", 2, 6), ("d", 0, 3))}  # fmt: skip
+    model = LinearModel({(0, name): dict(enumerate(arm)) for name, arm in arms.items()})
+    assert (model.pools.by, model.blocked) == ("grid", False)
+    family = against(model, arms="bcd", places=[0])
+    expected = stats.dunnett(*(arms[name] for name in "bcd"), control=arms["a"], random_state=1)
+    interval = expected.confidence_interval()
+    judged = list(family.judged.values())
+    assert family.method == "Dunnett"
+    assert [one.p for one in judged] == pytest.approx(list(expected.pvalue), abs=2e-3)
+    assert [one.low for one in judged] == pytest.approx(list(interval.low), abs=0.02)
+    assert [one.high for one in judged] == pytest.approx(list(interval.high), abs=0.02)
 
 
-def test_against_pairs_runs_of_one_seed_that_are_equal_in_all_else():
+def test_tukeys_p_values_are_scipys():
+    values = np.random.default_rng(5)
+    arms = {name: values.normal(i, 1, 4) for i, name in enumerate("abcd")}
+    model = LinearModel({(0, name): dict(enumerate(arm, 9 * i)) for i, (name, arm) in
+                         enumerate(arms.items())})  # fmt: skip
+    contrasts = [Contrast(arm=arm, base="d", weights=((0, 1.0),)) for arm in "abc"]
+    family = judge_pairs(model, contrasts, {((0, 1.0),): 4})
+    expected = stats.tukey_hsd(*arms.values())
+    assert family.method == "Tukey"
+    assert [one.p for one in family.judged.values()] == pytest.approx(
+        list(expected.pvalue[:3, 3]), abs=1e-6
+    )
+    interval = expected.confidence_interval()
+    assert [one.low for one in family.judged.values()] == pytest.approx(list(interval.low[:3, 3]))
+
+
+def test_seeds_are_blocks_where_runs_that_share_one_correlate():
+    """The least squares of cell and seed, solved here with a column for each of them."""
+    values = np.random.default_rng(1)
+    cells_ = make_cells(values, seeds=4, correlation=0.9)
+    del cells_[0, "b"][0], cells_[0, "c"][3], cells_[2, "e"][1]
+    model = LinearModel(cells_)
+    assert model.blocked
+    names = sorted({(p, s) for (p, _), cell in cells_.items() for s in cell})
+    keys = list(cells_)
+    rows = [
+        (keys.index(k), names.index((k[0], s)), v) for k, c in cells_.items() for s, v in c.items()
+    ]
+    design = np.zeros((len(rows), len(keys) + len(names)))
+    for i, (cell, seed, _) in enumerate(rows):
+        design[i, cell] = design[i, len(keys) + seed] = 1
+    outcome = np.array([value for *_, value in rows])
+    solution, *_ = np.linalg.lstsq(design, outcome, rcond=None)
+    rank = np.linalg.matrix_rank(design)
+    left = outcome - design @ solution
+    variance = left @ left / (len(rows) - rank)
+    for place, arm in ((0, "b"), (0, "c"), (1, "d"), (2, "e")):
+        contrast = np.zeros(design.shape[1])
+        contrast[keys.index((place, arm))], contrast[keys.index((place, "a"))] = 1, -1
+        one = model.estimate(Contrast(arm=arm, base="a", weights=((place, 1.0),)))
+        error = math.sqrt(variance * contrast @ np.linalg.pinv(design.T @ design) @ contrast)
+        assert one.value == pytest.approx(contrast @ solution)
+        assert (one.error, one.freedom) == pytest.approx((error, len(rows) - rank))
+
+
+def test_arms_without_a_chain_of_common_seeds_are_not_compared_where_seeds_are_blocks():
+    values = np.random.default_rng(1)
+    cells_ = make_cells(values, correlation=0.95)
+    cells_[0, "e"] = dict(enumerate(cells_[0, "e"].values(), 50))
+    model = LinearModel(cells_)
+    assert model.blocked
+    assert model.estimate(Contrast(arm="e", base="a", weights=((0, 1.0),))) is None
+    assert model.estimate(Contrast(arm="d", base="a", weights=((0, 1.0),))) is not None
+
+
+def test_unequal_arms_are_compared_by_welch():
+    values = np.random.default_rng(2)
+    arms = {"a": values.normal(0, 1, 12), "b": values.normal(0, 9, 12)}
+    cells_ = {(0, name): dict(enumerate(arm, 20 * (name == "b"))) for name, arm in arms.items()}
+    model = LinearModel(cells_)
+    assert model.pools.by == "cell"
+    (one,) = against(model, arms="b", places=[0]).judged.values()
+    expected = stats.ttest_ind(arms["b"], arms["a"], equal_var=False)
+    interval = expected.confidence_interval()
+    assert (one.p, one.low, one.high) == pytest.approx(
+        (expected.pvalue, interval.low, interval.high)
+    )
+
+
+def test_unequal_arms_whose_seeds_correlate_are_compared_by_paired_t_tests():
+    values = np.random.default_rng(3)
+    common = values.normal(0, 1, 8)
+    arms = {"a": common + values.normal(0, 0.1, 8), "b": 5 * common + values.normal(0, 0.1, 8)}
+    cells_ = {(0, name): dict(enumerate(arm)) for name, arm in arms.items()}
+    model = LinearModel({**cells_, (1, "a"): cells_[0, "a"], (1, "b"): cells_[0, "b"]})
+    assert model.paired
+    one, _ = against(model, arms="b", places=[0, 1]).judged.values()
+    assert one.p_alone == pytest.approx(stats.ttest_rel(arms["b"], arms["a"]).pvalue)
+
+
+def test_bartletts_test_is_scipys():
+    values = np.random.default_rng(6)
+    groups = [values.normal(0, 1 + i, 3 + i) for i in range(4)]
+    squares = [(float(np.var(one) * len(one)), len(one) - 1.0) for one in groups]
+    assert bartlett([squares]) == pytest.approx(stats.bartlett(*groups).pvalue)
+
+
+def test_one_cell_that_varies_far_more_has_a_variance_of_its_own():
+    squares = {(p, a): (2.0 + p / 10, 2.0) for p in range(4) for a in range(5)}
+    assert make_pools(squares).by == "grid"
+    pools = make_pools({**squares, (1, 2): (400.0, 2.0)})
+    assert (pools.by, pools.apart) == ("grid", ((1, 2),))
+    assert pools.variances["grid"] == pytest.approx((np.mean([1.0, 1.05, 1.1, 1.15]), 38), rel=0.01)
+
+
+def test_average_over_places_is_the_mean_of_differences_with_its_own_error():
+    values = np.random.default_rng(11)
+    model = LinearModel(make_cells(values, shifts={"b": 1.0}))
+    assert (model.pools.by, model.blocked) == ("grid", False)
+    weights = tuple((place, 0.25) for place in range(4))
+    one = model.estimate(Contrast(arm="b", base="a", weights=weights))
+    means = [model.places[p].means["b"] - model.places[p].means["a"] for p in range(4)]
+    variance = np.mean([np.var(list(cell.values()), ddof=1) for cell in model.cells.values()])
+    assert one.value == pytest.approx(np.mean(means))
+    assert (one.error, one.freedom) == pytest.approx((math.sqrt(variance * 2 / 3 / 4), 40))
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.9])
+def test_intervals_hold_together_and_agree_with_p(correlation):
+    """Over 300 grids without differences, 15 (± 3 standard errors: 11) may show one."""
+    values = np.random.default_rng(8)
+    wrong = 0
+    for _ in range(300):
+        judged = against(LinearModel(make_cells(values, correlation=correlation))).judged.values()
+        assert all((one.low > 0 or one.high < 0) == (one.p < 0.05) for one in judged)
+        wrong += any(one.differs for one in judged)
+    assert wrong <= 15 + 11
+
+
+def test_more_is_shown_than_by_paired_tests():
+    values = np.random.default_rng(9)
+    shown = paired = 0
+    for _ in range(60):
+        cells_ = make_cells(values, shifts={"b": 3.0})
+        for contrast, one in against(LinearModel(cells_)).judged.items():
+            if contrast.arm == "b":
+                ((place, _),) = contrast.weights
+                left, right = (list(cells_[place, arm].values()) for arm in "ba")
+                shown += one.differs
+                paired += stats.ttest_rel(left, right).pvalue < 0.05 / 16
+    assert shown > 100
+    assert paired < shown / 3
+
+
+def test_power_of_a_detectable_difference_is_eighty_percent():
+    critical = critical_value(dunnett_tail(((math.sqrt(0.5),) * 4,) * 4, 40.0))
+    shift = shift_for(critical, 40.0)
+    assert stats.nct.sf(critical, 40, shift) == pytest.approx(0.8, abs=1e-6)
+
+
+def test_against_compares_runs_that_are_equal_in_all_else():
     for size in (2, 8):
         shift = size / 100
         write_seeds(Path("runs"), BATCH, "batch", batch_size=size)
-        write_seeds(
-            Path("runs"), {s: a - shift for s, a in GROUP.items()}, "group", batch_size=size
-        )
-        write_seeds(
-            Path("runs"), {s: a - shift for s, a in LAYER.items()}, "layer", batch_size=size
-        )
-    comparisons = compare_against(read_rows(), "test_accuracy", "batch")
-    assert len(comparisons) == 4
-    for one in comparisons:
+        for norm, figures in (("group", GROUP), ("layer", LAYER)):
+            shifted = {seed: accuracy - shift for seed, accuracy in figures.items()}
+            write_seeds(Path("runs"), shifted, norm, batch_size=size)
+    answer = compare_against(read_rows(), "test_accuracy", "batch", ["norm"], ["batch_size"])
+    assert len(answer.differences) == 4
+    for one in answer.differences:
         group = GROUP if one.treatment["norm"] == "group" else LAYER
         shift = int(one.settings["batch_size"]) / 100
-        expected = paired_test([a - shift for a in group.values()], list(BATCH.values()))
-        assert one.pairs == 4
-        assert one.difference == pytest.approx(expected.difference)
-        assert (one.low, one.p) == pytest.approx((expected.low, expected.p))
-    p_values = [one.p for one in comparisons]
-    order = np.argsort(p_values)
-    by_hand = np.maximum.accumulate(np.sort(p_values) * [4, 3, 2, 1]).clip(max=1)
-    assert [comparisons[i].p_holm for i in order] == pytest.approx(list(by_hand))
+        expected = np.mean(list(group.values())) - shift - np.mean(list(BATCH.values()))
+        assert (one.seeds, one.baseline_seeds) == (4, 4)
+        assert one.difference == pytest.approx(expected)
+        assert one.low < one.difference < one.high
+    (group, layer) = answer.averages
+    assert group.over == "average over batch_size"
+    groups = [one.difference for one in answer.differences if one.treatment["norm"] == "group"]
+    assert group.difference == pytest.approx(np.mean(groups))
+    assert layer.low < layer.difference < layer.high
 
 
-def test_against_drops_seeds_without_a_partner_and_says_which():
-    write_seeds(Path("runs"), {0: 0.5, 1: 0.6, 2: 0.65, 7: 0.9}, "batch")
-    write_seeds(Path("runs"), {0: 0.4, 1: 0.55, 9: 0.1}, "none")
+def test_trend_is_the_slope_of_the_difference_for_each_doubling():
+    for power in (1, 2, 3, 4):
+        write_seeds(Path("runs"), BATCH, "batch", batch_size=2**power)
+        lower = {seed: accuracy - power / 100 for seed, accuracy in BATCH.items()}
+        write_seeds(Path("runs"), lower, "none", batch_size=2**power)
+    answer = compare_against(read_rows(), "test_accuracy", "batch", ["norm"], ["batch_size"])
+    (trend,) = answer.trends
+    assert (trend.over, trend.difference) == ("per doubling of batch_size", pytest.approx(-0.01))
+
+
+def test_against_compares_no_cell_with_diverged_runs_and_says_so():
+    write_seeds(Path("runs"), {0: 0.5, 1: 0.6, 2: 0.65}, "batch")
+    write_seeds(Path("runs"), {0: 0.4, 1: 0.55}, "none")
     write_run(Path("runs"), settings("none", seed=2), status="diverged")
-    (one,) = compare_against(read_rows(), "test_accuracy", "batch")
-    assert one.pairs == 2
-    assert one.difference == pytest.approx((-0.1 - 0.05) / 2)
-    assert (one.mean, one.baseline) == pytest.approx((0.475, 0.55))
-    assert one.notes == ("seed 2 diverged here", "dropped without a partner: seeds 7, 9")
+    (one,) = compare_against(read_rows(), "test_accuracy", "batch").differences
+    assert (one.difference, one.p) == (None, None)
+    assert one.notes == ("1 of 3 diverged",)
 
 
-def test_against_never_pairs_runs_that_differ_in_another_setting():
+def test_against_uses_seeds_that_the_baseline_lacks_where_seeds_do_not_correlate():
+    values = np.random.default_rng(0)
+    write_seeds(Path("runs"), dict(enumerate(values.normal(0.9, 0.01, 8))), "batch")
+    write_seeds(Path("runs"), dict(enumerate(values.normal(0.8, 0.01, 8), 6)), "none")
+    (one,) = compare_against(read_rows(), "test_accuracy", "batch").differences
+    assert (one.seeds, one.baseline_seeds) == (8, 8)
+    assert one.p < 1e-6
+
+
+def test_against_never_compares_runs_that_differ_in_another_setting():
     write_seeds(Path("runs"), BATCH, "batch", batch_size=8)
     write_seeds(Path("runs"), LAYER, "layer", batch_size=32)
-    (one,) = compare_against(read_rows(), "test_accuracy", "batch")
-    assert (one.pairs, one.difference) == (0, None)
+    (one,) = compare_against(read_rows(), "test_accuracy", "batch").differences
+    assert (one.baseline_seeds, one.difference) == (0, None)
     assert one.notes == ("no run of the baseline is equal in all else",)
 
 
@@ -118,9 +281,9 @@ def test_against_lets_settings_of_the_norm_itself_differ():
         for seed, accuracy in GROUP.items():
             norm = NormConfig(name="group", num_groups=groups)
             write_run(Path("runs"), replace(settings(seed=seed), norm=norm), accuracy)
-    comparisons = compare_against(read_rows(), "test_accuracy", "batch")
-    assert [one.treatment["norm.num_groups"] for one in comparisons] == ["4", "8"]
-    assert [one.pairs for one in comparisons] == [4, 4]
+    differences = compare_against(read_rows(), "test_accuracy", "batch").differences
+    assert [one.treatment["norm.num_groups"] for one in differences] == ["4", "8"]
+    assert all(one.p is not None for one in differences)
 
 
 def test_against_pairs_norms_own_settings_where_the_baseline_varies_them():
@@ -129,21 +292,59 @@ def test_against_pairs_norms_own_settings_where_the_baseline_varies_them():
             for seed, accuracy in figures.items():
                 norm = NormConfig(name=name, eps=eps)
                 write_run(Path("runs"), replace(settings(seed=seed), norm=norm), accuracy + eps)
-    comparisons = compare_against(read_rows(), "test_accuracy", "batch")
-    assert [one.settings for one in comparisons] == [{"norm.eps": "1e-05"}, {"norm.eps": "0.001"}]
+    differences = compare_against(read_rows(), "test_accuracy", "batch").differences
+    assert [one.settings for one in differences] == [{"norm.eps": "1e-05"}, {"norm.eps": "0.001"}]
     expected = np.mean(list(LAYER.values())) - np.mean(list(BATCH.values()))
-    assert [one.difference for one in comparisons] == pytest.approx([expected] * 2)
+    assert [one.difference for one in differences] == pytest.approx([expected] * 2)
 
 
-def test_against_one_seed_gives_no_interval_and_says_why(capsys):
+def test_one_seed_gives_no_interval_and_says_why(capsys):
     write_seeds(Path("runs"), {0: 0.5}, "batch")
     write_seeds(Path("runs"), {0: 0.6}, "layer")
     _, out, _ = compared(capsys, "--against", "batch")
     assert "+10.00" in out
-    assert "one pair: no interval, no test" in out
-    assert "run more seeds" in out
+    assert "layer: one seed: its noise is unknown, so no interval" in out
     (row,) = cells(capsys, "--against", "batch")
     assert (row["difference"], row["low"], row["p"]) == (str(0.6 - 0.5), "", "")
+
+
+def test_accuracy_that_all_seeds_share_counts_with_the_noise_of_its_test_images(capsys):
+    for norm, accuracy in (("batch", 1.0), ("none", 0.95)):
+        for seed in (0, 1, 2):
+            write_run(Path("runs"), settings(norm, seed=seed), accuracy, test_images=40)
+    (row,) = cells(capsys, "--against", "batch")
+    assert float(row["low"]) < 0 < float(row["high"])
+    values = [0.5, 0.5, 0.5]  # test_loss: nothing is known of its noise
+    for norm in ("batch", "none"):
+        for seed, value in enumerate(values):
+            run = settings(norm, seed=seed, batch_size=7)
+            write_run(Path("more"), run, 0.9, test_loss=value)
+    out = compared(capsys, "more", "--against", "batch", "--metric", "test_loss")[1]
+    assert "no spread between seeds: no interval, no test" in out
+
+
+def test_difference_within_the_margin_is_marked_as_good_as_the_baseline(capsys):
+    for norm in ("batch", "layer", "none"):
+        for seed in range(4):
+            lower = 0.1 if norm == "none" else 0.0
+            write_run(Path("runs"), settings(norm, seed=seed), 0.8 - lower + seed / 1000)
+    out = compared(capsys, "--against", "batch", "--margin", "1")[1]
+    assert "= +0.00" in out
+    assert "= -10.00" not in out
+    assert "= as good as: the whole interval is within ± 1 points" in out
+    assert "= +0.00" not in compared(capsys, "--against", "batch", "--margin", "0.0")[1]
+
+
+def test_each_table_is_judged_by_itself(capsys):
+    values = np.random.default_rng(3)
+    for rate, spread in ((0.01, 0.002), (0.1, 0.05)):
+        for norm, level in (("batch", 0.6), ("none", 0.5), ("layer", 0.6)):
+            for seed in range(4):
+                config = settings(norm, seed=seed, batch_size=int(1000 * rate))
+                write_run(Path("runs"), config, level + spread * float(values.standard_normal()))
+    alone = cells(capsys, "--rows", "norm", "--where", "batch_size=10", "--against", "batch")
+    both = cells(capsys, "--rows", "norm", "--against", "batch")
+    assert [row["p"] for row in both if row["batch_size"] == "10"] == [row["p"] for row in alone]
 
 
 def test_against_works_for_any_setting(capsys):
@@ -151,7 +352,7 @@ def test_against_works_for_any_setting(capsys):
     write_seeds(Path("runs"), LAYER, "batch", precision="bf16")
     for words in (["--against", "precision=fp32"], ["--rows", "precision", "--against", "fp32"]):
         (row,) = cells(capsys, *words)
-        assert (row["precision"], row["against"], row["pairs"]) == ("bf16", "precision=fp32", "4")
+        assert (row["precision"], row["against"], row["seeds"]) == ("bf16", "precision=fp32", "4")
 
 
 def test_against_what_no_run_has_is_refused(capsys):

@@ -159,14 +159,18 @@ def make_comparison(rows: Sequence[Row], question: Question) -> Comparison:
     rows, choices = _at_best(rows, question.best, axes)
     layout = lay_out(rows, row_keys, column_keys)
     grids = make_grids(rows, layout, metric)
+    sign = metric_of(metric).better
     against, rankings = None, []
     if question.against:
         against = compare_against(
             rows, metric, question.against, row_keys, column_keys, layout.layers
         )
-    elif sign := metric_of(metric).better:
+    elif sign:
         rankings = [_rank(grid, sign) for grid in grids]
-        grids = list(map(mark_best, grids, rankings))
+    if sign:
+        grids = [
+            mark_best(grid, sign, rankings[i] if rankings else None) for i, grid in enumerate(grids)
+        ]
     return Comparison(
         metric=metric,
         layout=layout,

@@ -205,17 +205,20 @@ def _put(cell: Cell, row: Row, metric: str) -> None:
     cell.statuses[row["status"]] += 1
 
 
-def mark_best(grid: Grid, ranking: "Judgement") -> Grid:
-    """Return the grid with the best of every column marked, and what is not shown to differ."""
+def mark_best(grid: Grid, sign: int, ranking: "Judgement | None") -> Grid:
+    """Return the grid with the best of every column marked, and what is not shown to differ.
+
+    Without a ranking the best alone is: what differs is told by the differences to a baseline.
+    """
     cells = dict(grid.cells)
     for column in grid.columns:
-        rivals = [row for row in grid.rows if row in ranking.model.arms(column)]
+        rivals = {row: cell for row in grid.rows if (cell := grid.cell(row, column)).competes}
         if len(rivals) < 2:
             continue
-        top = next(cells[row, column].mean for row in rivals if row == ranking.baselines[column])
-        for row in rivals:
-            cell, one = cells[row, column], ranking.at(column, row)
-            if cell.mean == top:
+        top = max(sign * (cell.mean or 0.0) for cell in rivals.values())
+        for row, cell in rivals.items():
+            one = ranking and ranking.at(column, row)
+            if sign * (cell.mean or 0.0) == top:
                 cells[row, column] = replace(cell, mark=BEST)
             elif one and one.p is not None and not one.differs:
                 cells[row, column] = replace(cell, mark=NEAR)

@@ -142,8 +142,9 @@ class LinearModel:
         within = sum(sum(place.squares().values()) for place in self.places.values())
         left = sum(place.freedom for place in self.places.values())
         total, freedom = pooled(list(self._alone.values()))
-        if left < 1 or freedom <= left or within <= 0:
-            return None, None
+        size = max((abs(v) for cell in self.cells.values() for v in cell.values()), default=0.0)
+        if left < freedom / 2 or freedom <= left or min(within, total) <= (ROUNDING * size) ** 2:
+            return None, None  # nothing varies, or so few seeds in common that blocks cost too much
         explained = max(total * freedom - within, 0.0) / (freedom - left)
         p = float(fdtrc(freedom - left, left, explained / (within / left)))
         return max(-1.0, 1 - within / left / total), p

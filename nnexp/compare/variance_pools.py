@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import chdtrc, fdtrc
 
-UNEQUAL = 0.25  # p-value of a test of equal variances below which they are not pooled
-UNEQUAL_CELLS = 0.05  # the same, of the cells of one pool
-FAR = 0.05  # the same, of one cell with all others, times the number of cells
+# p-values of tests of equal variances below which they are not pooled
+UNEQUAL = {"arm": 0.15, "place": 0.05}
+BOTH = 0.05  # of arms and of places, so that no two cells are pooled
+UNEQUAL_CELLS = 0.03  # of the cells of one pool
+FAR = 0.05  # of one cell with all others, times the number of cells
 
 Cell = tuple[Hashable, Hashable]  # place, arm
 Squares = tuple[float, float]  # a sum of squares and its degrees of freedom
@@ -31,10 +33,9 @@ class Pools:
 def make_pools(cells: Mapping[Cell, Squares]) -> Pools:
     """Return the widest pools that tests of equal variances leave standing.
 
-    Bartlett's test (1937) is of arms, then of places: where arms are unequal each has a variance,
-    where places are each of these, where both are each cell, and so where the cells of a pool are
-    still unequal. If one cell varies far more than all others (F test, Bonferroni), and these pass
-    the tests without it, it alone has a variance of its own.
+    Bartlett's test (1937) is of arms and of places: the more unequal ones have a variance each.
+    Where both are, or the cells of a pool still are, each cell has its own. If one cell varies far
+    more than all others (F test, Bonferroni), and these pass the tests without it, it alone does.
     """
     by, apart = _choose(cells), _far(cells)
     if by != "cell" or len(apart) > 1:
@@ -80,24 +81,26 @@ def bartlett(families: Sequence[Sequence[Squares]]) -> float:
 
 def _choose(cells: Mapping[Cell, Squares]) -> str:
     """Return what shares a variance, by tests over arms, over places, and within each pool."""
-    unequal = {by: _differ(cells, by) for by in ("arm", "place")}
-    by = next((by for by, differs in unequal.items() if differs), "grid")
+    p = {by: _p_equal(cells, by) for by in UNEQUAL}
+    lower = min(p, key=lambda by: p[by] / UNEQUAL[by])
+    by = lower if p[lower] < UNEQUAL[lower] else "grid"
     pools = [[cells[cell] for cell in members] for members in _groups(cells, by).values()]
-    return "cell" if all(unequal.values()) or bartlett(pools) < UNEQUAL_CELLS else by
+    return "cell" if max(p.values()) < BOTH or bartlett(pools) < UNEQUAL_CELLS else by
 
 
 def arms_differ(cells: Mapping[Cell, Squares]) -> bool:
     """Return whether the variances of arms are unequal."""
-    return _differ(cells, "arm")
+    return _p_equal(cells, "arm") < UNEQUAL["arm"]
 
 
-def _differ(cells: Mapping[Cell, Squares], by: str) -> bool:
+def _p_equal(cells: Mapping[Cell, Squares], by: str) -> float:
+    """Return the p-value of equal variances of arms or places; 1 where each has one cell."""
     groups = _groups(cells, by)
     sums = [
         (sum(cells[cell][0] for cell in members), sum(cells[cell][1] for cell in members))
         for members in groups.values()
     ]
-    return len(groups) < len(cells) and bartlett([sums]) < UNEQUAL
+    return bartlett([sums]) if len(groups) < len(cells) else 1.0
 
 
 def _far(cells: Mapping[Cell, Squares]) -> list[Cell]:
