@@ -23,6 +23,7 @@ class Choices:
 
     groups: dict[str, dict[str, Path | str]]  # option → its file, or what a plug-in says of it
     settings: dict[str, Setting]
+    config_dir: str | None = None  # the folder that `--config-dir` adds
 
     @property
     def parts(self) -> set[str]:
@@ -43,7 +44,8 @@ def read_choices(config_dir: str | None = None, plugins: Sequence[str] = ()) -> 
         plugins: Those that the user typed; else those of the environment are imported.
     """
     load_plugins(plugins or plugins_of_environment())
-    return Choices(groups=_list_groups(config_dirs(config_dir)), settings=list_settings())
+    groups = _list_groups(config_dirs(config_dir))
+    return Choices(groups=groups, settings=list_settings(), config_dir=config_dir)
 
 
 def own_configs() -> Path | None:

@@ -18,7 +18,9 @@ from nnexp.settings.errors import ConfigError, no_such_option
 from nnexp.settings.suggestions import nearest, nearest_keys
 
 # Everything by which Hydra says that the user's words or files cannot be composed.
-COMPLAINTS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError)
+COMPLAINTS = (
+    *(HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError, RecursionError),
+)
 TECHNICAL = ("full_key:", "object_type=", "reference_type=")  # lines that OmegaConf adds
 LONGEST = 200  # characters of a foreign message that still read as one line
 
@@ -45,6 +47,11 @@ def explain(error: BaseException, choices: Choices) -> ConfigError:
     for one in chain:
         if isinstance(one, ConfigError):
             return one
+    if isinstance(error, RecursionError):
+        return ConfigError(
+            "the defaults of the configs go round in a circle",
+            "look for a config whose defaults name itself, or name one that names it",
+        )
     for one in chain:
         if isinstance(one, MarkedYAMLError) and one.problem_mark is not None:
             return _unreadable(one)

@@ -1,6 +1,6 @@
 """The words after a command: Hydra's flags apart, and every override known before Hydra sees it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -67,7 +67,7 @@ def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return flags, overrides
 
 
-def plugins_named(words: Sequence[str]) -> list[str]:
+def plugins_named(words: Iterable[str]) -> list[str]:
     """Return the plug-ins that the overrides name.
 
     Raises:
@@ -142,6 +142,11 @@ def check_overrides(words: Sequence[str], choices: Choices, *, sweep: bool) -> l
             raise _several_values(override, word, choices)
         overrides.append(override)
     return overrides
+
+
+def as_typed(overrides: Iterable[Override]) -> list[str]:
+    """Return the overrides as Hydra takes them."""
+    return [one.input_line for one in overrides if one.input_line]
 
 
 def check_grid(grid: Mapping[str, str], choices: Choices) -> list[Override]:
