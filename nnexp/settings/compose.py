@@ -27,7 +27,6 @@ from omegaconf import DictConfig, OmegaConf
 from nnexp.settings.choices import Choices, own_configs, read_choices
 from nnexp.settings.compose_many import compose_all
 from nnexp.settings.configs import config_home, names_in
-from nnexp.settings.declaring import check_names
 from nnexp.settings.errors import ConfigError
 from nnexp.settings.extras import set_plugins
 from nnexp.settings.identity import run_id
@@ -44,7 +43,7 @@ from nnexp.settings.overrides import (
     value_of,
 )
 from nnexp.settings.plugins import code_of, plugins_of_environment
-from nnexp.settings.schema import ExperimentConfig
+from nnexp.settings.schema import ExperimentConfig, check_names
 from nnexp.settings.tables import TABLES, additions
 
 # What Hydra runs: the settings of a job and the overrides that made them → its exit code.
