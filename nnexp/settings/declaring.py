@@ -84,7 +84,7 @@ class Setting:
         is_other_kind = self.kind in (list, dict) and not isinstance(value, self.kind)
         if is_other_kind or (self.listed and value not in self.listed):
             raise ConfigError(f"{self.key} cannot be {value!r}", self.needs())
-        numbers = [value] if self.kind in (int, float) else []
+        numbers: Any = [value] if self.kind in (int, float) else []
         if self.kind is list and math.isfinite(self.at_least):
             numbers = value
         for one in numbers:
@@ -121,6 +121,7 @@ def declared(part: type, prefix: str = "") -> Iterator[Setting]:
         inner = [one for one in get_args(hint) if one is not NoneType]
         kind: Any = inner[0] if optional else get_origin(hint) or hint
         factory = item.default_factory
+        limits: dict[str, Any] = {"at_most": MOST} if kind is int else {}
         yield Setting(
             key=key,
             part=part,
@@ -128,5 +129,5 @@ def declared(part: type, prefix: str = "") -> Iterator[Setting]:
             kind=kind,
             optional=optional,
             default=item.default if factory is MISSING else factory(),
-            **({"at_most": MOST} if kind is int else {}) | item.metadata,
+            **limits | item.metadata,
         )

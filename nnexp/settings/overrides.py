@@ -1,5 +1,6 @@
 """The words after a command: Hydra's flags apart, and every override known before Hydra sees it."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -58,34 +59,29 @@ def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
         if flag not in FLAGS:
             raise no_such_flag(word, rest[0] if rest else "", read_choices())
         flags.append(flag)
-        takes = FLAGS[flag]
-        if takes is not None and not has_value:
-            value = rest.pop(0) if rest and (flag != "--info" or rest[0] in INFO) else ""
-        if takes is not None and not (flag == "--info" and value == ""):
-            flags.append(_checked_value(flag, value, takes))
+        if FLAGS[flag] is None:
+            continue
+        if not has_value and rest and (flag != "--info" or rest[0] in INFO):
+            value = rest.pop(0)
+        if value or flag != "--info":
+            _check_value(flag, value)
+            flags.append(value)
     _check_together(flags)
     return flags, overrides
 
 
 def plugins_named(words: Iterable[str]) -> list[str]:
-    """Return the plug-ins that the overrides name.
-
-    Raises:
-        ConfigError: They are no list, or no plain names.
-    """
+    """Return the plug-ins that the overrides name, which have to be lists of plain names."""
     named: list[str] = []
-    for word in words:
-        if names_plugins(word):
-            value = _parse(word).value()
-            lists: list[Any] = value.list if isinstance(value, ChoiceSweep) else [value]
-            for one in lists:
-                texts = [str(name) for name in one] if isinstance(one, list) else ["$"]
-                if any("$" in text for text in texts):
-                    raise ConfigError(
-                        f"plugins cannot be {word.partition('=')[2]!r}",
-                        "it needs a list of files and modules: plugins=[FILE.py]",
-                    )
-                named += texts
+    for word in filter(names_plugins, words):
+        value = _parse(word).value()
+        for one in value.list if isinstance(value, ChoiceSweep) else [value]:
+            if not isinstance(one, list) or "$" in str(one):
+                raise ConfigError(
+                    f"plugins cannot be {word.partition('=')[2]!r}",
+                    "it needs a list of files and modules: plugins=[FILE.py]",
+                )
+            named += map(str, one)
     return named
 
 
@@ -94,13 +90,12 @@ def value_of(flag: str, flags: Sequence[str]) -> str | None:
     return flags[flags.index(flag) + 1] if flag in flags else None
 
 
-def _checked_value(flag: str, value: str, takes: tuple[str, ...]) -> str:
+def _check_value(flag: str, value: str) -> None:
+    takes = FLAGS[flag]
     if not value or (takes and value not in takes):
         remedy = f"it needs one of {', '.join(takes)}" if takes else f"write {flag} VALUE"
-        raise ConfigError(
-            f"{flag} cannot be {value!r}" if value else f"{flag} has no value", remedy
-        )
-    return value
+        problem = f"{flag} cannot be {value!r}" if value else f"{flag} has no value"
+        raise ConfigError(problem, remedy)
 
 
 def _check_together(flags: Sequence[str]) -> None:
@@ -168,11 +163,7 @@ def check_grid(grid: Mapping[str, str], choices: Choices) -> list[Override]:
 
 
 def refuse_grid(overrides: Sequence[Override], grid: Mapping[str, str]) -> None:
-    """Refuse a grid where one run is wanted, unless every key of it is typed.
-
-    Raises:
-        ConfigError: The words leave several runs.
-    """
+    """Refuse a grid where one run is wanted, unless every key of it is typed."""
     typed = {one.key_or_group for one in overrides}
     if any(key.lstrip("+") not in typed for key in grid):
         study = next((one.input_line for one in overrides if one.key_or_group == "study"), "")
@@ -182,11 +173,7 @@ def refuse_grid(overrides: Sequence[Override], grid: Mapping[str, str]) -> None:
 
 
 def refuse_intervals(words: Sequence[str]) -> None:
-    """Refuse values that only a sweeper which searches can choose, where runs are to be listed.
-
-    Raises:
-        ConfigError: Names the word.
-    """
+    """Refuse values that only a sweeper which searches can choose, where runs are to be listed."""
     for word in words:
         one = _parse(word)
         if (
@@ -199,16 +186,13 @@ def refuse_intervals(words: Sequence[str]) -> None:
             )
 
 
-def every_combination(overrides: Sequence[Override], choices: Choices) -> list[list[str]]:
+def every_combination(overrides: Iterable[Override], choices: Choices) -> list[list[str]]:
     """Return one override list a job, in the order in which Hydra's basic sweeper runs them.
 
     An interval, which only a sweeper that searches can take values from, is in none of them.
     """
-    jobs: list[list[str]] = [[]]
     texts_of = {one.get_key_element(): list(_texts(one, choices)) for one in overrides}
-    for texts in texts_of.values():
-        jobs = [[*job, text] for job in jobs for text in texts] if texts else jobs
-    return jobs
+    return [list(job) for job in itertools.product(*filter(None, texts_of.values()))]
 
 
 def _texts(override: Override, choices: Choices) -> Iterator[str]:
@@ -252,11 +236,13 @@ def _check_form(word: str, rest: Sequence[str]) -> None:
 
 def _as_added(word: str, choices: Choices) -> str:
     """Write `norm.at.conv1=layer` as `++norm.at.conv1=layer`: its keys are not in the schema."""
-    key = word.partition("=")[0]
-    for name, setting in choices.settings.items():
-        if setting.kind is dict and (key == name or key.startswith(f"{name}.")):
-            return f"++{word}"
-    return word
+    return f"++{word}" if _is_in_dict(word.partition("=")[0], choices) else word
+
+
+def _is_in_dict(key: str, choices: Choices) -> bool:
+    """Return whether a key is a setting, or inside one, whose keys are the user's own."""
+    dicts = (name for name, setting in choices.settings.items() if setting.kind is dict)
+    return any(f"{key}.".startswith(f"{name}.") for name in dicts)
 
 
 def _parse(word: str) -> Override:
@@ -276,31 +262,29 @@ def _check_known(override: Override, word: str, choices: Choices) -> None:
     value = None if override.is_delete() else override.value()
     check_extra(key, value)
     for one in (key, *_keys_inside(key, value)):
-        if "_target_" in one.split("."):
-            raise ConfigError(f"no setting {one!r}", "names stand for code in nnexp, not for paths")
-        if one.split(".")[0] == "code":
-            raise ConfigError("code cannot be set", "nnexp fills it: plugins=[FILE.py]")
-        if one.startswith("norm.at.") and one.count(".") > 2:
-            raise ConfigError(
-                f"no block {one[8:]!r}", "a block's name has no dots: norm.at.BLOCK=NORM"
-            )
-        if not one.startswith(("hydra.", "hydra/")) and not _is_known(one, choices):
-            raise no_such_setting(one, word.partition("=")[2], choices)
+        _check_key(one, word, choices)
     _check_prefix(override, word, choices)
-    if override.is_delete():
+    if override.is_delete() or isinstance(value, dict):
         return
-    if key in choices.groups and not isinstance(value, dict):
-        _check_options(key, value, choices)
-    elif key in choices.parts and not isinstance(value, dict):
+    if key in choices.groups:
+        for name in _names(value):
+            if name not in choices.groups[key]:
+                raise no_such_option(key, name, key, choices.groups[key])
+    elif key in choices.parts:
         raise ConfigError(f"{key} is several settings", f"write one of them: {key}.KEY=VALUE")
 
 
-def _is_known(key: str, choices: Choices) -> bool:
-    in_dict = any(
-        setting.kind is dict and key.startswith(f"{name}.")
-        for name, setting in choices.settings.items()
-    )
-    return key in choices.keys or key in choices.parts or in_dict
+def _check_key(key: str, word: str, choices: Choices) -> None:
+    if "_target_" in key.split("."):
+        raise ConfigError(f"no setting {key!r}", "names stand for code in nnexp, not for paths")
+    if key.split(".")[0] == "code":
+        raise ConfigError("code cannot be set", "nnexp fills it: plugins=[FILE.py]")
+    if key.startswith("norm.at.") and key.count(".") > 2:
+        remedy = "a block's name has no dots: norm.at.BLOCK=NORM"
+        raise ConfigError(f"no block {key[8:]!r}", remedy)
+    is_known = key in choices.keys or key in choices.parts or _is_in_dict(key, choices)
+    if not is_known and not key.startswith(("hydra.", "hydra/")):
+        raise no_such_setting(key, word.partition("=")[2], choices)
 
 
 def _keys_inside(key: str, value: Any) -> Iterator[str]:
@@ -322,13 +306,6 @@ def _check_prefix(override: Override, word: str, choices: Choices) -> None:
     forced_group = override.is_force_add() and key in choices.groups
     if override.is_add() or (forced_group and not isinstance(override.value(), dict)):
         raise ConfigError(f"{key} is there already", f"write {word.lstrip('+')}, without +")
-
-
-def _check_options(group: str, value: Any, choices: Choices) -> None:
-    options = choices.groups[group]
-    for name in _names(value):
-        if name not in options:
-            raise no_such_option(group, name, group, options)
 
 
 def _names(value: Any) -> Iterator[str]:
