@@ -9,6 +9,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig, OmegaConf
 
 from nnexp.settings.errors import ConfigError
+from nnexp.settings.plugins import names_plugins
 
 # Everything that a `_target_` may name: Hydra's own, nnexp's, and those of the extras.
 PLUGINS = "hydra_plugins.hydra_"
@@ -102,11 +103,6 @@ def refuse_code(composed: DictConfig) -> None:
             raise _refused(path, "run it in the shell that starts nnexp")
         if _runs_code(path, value):
             raise _refused(path, "a config can set values, and choose among known launchers")
-
-
-def names_plugins(word: str) -> bool:
-    """Return whether an override sets the plug-ins."""
-    return word.lstrip("+~").startswith(("plugins=", "plugins.", "plugins@"))
 
 
 def refuse_plugins(composed: DictConfig, typed: Sequence[str]) -> None:

@@ -11,8 +11,8 @@ from hydra.errors import HydraException
 from nnexp.settings.choices import Choices, read_choices
 from nnexp.settings.errors import ConfigError, no_such_option
 from nnexp.settings.extras import check_extra
-from nnexp.settings.loader import names_plugins
 from nnexp.settings.messages import no_such_setting
+from nnexp.settings.plugins import names_plugins
 from nnexp.settings.suggestions import nearest_keys
 
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath", "aliases")

@@ -30,6 +30,11 @@ def plugins_of_environment() -> list[str]:
     return [name.strip() for name in os.environ.get(ENVIRONMENT, "").split(",") if name.strip()]
 
 
+def names_plugins(word: str) -> bool:
+    """Return whether an override sets the plug-ins."""
+    return word.lstrip("+~").startswith(("plugins=", "plugins.", "plugins@"))
+
+
 def load_plugins(names: Iterable[str]) -> None:
     """Import the installed plug-ins and those that the user named, each once while it is the same.
 
