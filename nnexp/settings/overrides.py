@@ -134,7 +134,7 @@ def check_overrides(words: Sequence[str], choices: Choices, *, sweep: bool) -> l
         if override.key_or_group == "study" and override.is_sweep_override():
             raise ConfigError("study names several grids", "sweep one at a time")
         if not sweep and override.is_sweep_override():
-            raise _several_values(override, word, choices)
+            _refuse_several(override.key_or_group, word, choices)
         overrides.append(override)
     return overrides
 
@@ -174,15 +174,12 @@ def refuse_grid(overrides: Sequence[Override], grid: Mapping[str, str]) -> None:
 
 def refuse_intervals(words: Sequence[str]) -> None:
     """Refuse values that only a sweeper which searches can choose, where runs are to be listed."""
-    for word in words:
-        one = _parse(word)
-        if (
-            one.is_sweep_override()
-            and not one.is_discrete_sweep()
-            and not isinstance(one.value(), Glob)
-        ):
+    for one in map(_parse, words):
+        is_listed = one.is_discrete_sweep() or isinstance(one.value(), Glob)
+        if one.is_sweep_override() and not is_listed:
             raise ConfigError(
-                f"the runs of {word} cannot be listed", "the sweeper chooses them as it searches"
+                f"the runs of {one.input_line} cannot be listed",
+                "the sweeper chooses them as it searches",
             )
 
 
@@ -213,25 +210,23 @@ def _texts(override: Override, choices: Choices) -> Iterator[str]:
 def _check_form(word: str, rest: Sequence[str]) -> None:
     """Refuse what is not KEY=VALUE; the words after it tell what was meant."""
     key, has_value, value = word.partition("=")
-    behind = "".join(rest[:2]) if rest[:1] == ["="] else "".join(rest[:1])
-    behind = "" if "=" in behind[1:] or behind.startswith("-") else behind
+    behind = "".join(rest[:2] if rest[:1] == ["="] else rest[:1]).lstrip("=")
+    if "=" in behind or behind.startswith("-"):
+        behind = ""
+    written = f"settings are written {key}={behind or 'VALUE'}"
     if not word.isprintable():
         raise ConfigError(f"cannot read {word!r}", "it has a character that is not text")
     if not key:
         raise ConfigError(f"{word!r} names no setting", "settings are written KEY=VALUE")
     if has_value and (not value.strip() or "???" in value):
-        raise ConfigError(
-            f"{word!r} has no value", f"settings are written {key}={behind or 'VALUE'}"
-        )
+        raise ConfigError(f"{word!r} has no value", written)
     if not has_value and not word.startswith("~"):
-        meant = (
-            word.replace(":", "=", 1) if ":" in word else f"{key}={behind.lstrip('=') or 'VALUE'}"
-        )
-        raise ConfigError(f"{word!r} has no '='", f"settings are written {meant}")
+        if ":" in word:
+            written = f"settings are written {word.replace(':', '=', 1)}"
+        raise ConfigError(f"{word!r} has no '='", written)
     if value.rstrip().endswith(","):
-        raise ConfigError(
-            f"{word!r} ends with a comma", f"did you mean {(word + behind).rstrip(', ')}"
-        )
+        meant = (word + behind).rstrip(", ")
+        raise ConfigError(f"{word!r} ends with a comma", f"did you mean {meant}")
 
 
 def _as_added(word: str, choices: Choices) -> str:
@@ -321,9 +316,8 @@ def _names(value: Any) -> Iterator[str]:
         yield "null" if value is None else str(value)
 
 
-def _several_values(override: Override, word: str, choices: Choices) -> ConfigError:
-    key = override.key_or_group
+def _refuse_several(key: str, word: str, choices: Choices) -> None:
     remedy = "use nnexp sweep, or add -m"
     if key in choices.settings and choices.settings[key].kind is list:
         remedy = f"a list is written {key}=[{word.partition('=')[2]}]; to run each, {remedy}"
-    return ConfigError(f"{key} names several values", remedy)
+    raise ConfigError(f"{key} names several values", remedy)
