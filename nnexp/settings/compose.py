@@ -29,16 +29,14 @@ from nnexp.settings.compose_many import compose_all
 from nnexp.settings.configs import config_home, names_in
 from nnexp.settings.errors import ConfigError
 from nnexp.settings.extras import set_plugins
+from nnexp.settings.grid import check_grid, every_combination, refuse_grid
 from nnexp.settings.identity import run_id
 from nnexp.settings.loader import use_checked_loader
 from nnexp.settings.messages import COMPLAINTS, explain
 from nnexp.settings.overrides import (
     as_typed,
-    check_grid,
     check_overrides,
-    every_combination,
     plugins_named,
-    refuse_grid,
     split_words,
     value_of,
 )

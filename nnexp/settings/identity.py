@@ -48,7 +48,7 @@ def flatten(tree: "ExperimentConfig | dict[str, Any]", prefix: str = "") -> dict
         if isinstance(value, dict):
             flat |= flatten(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value
+            flat[f"{prefix}{key}"] = value
     return flat
 
 

@@ -1,7 +1,6 @@
 """The words after a command: Hydra's flags apart, and every override known before Hydra sees it."""
 
-import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -11,6 +10,7 @@ from hydra.errors import HydraException
 from nnexp.settings.choices import Choices, read_choices
 from nnexp.settings.errors import ConfigError, no_such_option
 from nnexp.settings.extras import check_extra
+from nnexp.settings.identity import flatten
 from nnexp.settings.messages import no_such_setting
 from nnexp.settings.plugins import names_plugins
 from nnexp.settings.suggestions import nearest_keys
@@ -74,7 +74,7 @@ def plugins_named(words: Iterable[str]) -> list[str]:
     """Return the plug-ins that the overrides name, which have to be lists of plain names."""
     named: list[str] = []
     for word in filter(names_plugins, words):
-        value = _parse(word).value()
+        value = parse_word(word).value()
         for one in value.list if isinstance(value, ChoiceSweep) else [value]:
             if not isinstance(one, list) or "$" in str(one):
                 raise ConfigError(
@@ -129,7 +129,7 @@ def check_overrides(words: Sequence[str], choices: Choices, *, sweep: bool) -> l
     overrides: list[Override] = []
     for index, word in enumerate(words):
         _check_form(word, words[index + 1 :])
-        override = _parse(_as_added(word, choices))
+        override = parse_word(as_added(word, choices))
         _check_known(override, word, choices)
         if override.key_or_group == "study" and override.is_sweep_override():
             raise ConfigError("study names several grids", "sweep one at a time")
@@ -144,67 +144,21 @@ def as_typed(overrides: Iterable[Override]) -> list[str]:
     return [one.input_line for one in overrides if one.input_line]
 
 
-def check_grid(grid: Mapping[str, str], choices: Choices) -> list[Override]:
-    """Return what a file's `hydra.sweeper.params` sweep, parsed as Hydra's basic sweeper does.
-
-    Raises:
-        ConfigError: A key is nowhere, or an option is none of its group.
-    """
-    overrides = []
-    for key, values in grid.items():
-        word = f"{key}={values}"
-        try:
-            if _as_added(word, choices) != word:
-                raise ConfigError(f"{key!r} adds to the settings", f"write it ++{key}")
-            overrides += check_overrides([word], choices, sweep=True)
-        except ConfigError as error:
-            raise ConfigError(f"hydra.sweeper.params: {error.problem}", error.remedy) from error
-    return overrides
+def as_added(word: str, choices: Choices) -> str:
+    """Write `norm.at.conv1=layer` as `++norm.at.conv1=layer`: its keys are not in the schema."""
+    return f"++{word}" if _is_in_dict(word.partition("=")[0], choices) else word
 
 
-def refuse_grid(overrides: Sequence[Override], grid: Mapping[str, str]) -> None:
-    """Refuse a grid where one run is wanted, unless every key of it is typed."""
-    typed = {one.key_or_group for one in overrides}
-    if any(key.lstrip("+") not in typed for key in grid):
-        study = next((one.input_line for one in overrides if one.key_or_group == "study"), "")
-        raise ConfigError(
-            f"{study or 'hydra.sweeper.params'} is a grid", f"use nnexp sweep {study}".rstrip()
-        )
-
-
-def refuse_intervals(words: Sequence[str]) -> None:
-    """Refuse values that only a sweeper which searches can choose, where runs are to be listed."""
-    for one in map(_parse, words):
-        is_listed = one.is_discrete_sweep() or isinstance(one.value(), Glob)
-        if one.is_sweep_override() and not is_listed:
-            raise ConfigError(
-                f"the runs of {one.input_line} cannot be listed",
-                "the sweeper chooses them as it searches",
-            )
-
-
-def every_combination(overrides: Iterable[Override], choices: Choices) -> list[list[str]]:
-    """Return one override list a job, in the order in which Hydra's basic sweeper runs them.
-
-    An interval, which only a sweeper that searches can take values from, is in none of them.
-    """
-    texts_of = {one.get_key_element(): list(_texts(one, choices)) for one in overrides}
-    return [list(job) for job in itertools.product(*filter(None, texts_of.values()))]
-
-
-def _texts(override: Override, choices: Choices) -> Iterator[str]:
-    """Yield the override once for each of its values, as Hydra's sweeper writes them."""
-    key = override.get_key_element()
-    value = None if override.is_delete() else override.value()
-    if isinstance(value, Glob):
-        for option in value.filter(list(choices.groups.get(override.key_or_group, ()))):
-            yield f"{key}={option}"
-    elif override.is_discrete_sweep():
-        for text in override.sweep_string_iterator():
-            yield f"{key}={text}"
-    elif not override.is_sweep_override():  # what is left, intervals, only some sweepers can list
-        assert override.input_line is not None
-        yield override.input_line
+def parse_word(word: str) -> Override:
+    """Return a word as Hydra reads it."""
+    try:
+        return OverridesParser.create().parse_override(word)
+    except HydraException as error:
+        key, _, value = word.partition("=")
+        quoted = f'"{value}"'
+        if value.startswith("[") and value.endswith("]"):
+            quoted = "[" + ",".join(f'"{one.strip()}"' for one in value[1:-1].split(",")) + "]"
+        raise ConfigError(f"cannot read {word!r}", f"quote the value: '{key}={quoted}'") from error
 
 
 def _check_form(word: str, rest: Sequence[str]) -> None:
@@ -229,26 +183,10 @@ def _check_form(word: str, rest: Sequence[str]) -> None:
         raise ConfigError(f"{word!r} ends with a comma", f"did you mean {meant}")
 
 
-def _as_added(word: str, choices: Choices) -> str:
-    """Write `norm.at.conv1=layer` as `++norm.at.conv1=layer`: its keys are not in the schema."""
-    return f"++{word}" if _is_in_dict(word.partition("=")[0], choices) else word
-
-
 def _is_in_dict(key: str, choices: Choices) -> bool:
     """Return whether a key is a setting, or inside one, whose keys are the user's own."""
     dicts = (name for name, setting in choices.settings.items() if setting.kind is dict)
     return any(f"{key}.".startswith(f"{name}.") for name in dicts)
-
-
-def _parse(word: str) -> Override:
-    try:
-        return OverridesParser.create().parse_override(word)
-    except HydraException as error:
-        key, _, value = word.partition("=")
-        quoted = f'"{value}"'
-        if value.startswith("[") and value.endswith("]"):
-            quoted = "[" + ",".join(f'"{one.strip()}"' for one in value[1:-1].split(",")) + "]"
-        raise ConfigError(f"cannot read {word!r}", f"quote the value: '{key}={quoted}'") from error
 
 
 def _check_known(override: Override, word: str, choices: Choices) -> None:
@@ -256,7 +194,7 @@ def _check_known(override: Override, word: str, choices: Choices) -> None:
     key = override.key_or_group
     value = None if override.is_delete() else override.value()
     check_extra(key, value)
-    for one in (key, *_keys_inside(key, value)):
+    for one in (key, *flatten({key: value})):
         _check_key(one, word, choices)
     _check_prefix(override, word, choices)
     if override.is_delete() or isinstance(value, dict):
@@ -280,14 +218,6 @@ def _check_key(key: str, word: str, choices: Choices) -> None:
     is_known = key in choices.keys or key in choices.parts or _is_in_dict(key, choices)
     if not is_known and not key.startswith(("hydra.", "hydra/")):
         raise no_such_setting(key, word.partition("=")[2], choices)
-
-
-def _keys_inside(key: str, value: Any) -> Iterator[str]:
-    """Yield the dotted names that `key={…}` sets."""
-    if isinstance(value, dict):
-        for inner, below in value.items():
-            yield f"{key}.{inner}"
-            yield from _keys_inside(f"{key}.{inner}", below)
 
 
 def _check_prefix(override: Override, word: str, choices: Choices) -> None:
