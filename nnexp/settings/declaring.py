@@ -17,18 +17,15 @@ PLAIN = re.compile(r"[\w.+-]+")  # a name that is one of a table, here or elsewh
 EXAMPLES = {str: "a text", list: "a list: {key}={list}", dict: "a name for each: {key}.a=b"}
 
 
-def setting(default: Any, meaning: str, *, share: bool = False, **limits: Any) -> Any:
+def setting(default: Any, meaning: str, **limits: Any) -> Any:
     """Declare a field of the settings.
 
     Args:
         default: Its value where nothing is said.
         meaning: What it decides, in one line.
-        share: It is a number from 0 to 1.
         limits: Any of the limits of `Setting`: `at_least`, `at_most`, `above`, `below`, `listed`,
             `group`; and `identity=False` for what does not change what a run learns.
     """
-    if share:
-        limits |= {"at_least": 0.0, "at_most": 1.0}
     metadata = {"meaning": meaning, **limits}
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: copy.copy(default), metadata=metadata)

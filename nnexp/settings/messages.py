@@ -54,8 +54,9 @@ def explain(error: BaseException, choices: Choices) -> ConfigError:
             "look for a config whose defaults name itself, or name one that names it",
         )
     for one in chain:
-        if isinstance(one, MarkedYAMLError) and one.problem_mark is not None:
-            return _unreadable(one)
+        if isinstance(one, MarkedYAMLError) and (mark := one.problem_mark):
+            problem = f"{mark.name} is not YAML in line {mark.line + 1}"
+            return ConfigError(problem, f"{one.problem or one.context}")
         if isinstance(one, MissingConfigException):
             return _missing_file(one, choices)
         if isinstance(one, OmegaConfBaseException):
@@ -81,14 +82,6 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _unreadable(error: MarkedYAMLError) -> ConfigError:
-    mark = error.problem_mark
-    assert mark is not None
-    return ConfigError(
-        f"{mark.name} is not YAML in line {mark.line + 1}", f"{error.problem or error.context}"
-    )
 
 
 def _missing_file(error: MissingConfigException, choices: Choices) -> ConfigError:

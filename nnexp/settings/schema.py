@@ -10,6 +10,7 @@ from nnexp.settings.errors import ConfigError, no_such_option
 from nnexp.settings.tables import TABLES
 
 MOST_THREADS = 1024  # PyTorch does not survive very many
+SHARE = {"at_least": 0.0, "at_most": 1.0}
 OPTIONS = "values for an entry of your own, which reads them as it likes"
 
 
@@ -31,10 +32,10 @@ class ModelConfig(Part):
     name: str = setting("vgg16", "a file in nnexp/models", group="model")
     width: float = setting(1.0, "multiplies every channel count of the paper", above=0)
     dropout: float = setting(
-        0.0, "before the classifier; each model's YAML holds its paper's value", share=True
+        0.0, "before the classifier; each model's YAML holds its paper's value", **SHARE
     )
     stochastic_depth: float = setting(
-        0.0, "chance to drop a block's residual branch, at the last block", share=True
+        0.0, "chance to drop a block's residual branch, at the last block", **SHARE
     )
     options: dict[str, Any] = setting({}, OPTIONS)
 
@@ -46,7 +47,7 @@ class NormConfig(Part):
     name: str = setting("batch", "a layer in nnexp/norms; none trains without", group="norm")
     eps: float = setting(1e-5, "inside the root, the same for every norm", above=0)
     momentum: float = setting(
-        0.1, "weight of the newest batch in BatchNorm's running statistics", share=True
+        0.1, "weight of the newest batch in BatchNorm's running statistics", **SHARE
     )
     affine: bool = setting(True, "learn γ and β, one pair a channel")
     num_groups: int | None = setting(None, "group norm; unset: the rule in nnexp/norms", at_least=1)
@@ -125,9 +126,9 @@ class ScheduleConfig(Part):
 
     name: str = setting("cosine", "what follows the warm-up", group="schedule")
     warmup: float = setting(
-        0.1, "share of all steps in which the rate rises linearly to its peak", share=True
+        0.1, "share of all steps in which the rate rises linearly to its peak", **SHARE
     )
-    milestones: list[float] = setting([0.5, 0.75], "step: shares of a run", share=True)
+    milestones: list[float] = setting([0.5, 0.75], "step: shares of a run", **SHARE)
     factor: float = setting(0.1, "step: what each milestone multiplies the rate by", above=0)
     options: dict[str, Any] = setting({}, OPTIONS)
 
