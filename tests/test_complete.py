@@ -189,6 +189,7 @@ def test_runs_kinds_metrics_and_keys_are_offered(
         ("plugins=", ["[rms.py]", "[code/"]),
         ("plugins=[r", ["[rms.py]"]),
         ("plugins=[code/", ["[code/tiny.py]"]),
+        ("plugins=[./r", ["[./rms.py]"]),
         ("plugins=[rms.py,code/t", ["[rms.py,code/tiny.py]"]),
     ],
 )
@@ -199,6 +200,15 @@ def test_python_files_are_offered_as_plug_ins(
     for name in ("rms.py", "notes.txt", "code/tiny.py"):
         (tmp_path / name).touch()
     assert bash(capsys, f"nnexp train {typed}") == offered
+    assert bash(capsys, f"nnexp configs {typed}") == offered
+
+
+def test_an_absolute_path_is_completed(tmp_path: Path, capsys: Capsys) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/rms.py").touch()
+    assert bash(capsys, f"nnexp compare {tmp_path}/else") == [f"{tmp_path}/elsewhere"]
+    typed = f"nnexp train plugins=[{tmp_path}/elsewhere/r"
+    assert bash(capsys, typed) == [f"[{tmp_path}/elsewhere/rms.py]"]
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -32,8 +32,6 @@ def complete_override(ctx: typer.Context, incomplete: str) -> list[tuple[str, st
         offers = _blocks(ctx.params.get("overrides") or [], choices)
     elif typed.startswith("hydra"):
         offers = _launchers()
-    elif typed.startswith("plugins="):
-        offers = _python_files(typed)
     else:
         offers = _offers(typed, choices)
     whole = {f"{prefix}{offer}": meaning for offer, meaning in offers.items()}
@@ -43,12 +41,14 @@ def complete_override(ctx: typer.Context, incomplete: str) -> list[tuple[str, st
 def complete_choice(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """Offer the groups, and after `GROUP=` its options."""
     word, shown = _current_word(incomplete)
-    group, has_value, _ = word.partition("=")
+    group, has_value, typed = word.partition("=")
     choices = _choices(ctx)
     if choices is None:
         return []
-    names = {*choices.groups, *choices.parts}
-    offers = _values(group, "", choices) if has_value else dict.fromkeys(sorted(names), "")
+    if has_value:
+        offers = _values(group, typed if group == "plugins" else "", choices)
+    else:
+        offers = dict.fromkeys(sorted({*choices.groups, *choices.parts}), "")
     return _beginning(offers, word, shown)
 
 
@@ -107,13 +107,18 @@ def _launchers() -> Offers:
     return dict.fromkeys(LAUNCHERS, "") | meanings
 
 
-def _python_files(word: str) -> Offers:
+def _python_files(typed: str) -> Offers:
     """Offer `plugins=[FILE.py]`, and folders on the way; behind a comma one file more."""
-    begun, comma, newest = word.removeprefix("plugins=").removeprefix("[").rpartition(",")
-    found = sorted(Path().glob(f"{glob.escape(newest)}*"))
-    files = [f"{path}]" for path in found if path.suffix == ".py"]
-    folders = [f"{path}/" for path in found if path.is_dir()]
+    begun, comma, newest = typed.removeprefix("[").rpartition(",")
+    found = _paths(newest)
+    files = [f"{path}]" for path in found if path.endswith(".py")]
+    folders = [f"{path}/" for path in found if Path(path).is_dir()]
     return {f"plugins=[{begun}{comma}{path}": "" for path in [*files, *folders]}
+
+
+def _paths(begun: str) -> list[str]:
+    """Return the paths that go on from one, as it was typed; pathlib would drop its `./`."""
+    return sorted(glob.glob(f"{glob.escape(begun)}*"))  # noqa: PTH207
 
 
 def _offers(word: str, choices: "Choices") -> Offers:
@@ -151,6 +156,8 @@ def _keys(start: str, choices: "Choices") -> Offers:
 
 def _values(key: str, typed: str, choices: "Choices") -> Offers:
     """Offer the values of a key; behind a comma, those that are not in the list yet."""
+    if key == "plugins":
+        return _python_files(typed)
     begun, comma, _ = typed.rpartition(",")
     used = set(begun.split(","))
     return {
@@ -188,7 +195,7 @@ def complete_run(incomplete: str) -> list[tuple[str, str]]:
     studies = read_choices().groups.get("study", {})
     offers = {f"study={name}": explain_option(file) for name, file in studies.items()}
     offers |= {file.parent.name: "" for file in sorted(Path("runs").glob("*/config.yaml"))}
-    offers |= {str(path): "" for path in sorted(Path().glob(f"{glob.escape(word)}*")) if word}
+    offers |= dict.fromkeys(_paths(word) if word else [], "")
     return _beginning(offers, word, shown)
 
 
