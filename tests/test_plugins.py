@@ -233,3 +233,4 @@ def test_configs_lists_the_entries_of_the_plug_ins_that_are_typed(
     assert end.value.code == 0
     assert "norm=rms\troot mean square" in lines
     assert ("norm.eps=1.0e-06" in lines[2]) == (typed == "norm=rms")
+    assert not [line for line in lines if line.startswith("code=")]  # it cannot be typed
