@@ -246,8 +246,14 @@ def _hydra(choices: Choices) -> Iterator[None]:
 def _run_once(composed: DictConfig, config: ExperimentConfig, task: Task) -> JobReturn:
     """Run the task as `hydra.main` would, which composes the configs twice more."""
     words = list(composed.hydra.overrides.task)
-    context = HydraContext(GlobalHydra.instance().config_loader(), Callbacks())
-    return run_job(lambda _: task(config, words), composed, "hydra.run.dir", None, context)
+    loader = GlobalHydra.instance().config_loader()
+    return run_job(
+        task_function=lambda _: task(config, words),
+        config=composed,
+        job_dir_key="hydra.run.dir",
+        job_subdir_key=None,
+        hydra_context=HydraContext(config_loader=loader, callbacks=Callbacks()),
+    )
 
 
 def _call_main(argv: Sequence[str], function: Callable[[DictConfig], Any]) -> None:
