@@ -1,5 +1,6 @@
 """Writes the parts of the site that come from the code: settings, commands, formulas."""
 
+import json
 import re
 from functools import cache
 from importlib.metadata import entry_points
@@ -7,6 +8,10 @@ from typing import Any
 
 MARKUP = re.compile(r"\[/?(?:bold|dim|italic)?\]")
 PYTHON_NAME = re.compile(r"<!-- python: (\w+) -->")
+HEAD = [
+    "| setting | default | values | what it decides | decides the result |",
+    "|---|---|---|---|---|",
+]
 FORMULA = '<div class="formula">{}</div>'
 
 
@@ -34,10 +39,16 @@ def format_formula(source: str, *_: Any, **__: Any) -> str:
 
 @cache
 def settings_markdown() -> str:
-    """Return a table of the settings for each group: name, default, what it decides."""
-    from nnexp.settings import reference_markdown
+    """Return a table of the settings for each group: default, limits, what each decides."""
+    from nnexp.settings import list_settings
 
-    return reference_markdown()
+    tables: dict[str, list[Any]] = {}
+    for key, setting in list_settings().items():
+        tables.setdefault(key.partition(".")[0] if "." in key else "", []).append(setting)
+    return "\n\n".join(
+        "\n".join([f"### {group or 'The rest'}", "", *HEAD, *map(_setting_row, settings)])
+        for group, settings in tables.items()
+    )
 
 
 @cache
@@ -62,6 +73,24 @@ def python_markdown(name: str) -> str:
         return heading
     place = f"::: {public.__module__}.{public.__qualname__}"
     return f"{heading}\n\n{place}\n    options:\n      show_root_heading: false"
+
+
+def _setting_row(setting: Any) -> str:
+    default = json.dumps(setting.default, ensure_ascii=False)
+    cells = [
+        f"`{setting.key}`",
+        f"`{setting.default if isinstance(setting.default, str) else default}`",
+        _setting_values(setting),
+        setting.meaning,
+        "yes" if setting.identity else "no",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _setting_values(setting: Any) -> str:
+    listed = " ".join(f"`{word}`" for word in setting.words)
+    takes = listed or setting.needs().removeprefix("it needs ").removesuffix(", or null")
+    return f"{takes}, or `null`" if setting.optional else takes
 
 
 def _typer_app() -> Any:

@@ -3,19 +3,22 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
 
 import nnexp
 from nnexp.cli.app import app, main
 from nnexp.cli.train import exit_code
 from nnexp.settings import ExperimentConfig, from_yaml, run_id
-from nnexp.settings.compose import run_hydra
+from nnexp.settings.compose import launch_jobs, register, run_hydra, to_config
+from nnexp.settings.loader import CheckedLoader
 
 COMMANDS = [command.callback.__name__ for command in app.registered_commands if command.callback]
-BASIC = ["-m", "hydra/launcher=basic"]  # one run after another, in this process
+BASIC = ["hydra/launcher=basic"]  # one run after another, in this process
 OWN_NORM = "# my norm\nname: batch\neps: 0.001\n"
 
 
@@ -158,15 +161,30 @@ def test_train_hands_one_checked_config_to_its_task(tmp_path: Path) -> None:
     assert overrides == ["norm=group", "seed=3"]
 
 
+def test_train_composes_hydras_configs_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    composed: list[object] = []
+
+    class CountingLoader(CheckedLoader):
+        def load_configuration(self, *args: Any, **kwargs: Any) -> DictConfig:
+            composed.append(args)
+            return super().load_configuration(*args, **kwargs)
+
+    register()
+    monkeypatch.setattr("hydra._internal.hydra.ConfigLoaderImpl", CountingLoader)
+    assert run_hydra(["norm=group"], lambda *_: 0) == [0]
+    assert len(composed) == 1
+
+
 def test_a_sweep_runs_every_combination_in_order() -> None:
     seen: list[str] = []
 
-    def task(config: ExperimentConfig, overrides: list[str]) -> int:
+    def task(composed: DictConfig) -> float:
+        config = to_config(composed)
         seen.append(f"{config.norm.name}{config.norm.at}{config.batch_size}")
         return len(seen)
 
     words = [*BASIC, "norm=none,batch", "norm.at.a=layer,group", "batch_size=range(8,10)"]
-    assert run_hydra(words, task) == list(range(1, 9))
+    launch_jobs(words, task)
     assert seen == [
         f"{norm}{{'a': '{other}'}}{size}"
         for norm in ("none", "batch")
@@ -180,7 +198,7 @@ def test_a_dry_run_lists_the_runs_that_the_sweep_would_make(
 ) -> None:
     words = ["norm=none,batch", "seed=1", "norm.at.a=layer,group", "data=folder"]
     made: list[str] = []
-    run_hydra([*BASIC, *words], lambda config, _: made.append(run_id(config)) or 0)
+    launch_jobs([*BASIC, *words], lambda composed: made.append(run_id(to_config(composed))) or 0.0)
     code, out, _ = run(capsys, "sweep", "-n", *words)
     assert code == 0
     lines = [line.split() for line in out.splitlines()]
@@ -200,7 +218,7 @@ def test_hydra_leaves_no_trace_of_its_own(
     handlers, words, environment = logging.root.handlers[:], sys.argv[:], dict(os.environ)
     folders: list[str] = []
     run_hydra(["seed=1"], lambda *_: folders.append(str(Path.cwd())) or 0)
-    run_hydra([*BASIC, "seed=2,3"], lambda *_: folders.append(str(Path.cwd())) or 0)
+    launch_jobs([*BASIC, "seed=2,3"], lambda _: folders.append(str(Path.cwd())) or 0.0)
     assert folders == [str(tmp_path)] * 3
     files = [path.name for path in tmp_path.rglob("*") if path.is_file()]
     assert files == ["multirun.yaml"]  # what its sweeper was asked
@@ -209,13 +227,12 @@ def test_hydra_leaves_no_trace_of_its_own(
     assert not GlobalHydra.instance().is_initialized()
 
 
-@pytest.mark.parametrize("words", [["seed=1"], [*BASIC, "seed=1,2"]])
-def test_an_error_of_the_task_is_not_hydras(words: list[str]) -> None:
+def test_an_error_of_the_task_is_not_hydras() -> None:
     def task(config: ExperimentConfig, overrides: list[str]) -> int:
         raise ValueError(f"seed {config.seed} is unlucky")
 
     with pytest.raises(ValueError, match="seed 1 is unlucky"):
-        run_hydra(words, task)
+        run_hydra(["seed=1"], task)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from nnexp.cli.app import main
+from nnexp.models import MODELS, build_model
+from nnexp.norms import make_norms, norm_layers, spec_of
+from nnexp.settings import ModelConfig, NormConfig
 
 Capsys = pytest.CaptureFixture[str]
 
@@ -68,6 +71,11 @@ NORMS = ["batch", "group", "instance", "layer", "layer_chw", "none"]
         ("nnexp train norm=none,", [f"none,{norm}" for norm in NORMS if norm != "none"]),
         ("nnexp train norm=none,batch,g", ["none,batch,group"]),
         ("nnexp train norm.at.conv1=la", ["layer", "layer_chw"]),
+        ("nnexp train norm.at.conv5_", [f"norm.at.conv5_{index}=" for index in (1, 2, 3)]),
+        ("nnexp train model=simple_cnn norm.at.", ["norm.at.conv1="]),
+        ("nnexp sweep model=simple_mlp,simple_cnn norm.at.h", ["norm.at.hidden="]),
+        ("nnexp train hydra/launcher=sub", ["submitit_local", "submitit_slurm"]),
+        ("nnexp sweep hydra/sw", ["hydra/sweeper=basic", "hydra/sweeper=optuna"]),
         ("nnexp train model=vgg16 norm=ba", ["batch"]),
         ("nnexp train -m norm=ba", ["batch"]),
         ("nnexp train --cfg job norm=ba", ["batch"]),
@@ -158,6 +166,11 @@ def test_a_real_bash_completes_without_torch_and_without_hydra(tmp_path: Path) -
         ("nnexp compare --best optimizer.learning_rate_", ["optimizer.learning_rate_scaling"]),
         ("nnexp compare --where precis", ["precision="]),
         ("nnexp compare --where precision=", ["fp32", "bf16"]),
+        ("nnexp compare --where norm=batch,la", ["batch,layer", "batch,layer_chw"]),
+        ("nnexp compare --against ba", ["batch", "batch_size="]),
+        ("nnexp compare --against norm=ba", ["batch"]),
+        ("nnexp compare --sort test_a", ["test_accuracy"]),
+        ("nnexp compare --sort batch_s", ["batch_size"]),
         ("nnexp report study=swap", ["swap_block"]),
     ],
 )
@@ -168,3 +181,39 @@ def test_runs_kinds_metrics_and_keys_are_offered(
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text("model: {}\n")
     assert bash(capsys, typed) == offered
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("plugins=", ["[rms.py]", "[code/"]),
+        ("plugins=[r", ["[rms.py]"]),
+        ("plugins=[code/", ["[code/tiny.py]"]),
+        ("plugins=[./r", ["[./rms.py]"]),
+        ("plugins=[rms.py,code/t", ["[rms.py,code/tiny.py]"]),
+    ],
+)
+def test_python_files_are_offered_as_plug_ins(
+    typed: str, offered: list[str], tmp_path: Path, capsys: Capsys
+) -> None:
+    (tmp_path / "code").mkdir()
+    for name in ("rms.py", "notes.txt", "code/tiny.py"):
+        (tmp_path / name).touch()
+    assert bash(capsys, f"nnexp train {typed}") == offered
+    assert bash(capsys, f"nnexp configs {typed}") == offered
+
+
+def test_an_absolute_path_is_completed(tmp_path: Path, capsys: Capsys) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/rms.py").touch()
+    assert bash(capsys, f"nnexp compare {tmp_path}/else") == [f"{tmp_path}/elsewhere"]
+    typed = f"nnexp train plugins=[{tmp_path}/elsewhere/r"
+    assert bash(capsys, typed) == [f"[{tmp_path}/elsewhere/rms.py]"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_blocks_that_are_offered_are_those_of_the_model(model: str, capsys: Capsys) -> None:
+    built = build_model(ModelConfig(name=model, width=0.25), 10, make_norms(NormConfig()))
+    blocks = dict.fromkeys(spec_of(layer).block for _, layer in norm_layers(built))
+    offered = fish(capsys, f"nnexp train model={model} norm.at.")
+    assert [line.partition("=")[0] for line in offered] == [f"norm.at.{name}" for name in blocks]

@@ -1,3 +1,4 @@
+import runpy
 from functools import cache
 from pathlib import Path
 from typing import get_type_hints
@@ -14,13 +15,13 @@ from nnexp.settings import (
     flatten,
     from_yaml,
     names_in,
-    reference_markdown,
     run_id,
     to_yaml,
 )
 from nnexp.settings.choices import list_settings, read_choices
 from nnexp.settings.compose import compose_config, compose_jobs
 
+ROOT = Path(__file__).resolve().parent.parent
 OPTIONS = [
     f"{group}={option}"
     for group, files in read_choices().groups.items()
@@ -268,9 +269,10 @@ def test_the_schema_that_hydra_knows_is_the_dataclass() -> None:
 
 
 def test_the_page_of_settings_is_what_the_code_says() -> None:
+    page = runpy.run_path(str(ROOT / "docs/hooks.py"))["settings_markdown"]()
     rows = {
         cells[1].strip(" `"): cells
-        for line in reference_markdown().splitlines()
+        for line in page.splitlines()
         if len(cells := line.split("|")) == 7
     }
     for key, setting in SETTINGS.items():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nnexp.cli.app import main
 from nnexp.norms import NORMS
 from nnexp.settings import ConfigError, from_yaml, run_id
 from nnexp.settings.compose import compose_config, compose_jobs
@@ -220,3 +221,16 @@ def test_a_norm_made_in_python_is_recorded_by_its_source_and_not_swept(here: Pat
     assert config.code["norm.mine"].startswith("defined in Python, sha256:")
     with pytest.raises(ConfigError, match="norm 'mine' is defined in this session alone"):
         refuse_session_code([config])
+
+
+@pytest.mark.parametrize("typed", ["norm", "norm=rms"])
+def test_configs_lists_the_entries_of_the_plug_ins_that_are_typed(
+    here: Path, typed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["configs", "plugins=[rms.py]", typed])
+    lines = capsys.readouterr()[0].splitlines()
+    assert end.value.code == 0
+    assert "norm=rms\troot mean square" in lines
+    assert ("norm.eps=1.0e-06" in lines[2]) == (typed == "norm=rms")
+    assert not [line for line in lines if line.startswith("code=")]  # it cannot be typed

@@ -7,7 +7,9 @@ import hydra
 import pytest
 import yaml
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig
 from results import compared, settings, write_run
 
 from nnexp.bench.bench import differing_in_speed
@@ -16,7 +18,6 @@ from nnexp.compare import read_rows
 from nnexp.rundir import write_results_view
 from nnexp.settings import (
     ConfigError,
-    ExperimentConfig,
     NormConfig,
     OptimizerConfig,
     config_home,
@@ -30,8 +31,8 @@ from nnexp.settings.compose import (
     compose_each,
     compose_jobs,
     expand_jobs,
+    launch_jobs,
     register,
-    run_hydra,
     to_config,
 )
 from nnexp.settings.compose_many import compose_all
@@ -108,11 +109,11 @@ def test_hydra_really_runs_the_jobs_that_are_listed(own_study):
     words = ["study=mine", "seed=3,4", "norm.momentum=0.5"]
     ran: list[tuple[list[str], str]] = []
 
-    def task(config: ExperimentConfig, overrides: list[str]) -> int:
-        ran.append((overrides, run_id(config)))
-        return 0
+    def task(composed: DictConfig) -> float:
+        ran.append((list(HydraConfig.get().overrides.task), run_id(to_config(composed))))
+        return 0.0
 
-    run_hydra(["-m", "hydra/launcher=basic", *words], task)
+    launch_jobs(["hydra/launcher=basic", *words], task)
     listed = compose_jobs(words)
     assert [name for _, name in ran] == [run_id(config) for _, config in listed]
     assert [overrides for overrides, _ in ran] == [overrides for overrides, _ in listed]

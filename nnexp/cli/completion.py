@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from nnexp.settings.choices import Choices
 
 Offers = dict[str, str]  # whole word → what it is, for the shells that show it
+BLOCK = "norm.at."
+LAUNCHERS = ("hydra/launcher=process", "hydra/launcher=basic", "hydra/sweeper=basic")  # no extra
 
 
 def complete_override(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
@@ -24,20 +27,33 @@ def complete_override(ctx: typer.Context, incomplete: str) -> list[tuple[str, st
     choices = _choices(ctx)
     if choices is None:
         return []
-    offers = _offers(word.removeprefix(prefix), choices)
-    cut = len(word) - len(shown)
-    return [((prefix + offer)[cut:], meaning) for offer, meaning in offers.items()]
+    typed = word.removeprefix(prefix)
+    if typed.startswith(BLOCK) and "=" not in typed:
+        offers = _blocks(ctx.params.get("overrides") or [], choices)
+    elif typed.startswith("hydra"):
+        offers = _launchers()
+    else:
+        offers = _offers(typed, choices)
+    whole = {f"{prefix}{offer}": meaning for offer, meaning in offers.items()}
+    return _beginning(whole, word, shown)
 
 
 def complete_choice(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """Offer the groups, and after `GROUP=` its options."""
     word, shown = _current_word(incomplete)
-    group, has_value, _ = word.partition("=")
+    group, has_value, typed = word.partition("=")
     choices = _choices(ctx)
     if choices is None:
         return []
-    names = {*choices.groups, *choices.parts}
-    offers = _values(group, "", choices) if has_value else dict.fromkeys(sorted(names), "")
+    if has_value:
+        offers = _values(group, typed if group == "plugins" else "", choices)
+    else:
+        offers = dict.fromkeys(sorted({*choices.groups, *choices.parts}), "")
+    return _beginning(offers, word, shown)
+
+
+def _beginning(offers: Offers, word: str, shown: str) -> list[tuple[str, str]]:
+    """Return the offers that go on from a word, each from where the shell will replace it."""
     cut = len(word) - len(shown)
     return [(offer[cut:], text) for offer, text in offers.items() if offer.startswith(word)]
 
@@ -69,6 +85,42 @@ def _current_word(incomplete: str) -> tuple[str, str]:
     return current, current
 
 
+def _blocks(words: Iterable[str], choices: "Choices") -> Offers:
+    """Offer the blocks that the files of the models name, of the models on the command line."""
+    from nnexp.settings.choices import remarks
+
+    line = "".join(f" {word}" for word in words).replace(" = ", "=")  # bash broke them at `=`
+    models = re.findall(r" model=(\S+)", line) or [choices.settings["model.name"].default]
+    files = choices.groups["model"]
+    chosen = [files[name] for name in models[-1].split(",") if name in files]
+    told = [line for file in chosen for line in remarks(file)]
+    blocks = [line.removeprefix("blocks: ") for line in told if line.startswith("blocks: ")]
+    return {f"{BLOCK}{block}=": "" for block in " ".join(blocks).split()}
+
+
+def _launchers() -> Offers:
+    """Offer Hydra's launchers and sweepers, with the extra of nnexp that brings each."""
+    from nnexp.settings.extras import EXTRAS
+
+    brought = {f"{group}={name}": extra for (group, name), (extra, _) in EXTRAS.items()}
+    meanings = {word: f"uv sync --extra {extra} brings it" for word, extra in brought.items()}
+    return dict.fromkeys(LAUNCHERS, "") | meanings
+
+
+def _python_files(typed: str) -> Offers:
+    """Offer `plugins=[FILE.py]`, and folders on the way; behind a comma one file more."""
+    begun, comma, newest = typed.removeprefix("[").rpartition(",")
+    found = _paths(newest)
+    files = [f"{path}]" for path in found if path.endswith(".py")]
+    folders = [f"{path}/" for path in found if Path(path).is_dir()]
+    return {f"plugins=[{begun}{comma}{path}": "" for path in [*files, *folders]}
+
+
+def _paths(begun: str) -> list[str]:
+    """Return the paths that go on from one, as it was typed; pathlib would drop its `./`."""
+    return sorted(glob.glob(f"{glob.escape(begun)}*"))  # noqa: PTH207
+
+
 def _offers(word: str, choices: "Choices") -> Offers:
     key, has_value, value = word.partition("=")
     if has_value:
@@ -83,7 +135,7 @@ def _offers(word: str, choices: "Choices") -> Offers:
                 continue
             offers = behind if len(behind) > 1 else offers | behind
             break
-    return {offer: meaning for offer, meaning in offers.items() if offer.startswith(word)}
+    return offers
 
 
 def _keys(start: str, choices: "Choices") -> Offers:
@@ -104,6 +156,8 @@ def _keys(start: str, choices: "Choices") -> Offers:
 
 def _values(key: str, typed: str, choices: "Choices") -> Offers:
     """Offer the values of a key; behind a comma, those that are not in the list yet."""
+    if key == "plugins":
+        return _python_files(typed)
     begun, comma, _ = typed.rpartition(",")
     used = set(begun.split(","))
     return {
@@ -119,7 +173,7 @@ def _meanings(key: str, choices: "Choices") -> Offers:
 
     if key in choices.groups:
         return {name: explain_option(file) for name, file in choices.groups[key].items()}
-    if key.startswith("norm.at."):
+    if key.startswith(BLOCK):
         return _meanings("norm", choices)
     if key not in choices.settings:
         return {}
@@ -141,9 +195,8 @@ def complete_run(incomplete: str) -> list[tuple[str, str]]:
     studies = read_choices().groups.get("study", {})
     offers = {f"study={name}": explain_option(file) for name, file in studies.items()}
     offers |= {file.parent.name: "" for file in sorted(Path("runs").glob("*/config.yaml"))}
-    offers |= {str(path): "" for path in sorted(Path().glob(f"{glob.escape(word)}*")) if word}
-    cut = len(word) - len(shown)
-    return [(offer[cut:], text) for offer, text in offers.items() if offer.startswith(word)]
+    offers |= dict.fromkeys(_paths(word) if word else [], "")
+    return _beginning(offers, word, shown)
 
 
 def complete_kind(incomplete: str) -> list[tuple[str, str]]:
@@ -166,17 +219,25 @@ def complete_key(incomplete: str) -> list[tuple[str, str]]:
 
 
 def complete_condition(incomplete: str) -> list[tuple[str, str]]:
-    """Offer `KEY=` and then its values, for `--where` and `--against`."""
+    """Offer `KEY=` and then its values, behind a comma those that are not in the list yet."""
     word, shown = _current_word(incomplete)
-    key, has_value, _ = word.partition("=")
-    keys = _keys_of_runs()
-    choices = _every_choice()
-    offers = _meanings(key, choices) if has_value else {}
-    whole = {f"{key}={value}": text for value, text in offers.items()}
-    if not has_value:
-        whole = {f"{name}=": text for name, text in keys.items()}
-    cut = len(word) - len(shown)
-    return [(offer[cut:], text) for offer, text in whole.items() if offer.startswith(word)]
+    key, has_value, typed = word.partition("=")
+    offers = {f"{name}=": text for name, text in _keys_of_runs().items()}
+    if has_value:
+        offers = _values(key, typed, _every_choice())
+    return _beginning(offers, word, shown)
+
+
+def complete_baseline(incomplete: str) -> list[tuple[str, str]]:
+    """Offer the norms, and the conditions that a baseline can be named by."""
+    norms = {} if "=" in _current_word(incomplete)[0] else _meanings("norm", _every_choice())
+    named = [(norm, text) for norm, text in norms.items() if norm.startswith(incomplete)]
+    return [*named, *complete_condition(incomplete)]
+
+
+def complete_order(incomplete: str) -> list[tuple[str, str]]:
+    """Offer the settings and the metrics that rows can be sorted by."""
+    return [*complete_key(incomplete), *complete_metric(incomplete)]
 
 
 def _listed(incomplete: str, words: Offers) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from typing import Any
 
 import yaml
@@ -10,21 +11,28 @@ import yaml
 from nnexp.console import Console, write
 from nnexp.settings import ConfigError, flatten, names_in, nearest, no_such_option
 from nnexp.settings.choices import Choices, Setting, explain_option, read_choices, remarks
+from nnexp.settings.plugins import names_plugins
 
 Row = tuple[str, str]  # what to type, what it means
 
 
-def configs_command(groups: Sequence[str], config_dir: str | None = None) -> None:
+def configs_command(words: Sequence[str], config_dir: str | None = None) -> None:
     """Print every choice, or the settings of the groups or options named.
+
+    Args:
+        words: Groups, options, and the plug-ins whose entries are listed too.
+        config_dir: One more folder of configs.
 
     Raises:
         ConfigError: There is no such group or option.
     """
-    choices = read_choices(config_dir)
+    plugins = [word for word in words if names_plugins(word)]
+    groups = [word for word in words if word not in plugins]
+    choices = read_choices(config_dir, _named(plugins) if plugins else ())
     rows = [] if groups else list(_overview(choices))
     for group in groups:
         if "=" in group:
-            rows += _option_rows(group, choices, config_dir)
+            rows += _option_rows(group, plugins, choices)
         else:
             rows += _group_rows(group, choices)
     if sys.stdout.isatty():
@@ -32,6 +40,12 @@ def configs_command(groups: Sequence[str], config_dir: str | None = None) -> Non
     else:
         for word, meaning in rows:
             write(f"{word}\t{meaning}".rstrip())
+
+
+def _named(words: Sequence[str]) -> list[str]:
+    from nnexp.settings.overrides import plugins_named  # imports Hydra, which a list can do without
+
+    return plugins_named(words)
 
 
 def _overview(choices: Choices) -> Iterator[Row]:
@@ -54,7 +68,7 @@ def _group_rows(group: str, choices: Choices) -> Iterator[Row]:
             yield _setting_row(setting, setting.default)
 
 
-def _option_rows(wanted: str, choices: Choices, config_dir: str | None) -> Iterator[Row]:
+def _option_rows(wanted: str, plugins: Sequence[str], choices: Choices) -> Iterator[Row]:
     """Yield what the option's file says, sweeps and sets, and all that it moves."""
     from nnexp.settings.compose import compose_each, read_grid
 
@@ -65,16 +79,21 @@ def _option_rows(wanted: str, choices: Choices, config_dir: str | None) -> Itera
     if option not in choices.groups[group]:
         raise no_such_option(group, option, group, choices.groups[group])
     word = wanted if names_in(group) else f"+{wanted}"
-    usual, chosen = map(flatten, compose_each([[], [word]], config_dir))
+    jobs = [[*plugins], [*plugins, word]]
+    usual, chosen = compose_each(jobs, choices.config_dir)
     set_there = _keys_in_file(group, option, choices)
     first, *more = remarks(choices.groups[group][option]) or [""]
     yield word, first
     yield from (("", line) for line in more)
-    for key, values in read_grid([word], config_dir).items():
+    for key, values in read_grid(jobs[1], choices.config_dir).items():
         yield f"{key.lstrip('+')}={values}", _explained(key.lstrip("+"), choices)
-    for key, value in chosen.items():
-        if key.startswith(f"{group}.") or key in set_there or value != usual.get(key):
-            yield _setting_row(choices.settings[key], value)
+    for key, setting in choices.settings.items():
+        value = attrgetter(key)(chosen)
+        is_set = any(f"{one}.".startswith(f"{key}.") for one in set_there)
+        if key == "code" or value == {}:
+            continue  # it is not typed
+        if is_set or key.startswith(f"{group}.") or value != attrgetter(key)(usual):
+            yield _setting_row(setting, value)
 
 
 def _keys_in_file(group: str, option: str, choices: Choices) -> set[str]:

@@ -6,11 +6,13 @@ from typing import Annotated
 import typer
 
 from nnexp.cli.completion import (
+    complete_baseline,
     complete_choice,
     complete_condition,
     complete_key,
     complete_kind,
     complete_metric,
+    complete_order,
     complete_override,
     complete_run,
 )
@@ -112,7 +114,7 @@ Sort = Annotated[
     typer.Option(
         help="Rows by a setting or by the metric; -KEY reverses the order.",
         show_default=False,
-        autocompletion=complete_key,
+        autocompletion=complete_order,
     ),
 ]
 Everything = Annotated[
@@ -123,7 +125,7 @@ Against = Annotated[
     typer.Option(
         help="Differences to this norm, or to KEY=VALUE, with intervals and p-values.",
         show_default=False,
-        autocompletion=complete_condition,
+        autocompletion=complete_baseline,
     ),
 ]
 Margin = Annotated[

@@ -25,7 +25,8 @@ from nnexp.console import (
 from nnexp.figures.defaults import complete
 from nnexp.settings import ExperimentConfig
 from nnexp.settings.compose import run_hydra
-from nnexp.settings.overrides import refuse_intervals, split_words
+from nnexp.settings.grid import refuse_intervals
+from nnexp.settings.overrides import split_words
 from nnexp.sweeps.display import SweepDisplay
 from nnexp.sweeps.estimate import estimate_seconds
 from nnexp.sweeps.jobs import FAILED, NEW, Job

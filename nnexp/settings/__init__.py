@@ -1,7 +1,6 @@
 """Settings: every default, its meaning and its limits; words → checked settings."""
 
 from nnexp.settings.configs import LAYOUT, config_home, find_folder, names_in
-from nnexp.settings.declaring import Setting
 from nnexp.settings.errors import no_such_option
 from nnexp.settings.identity import (
     NOT_IDENTITY,
@@ -15,7 +14,6 @@ from nnexp.settings.identity import (
     signature,
     to_yaml,
 )
-from nnexp.settings.reference import reference_markdown
 from nnexp.settings.schema import (
     ConfigError,
     DataConfig,
@@ -43,7 +41,6 @@ __all__ = [
     "OptimizerConfig",
     "ProbeConfig",
     "ScheduleConfig",
-    "Setting",
     "Table",
     "TraceConfig",
     "column_types",
@@ -57,7 +54,6 @@ __all__ = [
     "nearest",
     "nearest_keys",
     "no_such_option",
-    "reference_markdown",
     "result_head",
     "run_id",
     "shareable",

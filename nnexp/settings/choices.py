@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ class Choices:
 
     groups: dict[str, dict[str, Path | str]]  # option → its file, or what a plug-in says of it
     settings: dict[str, Setting]
+    config_dir: str | None = None  # the folder that `--config-dir` adds
 
     @property
     def parts(self) -> set[str]:
@@ -41,9 +42,18 @@ def read_choices(config_dir: str | None = None, plugins: Sequence[str] = ()) -> 
     Args:
         config_dir: A folder with more configs.
         plugins: Those that the user typed; else those of the environment are imported.
+
+    Raises:
+        ConfigError: `config_dir` is not a folder, or a plug-in cannot be imported.
     """
     load_plugins(plugins or plugins_of_environment())
-    return Choices(groups=_list_groups(config_dirs(config_dir)), settings=list_settings())
+    if config_dir is not None and not Path(config_dir).is_dir():
+        remedy = "--config-dir needs a folder with configs in it"
+        raise ConfigError(f"no folder {config_dir!r}", remedy)
+    # the strongest first, as Hydra searches them
+    dirs = [own_configs(), config_home(), Path(config_dir).absolute() if config_dir else None]
+    groups = _list_groups(folder for folder in dirs if folder)
+    return Choices(groups=groups, settings=list_settings(), config_dir=config_dir)
 
 
 def own_configs() -> Path | None:
@@ -52,21 +62,6 @@ def own_configs() -> Path | None:
     if (own / MARKER).is_file() and own.resolve() != config_home():
         return own
     return None
-
-
-def config_dirs(config_dir: str | None = None) -> list[Path]:
-    """Return the config folders, the strongest first: as Hydra searches them.
-
-    Raises:
-        ConfigError: `config_dir` is not a folder.
-    """
-    if config_dir is not None and not Path(config_dir).is_dir():
-        raise ConfigError(
-            f"no folder {config_dir!r}", "--config-dir needs a folder with configs in it"
-        )
-    own = own_configs()
-    extra = [] if config_dir is None else [Path(config_dir).absolute()]
-    return [*([own] if own else []), config_home(), *extra]
 
 
 def explain_option(option: Path | str) -> str:
@@ -83,7 +78,7 @@ def remarks(option: Path | str) -> list[str]:
     return [line.lstrip("# ").strip() for line in head if "@package" not in line]
 
 
-def _list_groups(dirs: list[Path]) -> dict[str, dict[str, Path | str]]:
+def _list_groups(dirs: Iterable[Path]) -> dict[str, dict[str, Path | str]]:
     """Return each group's options and the file of each; the first folder that has one wins."""
     groups: dict[str, dict[str, Path | str]] = {}
     for home in dirs:

@@ -1,6 +1,8 @@
-"""From words to settings: Hydra composes the configs, and what comes out is typed and checked."""
+"""From words to settings: Hydra composes the configs, and what comes out is typed and checked.
 
-import os
+Every function here raises a ConfigError where a word names nothing or a value cannot be.
+"""
+
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,34 +13,35 @@ from typing import Any
 
 import hydra
 import omegaconf
+from hydra._internal.callbacks import Callbacks
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, env_override, run_job
 from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from nnexp.settings.choices import Choices, own_configs, read_choices
 from nnexp.settings.compose_many import compose_all
 from nnexp.settings.configs import config_home, names_in
-from nnexp.settings.declaring import check_names
 from nnexp.settings.errors import ConfigError
 from nnexp.settings.extras import set_plugins
+from nnexp.settings.grid import check_grid, every_combination, refuse_grid
 from nnexp.settings.identity import run_id
 from nnexp.settings.loader import use_checked_loader
 from nnexp.settings.messages import COMPLAINTS, explain
 from nnexp.settings.overrides import (
-    check_grid,
+    as_typed,
     check_overrides,
-    every_combination,
     plugins_named,
-    refuse_grid,
     split_words,
     value_of,
 )
 from nnexp.settings.plugins import code_of, plugins_of_environment
-from nnexp.settings.schema import ExperimentConfig
+from nnexp.settings.schema import ExperimentConfig, check_names
 from nnexp.settings.tables import TABLES, additions
 
 # What Hydra runs: the settings of a job and the overrides that made them → its exit code.
@@ -46,7 +49,6 @@ Task = Callable[[ExperimentConfig, list[str]], int]
 
 # Hydra 1.3 warns without a version_base, 1.4 warns with one.
 VERSION_BASE = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
-
 
 # `--config-dir` while nnexp composes; where Hydra reads the words itself it knows the folder.
 _config_dir: ContextVar[str | None] = ContextVar("config_dir", default=None)
@@ -106,107 +108,76 @@ def compose(
 def compose_config(
     overrides: Sequence[str] = (), config_dir: str | None = None
 ) -> ExperimentConfig:
-    """Return the settings that the overrides give, complete and checked.
-
-    Raises:
-        ConfigError: A word names nothing, or a value cannot be.
-    """
-    choices = read_choices(config_dir, plugins_named(overrides))
-    parsed = check_overrides(overrides, choices, sweep=False)
-    with _hydra(choices, config_dir):
-        refuse_grid(parsed, _grid(parsed))
-    jobs = every_combination(parsed, choices)
-    return _compose(jobs, choices, config_dir)[0]
+    """Return the settings that the overrides give, complete and checked."""
+    with _checked(overrides, config_dir) as (parsed, _):
+        composed = _compose_files(parsed)
+        refuse_grid(parsed, _grid(composed))
+        return to_config(composed)
 
 
 def compose_jobs(
     overrides: Sequence[str], config_dir: str | None = None
 ) -> list[tuple[list[str], ExperimentConfig]]:
-    """Return what a sweep would run: each job's overrides, and its settings.
-
-    Raises:
-        ConfigError: A word names nothing, or a value cannot be.
-    """
+    """Return what a sweep would run: each job's overrides, and its settings."""
     jobs = expand_jobs(overrides, config_dir)
     return list(zip(jobs, compose_each(jobs, config_dir), strict=True))
 
 
 def expand_jobs(overrides: Sequence[str], config_dir: str | None = None) -> list[list[str]]:
-    """Return each job's overrides of a sweep, its study's grid included; composes none of them.
-
-    Raises:
-        ConfigError: A word names nothing.
-    """
-    choices = read_choices(config_dir, plugins_named(overrides))
-    parsed = check_overrides(overrides, choices, sweep=True)
-    with _hydra(choices, config_dir):
-        grid = _grid(parsed)
-    return every_combination([*check_grid(grid, choices), *parsed], choices)
+    """Return each job's overrides of a sweep, its study's grid included; composes none of them."""
+    with _checked(overrides, config_dir, sweep=True) as (parsed, choices):
+        grid = check_grid(_grid(_compose_files(parsed)), choices)
+        return every_combination([*grid, *parsed], choices)
 
 
 def compose_each(
     jobs: Iterable[list[str]], config_dir: str | None = None
 ) -> list[ExperimentConfig]:
-    """Return the settings of each list of overrides, such as `expand_jobs` returns.
-
-    Raises:
-        ConfigError: A value cannot be.
-    """
+    """Return the settings of each list of overrides, such as `expand_jobs` returns."""
     jobs = list(jobs)
-    named = list(dict.fromkeys(plugin for job in jobs for plugin in plugins_named(job)))
-    return _compose(jobs, read_choices(config_dir, named), config_dir)
+    words = dict.fromkeys(word for job in jobs for word in job)
+    choices = read_choices(config_dir, plugins_named(words))
+    with _hydra(choices):
+        return [to_config(one) for one in compose_all(jobs, choices)]
 
 
 def read_grid(overrides: Sequence[str], config_dir: str | None = None) -> dict[str, str]:
-    """Return what the files that the overrides name would sweep: key → values.
-
-    Raises:
-        ConfigError: A word names nothing.
-    """
-    choices = read_choices(config_dir, plugins_named(overrides))
-    with _hydra(choices, config_dir):
-        return _grid(check_overrides(overrides, choices, sweep=True))
+    """Return what the files that the overrides name would sweep: key → values."""
+    with _checked(overrides, config_dir, sweep=True) as (parsed, _):
+        return _grid(_compose_files(parsed))
 
 
 def run_hydra(words: Sequence[str], task: Task) -> list[int]:
-    """Check the words, then run `task` as Hydra runs it: once, or once a job of a sweep.
+    """Run `task` with the settings that the words give, or have Hydra show what its flags ask for.
 
     Returns:
-        What each task returned; nothing where Hydra only showed something.
-
-    Raises:
-        ConfigError: A word names nothing, or a value cannot be; no task was begun.
+        What the task returned; nothing where Hydra only showed something.
     """
     flags, overrides = split_words(words)
-    config_dir = value_of("--config-dir", flags)
-    choices = read_choices(config_dir, plugins_named(overrides))
-    parsed = check_overrides(overrides, choices, sweep="--multirun" in flags)
-    if "--hydra-help" not in flags:
-        config_name = value_of("--config-name", flags) or "config"
-        with _hydra(choices, config_dir):
-            grid = _grid(parsed, config_name)
-        if "--multirun" not in flags and not {"--cfg", "--info"} & set(flags):
-            refuse_grid(parsed, grid)
-        swept = check_grid(grid, choices) if "--multirun" in flags else []
-        if {"--multirun", "--cfg", "--info"} & set(flags):  # a single run is checked as it begins
-            jobs = every_combination([*swept, *parsed], choices)
-            _compose(jobs, choices, config_dir, config_name)
-    as_hydra_takes_them = [one.input_line for one in parsed if one.input_line]
-    return _run_main([*flags, *as_hydra_takes_them], task, choices)
+    shows = not {"--cfg", "--info", "--hydra-help"}.isdisjoint(flags)
+    config_dir, is_sweep = value_of("--config-dir", flags), "--multirun" in flags
+    returned = None
+    with _checked(overrides, config_dir, sweep=is_sweep) as (parsed, choices):
+        if "--hydra-help" not in flags:
+            composed = _compose_files(parsed, value_of("--config-name", flags) or "config")
+            config = to_config(composed)
+            if not shows:
+                refuse_grid(parsed, _grid(composed))
+                returned = _run_once(composed, config, task)
+    if returned is not None:
+        return [returned.return_value]  # where the task failed, this raises its error
+    with _explained(choices):
+        _call_main([*flags, *as_typed(parsed)], lambda _: None)
+    return []
 
 
 def launch_jobs(words: Sequence[str], function: Callable[[DictConfig], float]) -> None:
-    """Have Hydra's sweeper and launcher run `function` once a job; it may be pickled on the way.
-
-    Raises:
-        ConfigError: A word names nothing, or Hydra cannot make jobs of them.
-    """
+    """Have Hydra's sweeper and launcher run `function` once a job; it may be pickled on the way."""
     flags, overrides = split_words(words)
     choices = read_choices(value_of("--config-dir", flags), plugins_named(overrides))
     parsed = check_overrides(overrides, choices, sweep=True)
-    as_hydra_takes_them = [one.input_line for one in parsed if one.input_line]
     with _explained(choices):
-        _call_main(["--multirun", *flags, *as_hydra_takes_them], function)
+        _call_main(["--multirun", *flags, *as_typed(parsed)], function)
 
 
 def to_config(composed: DictConfig) -> ExperimentConfig:
@@ -231,89 +202,71 @@ def to_config(composed: DictConfig) -> ExperimentConfig:
         return config
 
 
-def _compose(
-    jobs: Iterable[list[str]],
-    choices: Choices,
-    config_dir: str | None,
-    config_name: str = "config",
-) -> list[ExperimentConfig]:
-    """Compose each list of overrides, as `hydra.main` would."""
-    with _hydra(choices, config_dir):
-        return [to_config(one) for one in compose_all(jobs, choices, config_name)]
+@contextmanager
+def _checked(
+    words: Sequence[str], config_dir: str | None, *, sweep: bool = False
+) -> Iterator[tuple[list[Override], Choices]]:
+    """Check the words, and have Hydra ready to compose what they name."""
+    choices = read_choices(config_dir, plugins_named(words))
+    parsed = check_overrides(words, choices, sweep=sweep)
+    with _hydra(choices):
+        yield parsed, choices
 
 
-def _grid(overrides: Iterable[Override], config_name: str = "config") -> dict[str, str]:
-    """Return the `hydra.sweeper.params` that Hydra's basic sweeper would read; Hydra is up."""
-    files = [one.input_line for one in overrides if one.input_line and not one.is_sweep_override()]
-    composed = hydra.compose(config_name, files, return_hydra_config=True).hydra
-    if composed.mode is not None:
+def _compose_files(overrides: Iterable[Override], config_name: str = "config") -> DictConfig:
+    """Return what the overrides that name one value give, with Hydra's own settings."""
+    words = as_typed(one for one in overrides if not one.is_sweep_override())
+    composed = hydra.compose(config_name, words, return_hydra_config=True)
+    if composed.hydra.mode is not None:
         raise ConfigError("hydra.mode cannot be set", "nnexp train runs once, nnexp sweep a grid")
-    sweeper = composed.sweeper
+    return composed
+
+
+def _grid(composed: DictConfig) -> dict[str, str]:
+    """Return the `hydra.sweeper.params` that Hydra's basic sweeper would read."""
+    sweeper = composed.hydra.sweeper
     if not str(sweeper.get("_target_")).endswith(".BasicSweeper"):
         return {}  # another sweeper has a grammar of its own
     return {str(key): str(values) for key, values in (sweeper.params or {}).items()}
 
 
 @contextmanager
-def _hydra(choices: Choices, config_dir: str | None) -> Iterator[None]:
+def _hydra(choices: Choices) -> Iterator[None]:
     """Have Hydra ready to compose, its complaints explained."""
     register()
     store_additions()
-    token = _config_dir.set(config_dir)
+    token = _config_dir.set(choices.config_dir)
     try:
         with _explained(choices), hydra.initialize_config_dir(str(config_home()), **VERSION_BASE):
             yield
-    except RecursionError:
-        raise ConfigError(
-            "the defaults of the configs go round in a circle",
-            "look for a config whose defaults name itself, or name one that names it",
-        ) from None
     finally:
         _config_dir.reset(token)
 
 
-def _run_main(argv: Sequence[str], task: Task, choices: Choices) -> list[int]:
-    """Run `hydra.main` with these words; it hands no result on, so each is kept here."""
-    codes: list[int] = []
-    failures: list[Exception] = []
-
-    def job(composed: DictConfig) -> None:
-        try:
-            codes.append(task(to_config(composed), list(HydraConfig.get().overrides.task)))
-        except Exception as error:
-            failures.append(error)
-            raise
-
-    try:
-        _call_main(argv, job)
-    except COMPLAINTS as error:
-        if failures:  # the task's own, which is not Hydra's to complain about
-            raise
-        raise explain(error, choices) from error
-    return codes
+def _run_once(composed: DictConfig, config: ExperimentConfig, task: Task) -> JobReturn:
+    """Run the task as `hydra.main` would, which composes the configs twice more."""
+    words = list(composed.hydra.overrides.task)
+    loader = GlobalHydra.instance().config_loader()
+    return run_job(
+        task_function=lambda _: task(config, words),
+        config=composed,
+        job_dir_key="hydra.run.dir",
+        job_subdir_key=None,
+        hydra_context=HydraContext(config_loader=loader, callbacks=Callbacks()),
+    )
 
 
 def _call_main(argv: Sequence[str], function: Callable[[DictConfig], Any]) -> None:
+    """Let `hydra.main` read these words, and raise its errors instead of printing them."""
     register()
     store_additions()
     main = hydra.main(config_path=str(config_home()), config_name="config", **VERSION_BASE)
-    with _words_of_process(["nnexp train", *argv]):
-        main(function)()
-
-
-@contextmanager
-def _words_of_process(argv: list[str]) -> Iterator[None]:
-    """Let `hydra.main` read these words, and raise its errors instead of printing them."""
-    words, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv, os.environ["HYDRA_FULL_ERROR"] = argv, "1"
+    typed, sys.argv = sys.argv, ["nnexp train", *argv]
     try:
-        yield
+        with env_override({"HYDRA_FULL_ERROR": "1"}):
+            main(function)()
     finally:
-        sys.argv = words
-        if full_error is None:
-            del os.environ["HYDRA_FULL_ERROR"]
-        else:
-            os.environ["HYDRA_FULL_ERROR"] = full_error
+        sys.argv = typed
 
 
 @contextmanager

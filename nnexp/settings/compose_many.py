@@ -13,26 +13,25 @@ from omegaconf.errors import OmegaConfBaseException
 from nnexp.settings.choices import Choices
 
 
-def compose_all(
-    jobs: Iterable[list[str]], choices: Choices, config_name: str = "config"
-) -> Iterator[DictConfig]:
+def compose_all(jobs: Iterable[list[str]], choices: Choices) -> Iterator[DictConfig]:
     """Yield what `hydra.compose` makes of each job's overrides; Hydra has to be initialized.
 
     Kept beside Hydra's own because Hydra takes 40 ms a job, and copying what it composed takes one:
     a sweep of 1,000 jobs is planned in a second instead of 40.
     """
     parse = cache(OverridesParser.create().parse_override)
-    compose_files = cache(lambda words: hydra.compose(config_name, list(words)))
+    compose_files = cache(lambda words: hydra.compose("config", list(words)))
     for job in jobs:
         overrides = [parse(word) for word in job]
         values = [one for one in overrides if _sets_a_value(one, choices)]
         files = [one.input_line for one in overrides if one not in values]
         composed = copy.deepcopy(compose_files(tuple(files)))
         try:
-            for one in values:
-                _put(composed, one)
+            for one in values:  # as Hydra sets them, behind all files
+                key, is_new = one.key_or_group, one.is_force_add()
+                OmegaConf.update(composed, key, one.value(), merge=True, force_add=is_new)
         except OmegaConfBaseException:
-            composed = hydra.compose(config_name, job)  # complains in Hydra's own words
+            composed = hydra.compose("config", job)  # complains in Hydra's own words
         yield composed
 
 
@@ -43,14 +42,3 @@ def _sets_a_value(override: Override, choices: Choices) -> bool:
     key = override.key_or_group
     in_file = key not in choices.groups or isinstance(override.value(), dict)
     return in_file and not key.startswith(("hydra.", "hydra/"))
-
-
-def _put(composed: DictConfig, override: Override) -> None:
-    """Set a value as Hydra does, behind all files."""
-    OmegaConf.update(
-        composed,
-        override.key_or_group,
-        override.value(),
-        merge=True,
-        force_add=override.is_force_add(),
-    )

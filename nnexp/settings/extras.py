@@ -4,10 +4,6 @@ from functools import reduce
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
-from hydra.core.object_type import ObjectType
-from omegaconf import OmegaConf
-
 from nnexp.settings.errors import ConfigError
 
 # What follows hydra/launcher= or hydra/sweeper= → the extra, and the package that it brings.
@@ -47,6 +43,10 @@ def check_extra(group: str, option: object) -> None:
 
 def set_plugins() -> None:
     """Give the plugins that are installed the values that nnexp wants; settings can change them."""
+    from hydra.core.config_store import ConfigStore  # completion reads EXTRAS without it
+    from hydra.core.object_type import ObjectType
+    from omegaconf import OmegaConf
+
     store = ConfigStore.instance()
     for (group, option), values in VALUES.items():
         path = f"{group}/{option}.yaml"

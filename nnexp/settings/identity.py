@@ -48,7 +48,7 @@ def flatten(tree: "ExperimentConfig | dict[str, Any]", prefix: str = "") -> dict
         if isinstance(value, dict):
             flat |= flatten(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value
+            flat[f"{prefix}{key}"] = value
     return flat
 
 
@@ -115,7 +115,12 @@ def from_yaml(text: str) -> ExperimentConfig:
 
     parts = {part.name: part.default_factory for part in fields(ExperimentConfig)}
     try:
-        tree = yaml.load(text, _plain_loader())  # a SafeLoader
+        # with aliases a few lines can fill the memory
+        if "*" in text and any(
+            isinstance(one, yaml.AliasEvent) for one in yaml.parse(text, yaml.SafeLoader)
+        ):
+            raise ValueError("it has an alias (*name)")
+        tree = yaml.safe_load(text)
         for key, value in tree.items():
             part = parts.get(key)
             if isinstance(part, type) and is_dataclass(part):
@@ -123,23 +128,9 @@ def from_yaml(text: str) -> ExperimentConfig:
         config = ExperimentConfig(**tree)
         for key, setting in list_settings().items():
             if not fits(value := attrgetter(key)(config), setting.hint):
-                raise ConfigError(f"config.yaml cannot be read: {key} is {quoted(value)}")
+                raise ValueError(f"{key} is {quoted(value)}")
     except RecursionError:
         raise ConfigError("config.yaml cannot be read: it is nested too deeply") from None
     except (TypeError, ValueError, AttributeError, yaml.YAMLError) as error:  # no such keys
         raise ConfigError(f"config.yaml cannot be read: {error}") from error
     return config
-
-
-@cache
-def _plain_loader() -> Any:
-    """Return a loader that refuses aliases: with them a few lines can fill the memory."""
-    import yaml  # only where a file is read: nnexp -h is quick
-
-    class PlainLoader(yaml.SafeLoader):
-        def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-            if self.check_event(yaml.AliasEvent):
-                raise yaml.YAMLError("it has an alias (*name)")
-            return super().compose_node(parent, index)
-
-    return PlainLoader

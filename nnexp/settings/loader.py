@@ -9,6 +9,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig, OmegaConf
 
 from nnexp.settings.errors import ConfigError
+from nnexp.settings.plugins import names_plugins
 
 # Everything that a `_target_` may name: Hydra's own, nnexp's, and those of the extras.
 PLUGINS = "hydra_plugins.hydra_"
@@ -31,14 +32,9 @@ TARGETS = frozenset(
 # Parameters of launchers and sweepers that name a function or are shell commands.
 COMMANDS = frozenset({"custom_search_space", "runtime_env", "setup"})
 LOGGING = ("hydra_logging", "job_logging")
-LOGGING_CLASSES = frozenset(
-    {
-        "logging.FileHandler",
-        "logging.Formatter",
-        "logging.NullHandler",
-        "logging.StreamHandler",
-        "rich.logging.RichHandler",
-    }
+LOGGING_CLASSES = (
+    *("logging.FileHandler", "logging.NullHandler", "logging.StreamHandler"),
+    *("logging.Formatter", "rich.logging.RichHandler"),
 )
 LOG_FILES = ("${hydra.runtime.output_dir}/${hydra.job.name}.log", "hydra-${hydra.job.name}.log")
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
@@ -60,8 +56,9 @@ class CheckedLoader(ConfigLoaderImpl):
 
     def _load_configuration_impl(self, *args: Any, **kwargs: Any) -> DictConfig:
         composed = super()._load_configuration_impl(*args, **kwargs)
-        refuse_code(composed)
-        refuse_plugins(composed, kwargs["overrides"])
+        written = OmegaConf.to_container(composed, resolve=False)
+        refuse_code(written)
+        refuse_plugins(written, kwargs["overrides"])
         return composed
 
     def _process_config_searchpath(
@@ -81,15 +78,11 @@ def use_checked_loader() -> None:
     hydra_internals.ConfigLoaderImpl = CheckedLoader  # pyright: ignore[reportPrivateImportUsage]
 
 
-def refuse_code(composed: DictConfig) -> None:
+def refuse_code(tree: Any) -> None:
     """Refuse settings that would run code, the known launchers and sweepers excepted.
 
     Looks at values as they are written: a `_target_` that is only worked out later is refused too.
-
-    Raises:
-        ConfigError: Names the key.
     """
-    tree: Any = OmegaConf.to_container(composed, resolve=False)
     copied = tree.get("hydra", {}).get("job", {}).get("env_copy", [])
     for path, value in _values(tree):
         if "_target_" in path and not (path[0] == "hydra" and value in TARGETS):
@@ -104,18 +97,8 @@ def refuse_code(composed: DictConfig) -> None:
             raise _refused(path, "a config can set values, and choose among known launchers")
 
 
-def names_plugins(word: str) -> bool:
-    """Return whether an override sets the plug-ins."""
-    return word.lstrip("+~").startswith(("plugins=", "plugins.", "plugins@"))
-
-
-def refuse_plugins(composed: DictConfig, typed: Sequence[str]) -> None:
-    """Refuse plug-ins that anything but an override names: they are code, which has to be meant.
-
-    Raises:
-        ConfigError: A file of settings names plug-ins.
-    """
-    tree: Any = OmegaConf.to_container(composed, resolve=False)
+def refuse_plugins(tree: Any, typed: Sequence[str]) -> None:
+    """Refuse plug-ins that anything but an override names: they are code, which has to be meant."""
     noted = tree.get("hydra", {}).get("overrides", {})
     words = [word for part in noted.values() for word in part if names_plugins(str(word))]
     is_typed = any(map(names_plugins, typed))

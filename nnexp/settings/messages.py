@@ -18,8 +18,11 @@ from nnexp.settings.errors import ConfigError, no_such_option
 from nnexp.settings.suggestions import nearest, nearest_keys
 
 # Everything by which Hydra says that the user's words or files cannot be composed.
-COMPLAINTS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError)
+COMPLAINTS = (
+    *(HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError, RecursionError),
+)
 TECHNICAL = ("full_key:", "object_type=", "reference_type=")  # lines that OmegaConf adds
+LISTS = "nnexp configs lists what there is"
 LONGEST = 200  # characters of a foreign message that still read as one line
 
 
@@ -35,7 +38,7 @@ def no_such_setting(key: str, value: str, choices: Choices) -> ConfigError:
     elif key.startswith("hydra."):
         remedy = "nnexp train --cfg hydra lists Hydra's own"
     else:
-        remedy = "nnexp configs lists what there is"
+        remedy = LISTS
     return ConfigError(f"no setting {key!r}", remedy)
 
 
@@ -45,9 +48,15 @@ def explain(error: BaseException, choices: Choices) -> ConfigError:
     for one in chain:
         if isinstance(one, ConfigError):
             return one
+    if isinstance(error, RecursionError):
+        return ConfigError(
+            "the defaults of the configs go round in a circle",
+            "look for a config whose defaults name itself, or name one that names it",
+        )
     for one in chain:
-        if isinstance(one, MarkedYAMLError) and one.problem_mark is not None:
-            return _unreadable(one)
+        if isinstance(one, MarkedYAMLError) and (mark := one.problem_mark):
+            problem = f"{mark.name} is not YAML in line {mark.line + 1}"
+            return ConfigError(problem, f"{one.problem or one.context}")
         if isinstance(one, MissingConfigException):
             return _missing_file(one, choices)
         if isinstance(one, OmegaConfBaseException):
@@ -75,20 +84,12 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _unreadable(error: MarkedYAMLError) -> ConfigError:
-    mark = error.problem_mark
-    assert mark is not None
-    return ConfigError(
-        f"{mark.name} is not YAML in line {mark.line + 1}", f"{error.problem or error.context}"
-    )
-
-
 def _missing_file(error: MissingConfigException, choices: Choices) -> ConfigError:
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
     options = choices.groups.get(group) or error.options
     if options:
         return no_such_option(group, name, group, options)
-    return ConfigError(f"no config {group or name!r}", "nnexp configs lists what there is")
+    return ConfigError(f"no config {group or name!r}", LISTS)
 
 
 def _refused(error: OmegaConfBaseException, outer: BaseException, choices: Choices) -> ConfigError:
@@ -111,14 +112,10 @@ def _refused(error: OmegaConfBaseException, outer: BaseException, choices: Choic
     elif isinstance(error, InterpolationResolutionError) and not isinstance(error, ValidationError):
         told = ConfigError(f"{key}: {_first_lines(error).problem}", setting.needs())
     else:
-        shown = _quoted(value or _value_in(error))
+        found = re.search(r"[Vv]alue '(.*?)'", str(error))
+        shown = _quoted(value or (found[1] if found else "that"))
         told = ConfigError(f"{key} cannot be {shown}", setting.needs())
     return ConfigError(where + told.problem, told.remedy)
-
-
-def _value_in(error: BaseException) -> str:
-    found = re.search(r"[Vv]alue '(.*?)'", str(error))
-    return found[1] if found else "that"
 
 
 def _quoted(value: str) -> str:
@@ -129,10 +126,7 @@ def _quoted(value: str) -> str:
 
 def _first_lines(error: BaseException) -> ConfigError:
     """Return the first two lines of a foreign message: better than all of it."""
-    lines = [line.strip() for line in str(error).splitlines()]
+    lines = [line.strip()[:LONGEST] for line in str(error).splitlines()]
     lines = [line for line in lines if line and not line.startswith(TECHNICAL)]
-    first, second = ([*lines, *[""] * 2])[:2]
-    return ConfigError(
-        (first or type(error).__name__)[:LONGEST],
-        second[:LONGEST] or "nnexp configs lists what there is",
-    )
+    problem = lines[0] if lines else type(error).__name__
+    return ConfigError(problem, lines[1] if len(lines) > 1 else LISTS)

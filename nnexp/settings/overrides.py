@@ -1,6 +1,6 @@
 """The words after a command: Hydra's flags apart, and every override known before Hydra sees it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -10,8 +10,9 @@ from hydra.errors import HydraException
 from nnexp.settings.choices import Choices, read_choices
 from nnexp.settings.errors import ConfigError, no_such_option
 from nnexp.settings.extras import check_extra
-from nnexp.settings.loader import names_plugins
+from nnexp.settings.identity import flatten
 from nnexp.settings.messages import no_such_setting
+from nnexp.settings.plugins import names_plugins
 from nnexp.settings.suggestions import nearest_keys
 
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath", "aliases")
@@ -58,34 +59,29 @@ def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
         if flag not in FLAGS:
             raise no_such_flag(word, rest[0] if rest else "", read_choices())
         flags.append(flag)
-        takes = FLAGS[flag]
-        if takes is not None and not has_value:
-            value = rest.pop(0) if rest and (flag != "--info" or rest[0] in INFO) else ""
-        if takes is not None and not (flag == "--info" and value == ""):
-            flags.append(_checked_value(flag, value, takes))
+        if FLAGS[flag] is None:
+            continue
+        if not has_value and rest and (flag != "--info" or rest[0] in INFO):
+            value = rest.pop(0)
+        if value or flag != "--info":
+            _check_value(flag, value)
+            flags.append(value)
     _check_together(flags)
     return flags, overrides
 
 
-def plugins_named(words: Sequence[str]) -> list[str]:
-    """Return the plug-ins that the overrides name.
-
-    Raises:
-        ConfigError: They are no list, or no plain names.
-    """
+def plugins_named(words: Iterable[str]) -> list[str]:
+    """Return the plug-ins that the overrides name, which have to be lists of plain names."""
     named: list[str] = []
-    for word in words:
-        if names_plugins(word):
-            value = _parse(word).value()
-            lists: list[Any] = value.list if isinstance(value, ChoiceSweep) else [value]
-            for one in lists:
-                texts = [str(name) for name in one] if isinstance(one, list) else ["$"]
-                if any("$" in text for text in texts):
-                    raise ConfigError(
-                        f"plugins cannot be {word.partition('=')[2]!r}",
-                        "it needs a list of files and modules: plugins=[FILE.py]",
-                    )
-                named += texts
+    for word in filter(names_plugins, words):
+        value = parse_word(word).value()
+        for one in value.list if isinstance(value, ChoiceSweep) else [value]:
+            if not isinstance(one, list) or "$" in str(one):
+                raise ConfigError(
+                    f"plugins cannot be {word.partition('=')[2]!r}",
+                    "it needs a list of files and modules: plugins=[FILE.py]",
+                )
+            named += map(str, one)
     return named
 
 
@@ -94,13 +90,12 @@ def value_of(flag: str, flags: Sequence[str]) -> str | None:
     return flags[flags.index(flag) + 1] if flag in flags else None
 
 
-def _checked_value(flag: str, value: str, takes: tuple[str, ...]) -> str:
+def _check_value(flag: str, value: str) -> None:
+    takes = FLAGS[flag]
     if not value or (takes and value not in takes):
         remedy = f"it needs one of {', '.join(takes)}" if takes else f"write {flag} VALUE"
-        raise ConfigError(
-            f"{flag} cannot be {value!r}" if value else f"{flag} has no value", remedy
-        )
-    return value
+        problem = f"{flag} cannot be {value!r}" if value else f"{flag} has no value"
+        raise ConfigError(problem, remedy)
 
 
 def _check_together(flags: Sequence[str]) -> None:
@@ -134,127 +129,28 @@ def check_overrides(words: Sequence[str], choices: Choices, *, sweep: bool) -> l
     overrides: list[Override] = []
     for index, word in enumerate(words):
         _check_form(word, words[index + 1 :])
-        override = _parse(_as_added(word, choices))
+        override = parse_word(as_added(word, choices))
         _check_known(override, word, choices)
         if override.key_or_group == "study" and override.is_sweep_override():
             raise ConfigError("study names several grids", "sweep one at a time")
         if not sweep and override.is_sweep_override():
-            raise _several_values(override, word, choices)
+            _refuse_several(override.key_or_group, word, choices)
         overrides.append(override)
     return overrides
 
 
-def check_grid(grid: Mapping[str, str], choices: Choices) -> list[Override]:
-    """Return what a file's `hydra.sweeper.params` sweep, parsed as Hydra's basic sweeper does.
-
-    Raises:
-        ConfigError: A key is nowhere, or an option is none of its group.
-    """
-    overrides = []
-    for key, values in grid.items():
-        word = f"{key}={values}"
-        try:
-            if _as_added(word, choices) != word:
-                raise ConfigError(f"{key!r} adds to the settings", f"write it ++{key}")
-            overrides += check_overrides([word], choices, sweep=True)
-        except ConfigError as error:
-            raise ConfigError(f"hydra.sweeper.params: {error.problem}", error.remedy) from error
-    return overrides
+def as_typed(overrides: Iterable[Override]) -> list[str]:
+    """Return the overrides as Hydra takes them."""
+    return [one.input_line for one in overrides if one.input_line]
 
 
-def refuse_grid(overrides: Sequence[Override], grid: Mapping[str, str]) -> None:
-    """Refuse a grid where one run is wanted, unless every key of it is typed.
-
-    Raises:
-        ConfigError: The words leave several runs.
-    """
-    typed = {one.key_or_group for one in overrides}
-    if any(key.lstrip("+") not in typed for key in grid):
-        study = next((one.input_line for one in overrides if one.key_or_group == "study"), "")
-        raise ConfigError(
-            f"{study or 'hydra.sweeper.params'} is a grid", f"use nnexp sweep {study}".rstrip()
-        )
-
-
-def refuse_intervals(words: Sequence[str]) -> None:
-    """Refuse values that only a sweeper which searches can choose, where runs are to be listed.
-
-    Raises:
-        ConfigError: Names the word.
-    """
-    for word in words:
-        one = _parse(word)
-        if (
-            one.is_sweep_override()
-            and not one.is_discrete_sweep()
-            and not isinstance(one.value(), Glob)
-        ):
-            raise ConfigError(
-                f"the runs of {word} cannot be listed", "the sweeper chooses them as it searches"
-            )
-
-
-def every_combination(overrides: Sequence[Override], choices: Choices) -> list[list[str]]:
-    """Return one override list a job, in the order in which Hydra's basic sweeper runs them.
-
-    An interval, which only a sweeper that searches can take values from, is in none of them.
-    """
-    jobs: list[list[str]] = [[]]
-    texts_of = {one.get_key_element(): list(_texts(one, choices)) for one in overrides}
-    for texts in texts_of.values():
-        jobs = [[*job, text] for job in jobs for text in texts] if texts else jobs
-    return jobs
-
-
-def _texts(override: Override, choices: Choices) -> Iterator[str]:
-    """Yield the override once for each of its values, as Hydra's sweeper writes them."""
-    key = override.get_key_element()
-    value = None if override.is_delete() else override.value()
-    if isinstance(value, Glob):
-        for option in value.filter(list(choices.groups.get(override.key_or_group, ()))):
-            yield f"{key}={option}"
-    elif override.is_discrete_sweep():
-        for text in override.sweep_string_iterator():
-            yield f"{key}={text}"
-    elif not override.is_sweep_override():  # what is left, intervals, only some sweepers can list
-        assert override.input_line is not None
-        yield override.input_line
-
-
-def _check_form(word: str, rest: Sequence[str]) -> None:
-    """Refuse what is not KEY=VALUE; the words after it tell what was meant."""
-    key, has_value, value = word.partition("=")
-    behind = "".join(rest[:2]) if rest[:1] == ["="] else "".join(rest[:1])
-    behind = "" if "=" in behind[1:] or behind.startswith("-") else behind
-    if not word.isprintable():
-        raise ConfigError(f"cannot read {word!r}", "it has a character that is not text")
-    if not key:
-        raise ConfigError(f"{word!r} names no setting", "settings are written KEY=VALUE")
-    if has_value and (not value.strip() or "???" in value):
-        raise ConfigError(
-            f"{word!r} has no value", f"settings are written {key}={behind or 'VALUE'}"
-        )
-    if not has_value and not word.startswith("~"):
-        meant = (
-            word.replace(":", "=", 1) if ":" in word else f"{key}={behind.lstrip('=') or 'VALUE'}"
-        )
-        raise ConfigError(f"{word!r} has no '='", f"settings are written {meant}")
-    if value.rstrip().endswith(","):
-        raise ConfigError(
-            f"{word!r} ends with a comma", f"did you mean {(word + behind).rstrip(', ')}"
-        )
-
-
-def _as_added(word: str, choices: Choices) -> str:
+def as_added(word: str, choices: Choices) -> str:
     """Write `norm.at.conv1=layer` as `++norm.at.conv1=layer`: its keys are not in the schema."""
-    key = word.partition("=")[0]
-    for name, setting in choices.settings.items():
-        if setting.kind is dict and (key == name or key.startswith(f"{name}.")):
-            return f"++{word}"
-    return word
+    return f"++{word}" if _is_in_dict(word.partition("=")[0], choices) else word
 
 
-def _parse(word: str) -> Override:
+def parse_word(word: str) -> Override:
+    """Return a word as Hydra reads it."""
     try:
         return OverridesParser.create().parse_override(word)
     except HydraException as error:
@@ -265,45 +161,63 @@ def _parse(word: str) -> Override:
         raise ConfigError(f"cannot read {word!r}", f"quote the value: '{key}={quoted}'") from error
 
 
+def _check_form(word: str, rest: Sequence[str]) -> None:
+    """Refuse what is not KEY=VALUE; the words after it tell what was meant."""
+    key, has_value, value = word.partition("=")
+    behind = "".join(rest[:2] if rest[:1] == ["="] else rest[:1]).lstrip("=")
+    if "=" in behind or behind.startswith("-"):
+        behind = ""
+    written = f"settings are written {key}={behind or 'VALUE'}"
+    if not word.isprintable():
+        raise ConfigError(f"cannot read {word!r}", "it has a character that is not text")
+    if not key:
+        raise ConfigError(f"{word!r} names no setting", "settings are written KEY=VALUE")
+    if has_value and (not value.strip() or "???" in value):
+        raise ConfigError(f"{word!r} has no value", written)
+    if not has_value and not word.startswith("~"):
+        if ":" in word:
+            written = f"settings are written {word.replace(':', '=', 1)}"
+        raise ConfigError(f"{word!r} has no '='", written)
+    if value.rstrip().endswith(","):
+        meant = (word + behind).rstrip(", ")
+        raise ConfigError(f"{word!r} ends with a comma", f"did you mean {meant}")
+
+
+def _is_in_dict(key: str, choices: Choices) -> bool:
+    """Return whether a key is a setting, or inside one, whose keys are the user's own."""
+    dicts = (name for name, setting in choices.settings.items() if setting.kind is dict)
+    return any(f"{key}.".startswith(f"{name}.") for name in dicts)
+
+
 def _check_known(override: Override, word: str, choices: Choices) -> None:
     """Refuse a key that is nowhere, at any level, and an option that its group has not."""
     key = override.key_or_group
     value = None if override.is_delete() else override.value()
     check_extra(key, value)
-    for one in (key, *_keys_inside(key, value)):
-        if "_target_" in one.split("."):
-            raise ConfigError(f"no setting {one!r}", "names stand for code in nnexp, not for paths")
-        if one.split(".")[0] == "code":
-            raise ConfigError("code cannot be set", "nnexp fills it: plugins=[FILE.py]")
-        if one.startswith("norm.at.") and one.count(".") > 2:
-            raise ConfigError(
-                f"no block {one[8:]!r}", "a block's name has no dots: norm.at.BLOCK=NORM"
-            )
-        if not one.startswith(("hydra.", "hydra/")) and not _is_known(one, choices):
-            raise no_such_setting(one, word.partition("=")[2], choices)
+    for one in (key, *flatten({key: value})):
+        _check_key(one, word, choices)
     _check_prefix(override, word, choices)
-    if override.is_delete():
+    if override.is_delete() or isinstance(value, dict):
         return
-    if key in choices.groups and not isinstance(value, dict):
-        _check_options(key, value, choices)
-    elif key in choices.parts and not isinstance(value, dict):
+    if key in choices.groups:
+        for name in _names(value):
+            if name not in choices.groups[key]:
+                raise no_such_option(key, name, key, choices.groups[key])
+    elif key in choices.parts:
         raise ConfigError(f"{key} is several settings", f"write one of them: {key}.KEY=VALUE")
 
 
-def _is_known(key: str, choices: Choices) -> bool:
-    in_dict = any(
-        setting.kind is dict and key.startswith(f"{name}.")
-        for name, setting in choices.settings.items()
-    )
-    return key in choices.keys or key in choices.parts or in_dict
-
-
-def _keys_inside(key: str, value: Any) -> Iterator[str]:
-    """Yield the dotted names that `key={…}` sets."""
-    if isinstance(value, dict):
-        for inner, below in value.items():
-            yield f"{key}.{inner}"
-            yield from _keys_inside(f"{key}.{inner}", below)
+def _check_key(key: str, word: str, choices: Choices) -> None:
+    if "_target_" in key.split("."):
+        raise ConfigError(f"no setting {key!r}", "names stand for code in nnexp, not for paths")
+    if key.split(".")[0] == "code":
+        raise ConfigError("code cannot be set", "nnexp fills it: plugins=[FILE.py]")
+    if key.startswith("norm.at.") and key.count(".") > 2:
+        remedy = "a block's name has no dots: norm.at.BLOCK=NORM"
+        raise ConfigError(f"no block {key[8:]!r}", remedy)
+    is_known = key in choices.keys or key in choices.parts or _is_in_dict(key, choices)
+    if not is_known and not key.startswith(("hydra.", "hydra/")):
+        raise no_such_setting(key, word.partition("=")[2], choices)
 
 
 def _check_prefix(override: Override, word: str, choices: Choices) -> None:
@@ -319,13 +233,6 @@ def _check_prefix(override: Override, word: str, choices: Choices) -> None:
         raise ConfigError(f"{key} is there already", f"write {word.lstrip('+')}, without +")
 
 
-def _check_options(group: str, value: Any, choices: Choices) -> None:
-    options = choices.groups[group]
-    for name in _names(value):
-        if name not in options:
-            raise no_such_option(group, name, group, options)
-
-
 def _names(value: Any) -> Iterator[str]:
     """Yield every option that a group's value names; none for sweeps that only Hydra can list."""
     if isinstance(value, ChoiceSweep):
@@ -339,9 +246,8 @@ def _names(value: Any) -> Iterator[str]:
         yield "null" if value is None else str(value)
 
 
-def _several_values(override: Override, word: str, choices: Choices) -> ConfigError:
-    key = override.key_or_group
+def _refuse_several(key: str, word: str, choices: Choices) -> None:
     remedy = "use nnexp sweep, or add -m"
     if key in choices.settings and choices.settings[key].kind is list:
         remedy = f"a list is written {key}=[{word.partition('=')[2]}]; to run each, {remedy}"
-    return ConfigError(f"{key} names several values", remedy)
+    raise ConfigError(f"{key} names several values", remedy)

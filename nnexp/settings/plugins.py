@@ -30,6 +30,11 @@ def plugins_of_environment() -> list[str]:
     return [name.strip() for name in os.environ.get(ENVIRONMENT, "").split(",") if name.strip()]
 
 
+def names_plugins(word: str) -> bool:
+    """Return whether an override sets the plug-ins."""
+    return word.lstrip("+~").startswith(("plugins=", "plugins.", "plugins@"))
+
+
 def load_plugins(names: Iterable[str]) -> None:
     """Import the installed plug-ins and those that the user named, each once while it is the same.
 
@@ -79,11 +84,7 @@ def code_of(config: ExperimentConfig) -> dict[str, str]:
 
 
 def refuse_session_code(configs: Iterable[ExperimentConfig]) -> None:
-    """Refuse entries that other processes could not import.
-
-    Raises:
-        ConfigError: An entry was made in this session and is in no file.
-    """
+    """Refuse entries that other processes could not import."""
     for config in configs:
         for key, code in config.code.items():
             if code.startswith(SESSION):
@@ -123,24 +124,23 @@ def _load(name: str, source: str, load: Callable[[], Any]) -> None:
     except ConfigError:
         raise
     except Exception as error:
-        raise ConfigError(
-            f"plug-in {name}: {type(error).__name__}: {_first_line(error)}", _place(error)
-        ) from error
+        text = error.msg if isinstance(error, SyntaxError) else str(error)
+        first = text.partition("\n")[0]
+        problem = f"plug-in {name}: {type(error).__name__}: {first}"
+        raise ConfigError(problem, _place(error)) from error
     _loaded[name] = source
-
-
-def _first_line(error: Exception) -> str:
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
-    return (text.splitlines() or [""])[0]
 
 
 def _place(error: Exception) -> str:
     """Return the file and line that an error comes from, nnexp's and Python's own left aside."""
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}"
-    frames = traceback.extract_tb(error.__traceback__)
-    foreign = [one for one in frames if not one.filename.startswith(("<", __file__))]
-    foreign = [one for one in foreign if Path(one.filename).parent.name != "importlib"]
+    foreign = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(("<", __file__))
+        and Path(frame.filename).parent.name != "importlib"
+    ]
     if not foreign:
         return "it has to be a Python file, or a module that Python finds on its path"
     return f"{foreign[-1].filename}, line {foreign[-1].lineno}"

@@ -1,41 +1,53 @@
 """Settings: every default, its meaning and its limits, declared once."""
 
 from dataclasses import dataclass, field
+from functools import cache
+from operator import attrgetter
 from typing import Any
 
-from nnexp.settings.declaring import Setting, check_limits, setting, settings_of
-from nnexp.settings.errors import ConfigError
+from nnexp.settings.declaring import Setting, declared, known_names, setting
+from nnexp.settings.errors import ConfigError, no_such_option
+from nnexp.settings.tables import TABLES
 
 MOST_THREADS = 1024  # PyTorch does not survive very many
+SHARE = {"at_least": 0.0, "at_most": 1.0}
 OPTIONS = "values for an entry of your own, which reads them as it likes"
 
 
+class Part:
+    """A part of the settings, whose values are checked as it is made."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        for key, one in list_settings().items():
+            if one.part is type(self):
+                one.check(getattr(self, key.rpartition(".")[2]))
+
+
 @dataclass(kw_only=True, slots=True)
-class ModelConfig:
+class ModelConfig(Part):
     """The architecture."""
 
     name: str = setting("vgg16", "a file in nnexp/models", group="model")
     width: float = setting(1.0, "multiplies every channel count of the paper", above=0)
     dropout: float = setting(
-        0.0, "before the classifier; each model's YAML holds its paper's value", share=True
+        0.0, "before the classifier; each model's YAML holds its paper's value", **SHARE
     )
     stochastic_depth: float = setting(
-        0.0, "chance to drop a block's residual branch, at the last block", share=True
+        0.0, "chance to drop a block's residual branch, at the last block", **SHARE
     )
     options: dict[str, Any] = setting({}, OPTIONS)
 
-    def __post_init__(self) -> None:
-        check_limits(self, "model")
-
 
 @dataclass(kw_only=True, slots=True)
-class NormConfig:
+class NormConfig(Part):
     """The normalization layer, the same at every site unless `at` says otherwise."""
 
     name: str = setting("batch", "a layer in nnexp/norms; none trains without", group="norm")
     eps: float = setting(1e-5, "inside the root, the same for every norm", above=0)
     momentum: float = setting(
-        0.1, "weight of the newest batch in BatchNorm's running statistics", share=True
+        0.1, "weight of the newest batch in BatchNorm's running statistics", **SHARE
     )
     affine: bool = setting(True, "learn γ and β, one pair a channel")
     num_groups: int | None = setting(None, "group norm; unset: the rule in nnexp/norms", at_least=1)
@@ -45,16 +57,16 @@ class NormConfig:
     conv_bias: str = setting(
         "auto",
         "auto: a bias where no β follows; or always, never",
-        words=("auto", "always", "never"),
+        listed=("auto", "always", "never"),
     )
     implementation: str = setting(
-        "torch", "torch, or reference: the float64 formulas", words=("torch", "reference")
+        "torch", "torch, or reference: the float64 formulas", listed=("torch", "reference")
     )
     at: dict[str, str] = setting({}, "block → norm, for single blocks", group="norm")
     options: dict[str, Any] = setting({}, OPTIONS)
 
     def __post_init__(self) -> None:
-        check_limits(self, "norm")
+        Part.__post_init__(self)
         if self.num_groups is not None and self.channels_per_group is not None:
             raise ConfigError(
                 "norm.num_groups and norm.channels_per_group are both set",
@@ -63,14 +75,12 @@ class NormConfig:
 
 
 @dataclass(kw_only=True, slots=True)
-class DataConfig:
+class DataConfig(Part):
     """The images: where they come from, and how many of them."""
 
     name: str = setting("cifar10", "where the images come from", group="data")
     root: str | None = setting(
-        None,
-        "folder: where train/ and test/ are; cifar: where the archive is",
-        identity=False,
+        None, "folder: where train/ and test/ are; cifar: where the archive is", identity=False
     )
     cache_dir: str | None = setting(
         None, "decoded images; unset: the user's cache folder", identity=False
@@ -85,12 +95,9 @@ class DataConfig:
     augment: bool = setting(True, "random crop with padding 4, random horizontal flip")
     options: dict[str, Any] = setting({}, OPTIONS)
 
-    def __post_init__(self) -> None:
-        check_limits(self, "data")
-
 
 @dataclass(kw_only=True, slots=True)
-class OptimizerConfig:
+class OptimizerConfig(Part):
     """The optimizer, and the peak of its learning rate."""
 
     name: str = setting(
@@ -98,7 +105,7 @@ class OptimizerConfig:
     )
     learning_rate: float = setting(0.02, "the peak, at batch size 128", above=0)
     learning_rate_scaling: str = setting(
-        "linear", "with batch size / 128: none, linear, sqrt", words=("none", "linear", "sqrt")
+        "linear", "with batch size / 128: none, linear, sqrt", listed=("none", "linear", "sqrt")
     )
     momentum: float = setting(0.9, "sgd", at_least=0, below=1)
     beta1: float = setting(0.9, "adamw", at_least=0, below=1)
@@ -112,28 +119,22 @@ class OptimizerConfig:
     )
     options: dict[str, Any] = setting({}, OPTIONS)
 
-    def __post_init__(self) -> None:
-        check_limits(self, "optimizer")
-
 
 @dataclass(kw_only=True, slots=True)
-class ScheduleConfig:
+class ScheduleConfig(Part):
     """How the learning rate moves from step to step."""
 
     name: str = setting("cosine", "what follows the warm-up", group="schedule")
     warmup: float = setting(
-        0.1, "share of all steps in which the rate rises linearly to its peak", share=True
+        0.1, "share of all steps in which the rate rises linearly to its peak", **SHARE
     )
-    milestones: list[float] = setting([0.5, 0.75], "step: shares of a run", share=True)
+    milestones: list[float] = setting([0.5, 0.75], "step: shares of a run", **SHARE)
     factor: float = setting(0.1, "step: what each milestone multiplies the rate by", above=0)
     options: dict[str, Any] = setting({}, OPTIONS)
 
-    def __post_init__(self) -> None:
-        check_limits(self, "schedule")
-
 
 @dataclass(kw_only=True, slots=True)
-class TraceConfig:
+class TraceConfig(Part):
     """What is written of the running statistics; never changes what is learned."""
 
     points: int = setting(
@@ -146,12 +147,9 @@ class TraceConfig:
         0, "single channels of each layer that channels.csv also holds", at_least=0, identity=False
     )
 
-    def __post_init__(self) -> None:
-        check_limits(self, "trace")
-
 
 @dataclass(kw_only=True, slots=True)
-class ProbeConfig:
+class ProbeConfig(Part):
     """At which steps the network itself is looked at; never changes what is learned."""
 
     points: int = setting(
@@ -167,12 +165,9 @@ class ProbeConfig:
         identity=False,
     )
 
-    def __post_init__(self) -> None:
-        check_limits(self, "probe")
-
 
 @dataclass(kw_only=True, slots=True)
-class ExperimentConfig:
+class ExperimentConfig(Part):
     """Everything that decides a run; equal settings give equal results."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -191,12 +186,12 @@ class ExperimentConfig:
         at_most=2**63 - 1,
     )
     init: str = setting(
-        "he", "he: normal with variance 2 / fan_out; torch: PyTorch's own", words=("he", "torch")
+        "he", "he: normal with variance 2 / fan_out; torch: PyTorch's own", listed=("he", "torch")
     )
     precision: str = setting(
         "fp32",
         "fp32, or bf16: convolutions in bfloat16, every norm in fp32",
-        words=("fp32", "bf16"),
+        listed=("fp32", "bf16"),
     )
     scale: str = setting("full", "the named size that set images and epochs", identity=False)
     study: str | None = setting(
@@ -222,10 +217,23 @@ class ExperimentConfig:
     )
     code: dict[str, str] = setting({}, "which code of your own the run uses; filled by nnexp")
 
-    def __post_init__(self) -> None:
-        check_limits(self)
 
-
+@cache
 def list_settings() -> dict[str, Setting]:
     """Return every setting by its dotted name."""
-    return settings_of(ExperimentConfig)
+    return {one.key: one for one in declared(ExperimentConfig)}
+
+
+def check_names(config: ExperimentConfig) -> None:
+    """Refuse names for which there is no code here; settings that are only read may have them."""
+    for key, one in list_settings().items():
+        if not one.group or (one.kind is list and one.group not in TABLES):
+            continue  # a table that is made later says itself what it lacks
+        value, known = attrgetter(key)(config), known_names(one.group)
+        if one.kind is dict:
+            words = [(f"{key}.{leaf}", name) for leaf, name in value.items()]
+        else:
+            words = [(key, name) for name in ([value] if one.kind is str else value)]
+        for word, name in words:
+            if name not in known:
+                raise no_such_option(one.group, name, word, known)

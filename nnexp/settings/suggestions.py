@@ -3,50 +3,33 @@
 import difflib
 from collections.abc import Iterable
 
-# What people type by habit, from papers and from other tools → what it is called here.
+# What it is called here → what people type by habit, from papers and from other tools.
 HABITS = {
-    "adam": "adamw",
-    "amp": "precision",
-    "arch": "model",
-    "architecture": "model",
-    "batch": "batch_size",
-    "batchsize": "batch_size",
-    "bn": "batch",
-    "bs": "batch_size",
-    "clip": "optimizer.clip_norm",
-    "cuda": "device",
-    "dataset": "data",
-    "drop_path": "model.stochastic_depth",
-    "dtype": "precision",
-    "epsilon": "norm.eps",
-    "false": "none",
-    "g": "norm.num_groups",
-    "gn": "group",
-    "gpu": "device",
-    "grad_clip": "optimizer.clip_norm",
-    "groups": "norm.num_groups",
-    "identity": "none",
-    "in": "instance",
-    "learningrate": "optimizer.learning_rate",
-    "ln": "layer",
-    "lr": "optimizer.learning_rate",
-    "lr_scheduler": "schedule",
-    "net": "model",
-    "network": "model",
-    "no": "none",
-    "normalization": "norm",
-    "null": "none",
-    "off": "none",
-    "opt": "optimizer",
-    "optim": "optimizer",
-    "output_dir": "runs_dir",
-    "out_dir": "runs_dir",
-    "random_seed": "seed",
-    "sched": "schedule",
-    "scheduler": "schedule",
-    "wd": "optimizer.weight_decay",
-    "workers": "threads",
+    "adamw": "adam",
+    "batch": "bn",
+    "batch_size": "batch batchsize bs",
+    "data": "dataset",
+    "device": "cuda gpu",
+    "group": "gn",
+    "instance": "in",
+    "layer": "ln",
+    "model": "arch architecture net network",
+    "model.stochastic_depth": "drop_path",
+    "none": "false identity no null off",
+    "norm": "normalization",
+    "norm.eps": "epsilon",
+    "norm.num_groups": "g groups",
+    "optimizer": "opt optim",
+    "optimizer.clip_norm": "clip grad_clip",
+    "optimizer.learning_rate": "learningrate lr",
+    "optimizer.weight_decay": "wd",
+    "precision": "amp dtype",
+    "runs_dir": "output_dir out_dir",
+    "schedule": "lr_scheduler sched scheduler",
+    "seed": "random_seed",
+    "threads": "workers",
 }
+MEANT = {typed: known for known, habits in HABITS.items() for typed in habits.split()}
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
@@ -55,8 +38,8 @@ def nearest(word: str, words: Iterable[str]) -> str | None:
     plain = word.lower().replace("-", "_").strip()
     if plain in words:
         return plain
-    if HABITS.get(plain) in words:
-        return HABITS[plain]
+    if MEANT.get(plain) in words:
+        return MEANT[plain]
     for known in words:
         if len(plain) > 2 and (known.startswith(plain) or plain.startswith(known)):
             return known
@@ -71,9 +54,10 @@ def nearest_keys(key: str, keys: Iterable[str]) -> list[str]:
     """
     keys = set(keys)
     parent, _, leaf = key.rpartition(".")
-    if (habit := HABITS.get(key.lower()) or HABITS.get(leaf.lower())) in keys:
+    if (habit := MEANT.get(key.lower()) or MEANT.get(leaf.lower())) in keys:
         return [habit]
-    if parent and (sibling := nearest(leaf, _leaves(keys, parent))):
+    siblings = [known.rpartition(".")[2] for known in keys if known.rpartition(".")[0] == parent]
+    if parent and (sibling := nearest(leaf, siblings)):
         return [f"{parent}.{sibling}"]
     if same_leaf := sorted(known for known in keys if known.endswith(f".{leaf}")):
         return same_leaf
@@ -83,8 +67,3 @@ def nearest_keys(key: str, keys: Iterable[str]) -> list[str]:
         return [whole]
     near = nearest(leaf, {known.rpartition(".")[2] for known in keys})
     return sorted(known for known in keys if near and known.rpartition(".")[2] == near)
-
-
-def _leaves(keys: set[str], parent: str) -> list[str]:
-    """Return the last words of the settings right under `parent`."""
-    return [key.rpartition(".")[2] for key in keys if key.rpartition(".")[0] == parent]

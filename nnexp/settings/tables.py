@@ -32,18 +32,9 @@ class Table(dict[str, Entry]):
     def __init__(self, group: str, entries: Mapping[str, Entry]) -> None:
         super().__init__(entries)
         self.group = group
-        self._own = dict(entries)
-        self._noted: dict[str, Addition] = {}
+        self.own = dict(entries)
+        self.noted: dict[str, Addition] = {}
         TABLES[group] = self
-
-    @property
-    def additions(self) -> dict[str, Addition]:
-        """What is known of every entry that nnexp does not bring itself."""
-        return {
-            name: self._noted.get(name, Addition(IN_PYTHON))
-            for name, entry in self.items()
-            if self._own.get(name) is not entry
-        }
 
     def add(
         self, name: str, entry: Entry, *, about: str = "", values: Mapping[str, Any] | None = None
@@ -55,7 +46,7 @@ class Table(dict[str, Entry]):
             values: Settings of the group that differ from their defaults where it is chosen.
         """
         super().__setitem__(name, entry)
-        self._noted[name] = Addition(_source.get(), about, values or {})
+        self.noted[name] = Addition(_source.get(), about, values or {})
 
     def __setitem__(self, name: str, entry: Entry) -> None:
         """Enter `entry` under `name`, and note where it comes from."""
@@ -71,8 +62,13 @@ class Table(dict[str, Entry]):
 
 
 def additions(group: str) -> dict[str, Addition]:
-    """Return the entries of a group that nnexp does not bring itself."""
-    return TABLES[group].additions if group in TABLES else {}
+    """Return what is known of every entry of a group that nnexp does not bring itself."""
+    table = TABLES.get(group)
+    if table is None:
+        return {}
+    own, noted = table.own, table.noted
+    added = [name for name, entry in table.items() if own.get(name) is not entry]
+    return {name: noted.get(name, Addition(IN_PYTHON)) for name in added}
 
 
 @contextmanager
