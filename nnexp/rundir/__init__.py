@@ -35,6 +35,7 @@ from nnexp.rundir.records import (
     read_result,
     result_is_at_chance,
     wrong_type,
+    wrong_value,
 )
 from nnexp.rundir.results import write_results_view
 from nnexp.rundir.status import FINAL, STATUSES, Status, append_log, write_status
@@ -90,4 +91,5 @@ __all__ = [
     "write_results_view",
     "write_status",
     "wrong_type",
+    "wrong_value",
 ]
