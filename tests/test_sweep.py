@@ -20,7 +20,7 @@ from sweeping import (
     rows_of,
     runs_of,
     start_sweep,
-    states_of,
+    statuses_of,
     sweep_command,
     swept,
     wait_until,
@@ -32,7 +32,7 @@ from nnexp.experiment.checkpoint import NEWEST
 from nnexp.rundir import RunDir, is_locked, locked, read_json, read_status
 from nnexp.sweeps import SweepObserver
 from nnexp.sweeps.cluster_task import SweepTask
-from nnexp.sweeps.jobs import read_state_of
+from nnexp.sweeps.jobs import read_status_of
 from nnexp.sweeps.launcher import count_cpus
 from nnexp.sweeps.worker import open_fork_server
 
@@ -138,7 +138,7 @@ def test_whatever_befalls_a_run_is_one_row_and_the_others_go_on(capsys, kill_soo
     code, out, _ = swept(capsys, *words, "--jobs", "8", "--retry-failed")
     assert code == 1  # the four that cannot work
     assert "6 to train" in out
-    assert [read_state_of(run)[0] for run in (raises, killed)] == ["done", "done"]
+    assert [read_status_of(run)[0] for run in (raises, killed)] == ["done", "done"]
     for run in (*done, raises, killed):
         assert_row_is_the_result(run)
         assert log_of(run).count("done after") == 1
@@ -171,7 +171,7 @@ def test_log_that_is_a_symbolic_link_fails_its_run_alone_and_is_not_written(caps
     assert rows_of("runs")[failed.path.name]["reason"].startswith(
         f"{failed.log} is a symbolic link; remove it"
     )
-    assert states_of(*words) == ["failed", "done"]
+    assert statuses_of(*words) == ["failed", "done"]
     assert_row_is_the_result(done)
     assert not Path("victim").exists()
 
@@ -183,7 +183,7 @@ def test_output_that_cannot_be_written_ends_no_run_of_a_sweep():
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False, text=True)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    assert states_of(*words) == ["done", "done"]
+    assert statuses_of(*words) == ["done", "done"]
 
 
 def test_a_norm_that_cannot_work_in_a_model_is_a_failed_row_with_the_reason(capsys):
@@ -263,7 +263,7 @@ def test_runs_notice_that_their_sweep_was_killed_and_save_their_states(tmp_path,
     sweep.kill()
     sweep.wait()
     wait_until(lambda: not is_locked(run))
-    assert read_state_of(run) == ("interrupted", "SIGTERM")
+    assert read_status_of(run) == ("interrupted", "SIGTERM")
     assert "state saved" in log_of(run)
     wait_until(lambda: not processes_with(str(tmp_path)))
 
@@ -285,7 +285,7 @@ def test_ctrl_c_on_a_terminal_saves_every_run_and_leaves_no_process(capsys, tmp_
     assert "Traceback" not in text
     assert "stopping after SIGINT" in text
     assert text.count("\x1b[?25h") == text.count("\x1b[?25l") == 1  # the cursor is back
-    assert states_of(*words) == ["interrupted", "interrupted", "new"]
+    assert statuses_of(*words) == ["interrupted", "interrupted", "new"]
     assert swept(capsys, *words)[0] == 0
     for run in runs_of(*words):
         assert_trained_once(run)
@@ -298,7 +298,7 @@ def test_fail_fast_stops_the_others_with_their_states_saved(capsys):
     in_the_way = spoil(raises)
     code, out, _ = swept(capsys, *words, "--jobs", "2", "--fail-fast", "--timeout", "60")
     assert code == 1
-    assert states_of(*words) == ["interrupted", "failed", "new"]
+    assert statuses_of(*words) == ["interrupted", "failed", "new"]
     assert f"stopping after {raises.path.name} failed" in out
     assert "state saved" in log_of(endless)
     assert not last.path.exists()
@@ -385,7 +385,7 @@ def test_images_that_one_run_cannot_have_fail_that_run_alone(capsys):
     done, failed = runs_of(*words)
     code, out, _ = swept(capsys, *words)
     assert code == 1
-    assert states_of(*words) == ["done", "failed"]
+    assert statuses_of(*words) == ["done", "failed"]
     assert_row_is_the_result(done)
     assert rows_of("runs")[failed.path.name]["reason"].startswith("data.root=nowhere is not a")
     assert f"nnexp logs {failed.path}" in out
@@ -433,7 +433,7 @@ class Heard(SweepObserver):
         self.words.append(f"{len(todo)} of {len(jobs)}")
 
     def ended(self, job, seconds) -> None:
-        self.words.append(job.state)
+        self.words.append(job.status)
 
 
 def test_sweep_from_python_returns_its_jobs_and_prints_nothing(capsys):

@@ -1,4 +1,4 @@
-"""What `nnexp runs` prints: every run, its state, how far it is and its newest figure."""
+"""What `nnexp runs` prints: every run, its status, how far it is and its newest figure."""
 
 import time
 from collections import Counter
@@ -68,7 +68,7 @@ def logs_page(run: RunDir, *, follow: bool = False) -> None:
 def _table(states: Iterable[RunState]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("run", overflow="fold")
-    table.add_column("state")
+    table.add_column("status")
     for heading in ("epochs", "val_accuracy %"):
         table.add_column(heading, justify="right")
     table.add_column("")

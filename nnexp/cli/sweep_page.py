@@ -91,21 +91,21 @@ def dry_run(words: Sequence[str], options: SweepOptions) -> None:
     Raises:
         ConfigError: A word names nothing, or a value cannot be.
     """
-    jobs = plan_jobs(words)
+    jobs = plan_jobs(words, SweepDisplay())
     refuse_intervals(split_words(words)[1])
     todo = jobs if options.rerun else [job for job in jobs if job.is_wanted(options.retry_failed)]
     at_a_time = min(options.jobs or most_jobs(), max(1, len(todo)))
     costs = estimate_seconds(todo, max(1, count_cpus() // at_a_time))
     console = open_console()
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading, justify in (("run", "left"), ("state", "left"), ("estimate", "right")):
+    for heading, justify in (("run", "left"), ("status", "left"), ("estimate", "right")):
         table.add_column(heading, justify=justify)  # pyright: ignore[reportArgumentType]
     table.add_column("made by", overflow="fold")
     common = set.intersection(*(set(job.words) for job in jobs)) if len(jobs) > 1 else set()
     for job in jobs:
         cost = costs.get(job.name)
         words = " ".join(word for word in job.words if word not in common)
-        cells = (job.name, job.state, "" if cost is None else duration(cost), words)
+        cells = (job.name, job.status, "" if cost is None else duration(cost), words)
         table.add_row(*(escape(cell) for cell in cells))
     print_table(console, table)
     _say_cost(console, jobs, todo, list(costs.values()), at_a_time)
@@ -124,11 +124,11 @@ def _conclude(outcome: SweepOutcome, study: str, *, own: bool) -> None:
     """Say how the sweep ended; `own` is nnexp's launcher."""
     jobs = outcome.jobs
     console = open_console()
-    counts = Counter(job.state for job in jobs)
+    counts = Counter(job.status for job in jobs)
     runs = "1 run" if len(jobs) == 1 else f"{len(jobs)} runs"
-    told = [f"{n} {state if state != NEW else 'not begun'}" for state, n in counts.items()]
+    told = [f"{n} {status if status != NEW else 'not begun'}" for status, n in counts.items()]
     console.print(f"\n[bold]{runs}[/]: {escape(', '.join(told))}")
-    odd = [job for job in jobs if job.state != "done"]
+    odd = [job for job in jobs if job.status != "done"]
     if odd:
         print_table(console, _odd_table(odd))
     _say_next(console, counts, outcome, own)
@@ -137,16 +137,16 @@ def _conclude(outcome: SweepOutcome, study: str, *, own: bool) -> None:
 
 def _odd_table(jobs: Sequence[Job]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("run", "state", "why"):
+    for heading in ("run", "status", "why"):
         table.add_column(heading, overflow="fold")
     for job in jobs:
-        table.add_row(*map(escape, (job.name, job.state, job.reason.partition("\n")[0])))
+        table.add_row(*map(escape, (job.name, job.status, job.reason.partition("\n")[0])))
     return table
 
 
 def _say_next(console: Console, counts: Counter[str], outcome: SweepOutcome, own: bool) -> None:
     jobs = outcome.jobs
-    failed = next((job for job in jobs if job.state == FAILED), None)
+    failed = next((job for job in jobs if job.status == FAILED), None)
     if failed is not None:
         console.print(f"[dim]why:[/]   nnexp logs {escape(str(failed.run.path))}")
         how = " with --retry-failed" if own else ""  # other launchers try again by themselves
@@ -167,10 +167,10 @@ def _say_reader(console: Console, counts: Counter[str], outcome: SweepOutcome, s
 def _say_cost(
     console: Console, jobs: Sequence[Job], todo: Sequence[Job], costs: list[float], at_a_time: int
 ) -> None:
-    counts = Counter(job.state for job in jobs)
-    states = ", ".join(f"{n} {state}" for state, n in counts.items())
+    counts = Counter(job.status for job in jobs)
+    statuses = ", ".join(f"{n} {status}" for status, n in counts.items())
     runs = "1 run" if len(jobs) == 1 else f"{len(jobs)} runs"
-    console.print(f"{runs}: {escape(states)}; {len(todo)} to train")
+    console.print(f"{runs}: {escape(statuses)}; {len(todo)} to train")
     if not todo:
         return
     if not costs:

@@ -120,15 +120,23 @@ def compose_config(
 
 
 def compose_jobs(
-    overrides: Sequence[str], config_dir: str | None = None
+    overrides: Sequence[str],
+    config_dir: str | None = None,
+    watch: Callable[[list[list[str]]], Iterable[list[str]]] = iter,
 ) -> list[tuple[list[str], ExperimentConfig]]:
     """Return what a sweep would run: each job's overrides, and its settings.
+
+    Args:
+        overrides: Settings as on the command line, with several values.
+        config_dir: One more folder of configs.
+        watch: Is given the jobs and returns them, such as `rich.progress.track`.
 
     Raises:
         ConfigError: A word names nothing, or a value cannot be.
     """
     jobs = expand_jobs(overrides, config_dir)
-    return list(zip(jobs, compose_each(jobs, config_dir), strict=True))
+    choices = read_choices(config_dir, plugins_named(overrides))
+    return list(zip(jobs, _compose(watch(jobs), choices, config_dir), strict=True))
 
 
 def expand_jobs(overrides: Sequence[str], config_dir: str | None = None) -> list[list[str]]:
@@ -239,7 +247,7 @@ def _compose(
 ) -> list[ExperimentConfig]:
     """Compose each list of overrides, as `hydra.main` would."""
     with _hydra(choices, config_dir):
-        return [to_config(one) for one in compose_all(jobs, choices, config_name)]
+        return list(compose_all(jobs, choices, to_config, config_name))
 
 
 def _grid(overrides: Iterable[Override], config_name: str = "config") -> dict[str, str]:

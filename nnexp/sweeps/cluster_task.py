@@ -113,7 +113,7 @@ class LineObserver(SweepObserver):
 
     def ended(self, job: Job, seconds: float) -> None:
         """Say how the run ended."""
-        say(f"{job.name} {job.state} after {seconds:.0f} s {job.reason}".rstrip())
+        say(f"{job.name} {job.status} after {seconds:.0f} s {job.reason}".rstrip())
 
     def stopping(self, reason: str, running: int) -> None:
         """Say that a signal has come."""

@@ -2,11 +2,12 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
+from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +16,7 @@ from nnexp.rundir import FINAL, STATUSES, read_json, result_is_at_chance
 from nnexp.sweeps.jobs import FAILED, INTERRUPTED, Job
 from nnexp.sweeps.observer import SweepObserver
 
+MANY = 1000  # runs that take a second to plan
 REFRESH = 0.5  # seconds between two pictures
 WIDEST_WORD = len(INTERRUPTED)
 
@@ -31,6 +33,16 @@ class SweepDisplay(SweepObserver):
         self._begun = time.monotonic()
         self._drawn_at = 0.0
         self._live: Live | None = None
+
+    def planning(self, jobs: list[list[str]]) -> Iterable[list[str]]:
+        """Show how many of the runs are planned, where there are so many that it takes a while."""
+        if len(jobs) < MANY:
+            return jobs
+        messages = Console(stderr=True)
+        if not messages.is_terminal:
+            say(f"planning {len(jobs):,} runs")
+            return jobs
+        return track(jobs, "planning runs", console=messages, transient=True)
 
     def planned(self, jobs: Sequence[Job], todo: Sequence[Job]) -> None:
         """Say what is there already."""
@@ -65,9 +77,9 @@ class SweepDisplay(SweepObserver):
     def ended(self, job: Job, seconds: float) -> None:
         """Say what became of a run."""
         self._finished += 1
-        if job.state in FINAL:
+        if job.status in FINAL:
             self._seconds.append(seconds)
-        self._line(job.state, job, _outcome(job), duration(seconds))
+        self._line(job.status, job, _outcome(job), duration(seconds))
 
     def stopping(self, reason: str, running: int) -> None:
         """Say that the sweep ends early."""
@@ -106,13 +118,13 @@ class SweepDisplay(SweepObserver):
 
     def _say_what_is_there(self, jobs: Sequence[Job]) -> None:
         wanted = {job.name for job in self._todo}
-        left = Counter(job.state for job in jobs if job.name not in wanted)
-        words = [f"{n} {state} already" for state, n in left.items()]
+        left = Counter(job.status for job in jobs if job.name not in wanted)
+        words = [f"{n} {status} already" for status, n in left.items()]
         words.append(f"{len(self._todo)} to train")
         runs = "1 run" if len(jobs) == 1 else f"{len(jobs)} runs"
         self._out.print(f"[bold]{runs}[/]: {escape(', '.join(words))}")
         for job in jobs:
-            if job.name not in wanted and job.state == FAILED:
+            if job.name not in wanted and job.status == FAILED:
                 self._line(FAILED, job, "before; --retry-failed tries it again")
 
     def _summary(self, running: Sequence[Job]) -> Text:
@@ -136,7 +148,7 @@ class SweepDisplay(SweepObserver):
 
 def _outcome(job: Job) -> str:
     """Return a run's accuracies in a few words, or why it has none."""
-    if job.state != "done":
+    if job.status != "done":
         return job.reason.partition("\n")[0]
     result = read_json(job.run.result)
     guessed = " (at chance)" if result_is_at_chance(result) else ""

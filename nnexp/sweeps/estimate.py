@@ -3,10 +3,11 @@
 import time
 from collections.abc import Iterable, Sequence
 from multiprocessing.connection import Connection
+from operator import attrgetter
 from typing import Any
 
 from nnexp.rundir import RunDir, finished_result
-from nnexp.settings import ExperimentConfig, flatten
+from nnexp.settings import ExperimentConfig
 from nnexp.settings.values import is_number
 from nnexp.sweeps.jobs import Job
 from nnexp.sweeps.worker import open_fork_server
@@ -42,8 +43,7 @@ def estimate_seconds(jobs: Sequence[Job], threads: int) -> dict[str, float]:
 
 def kind_of(config: ExperimentConfig) -> Kind:
     """Return what decides how long a run's image takes."""
-    settings = flatten(config)
-    return tuple(settings[key] for key in LIKE)
+    return attrgetter(*LIKE)(config)
 
 
 def num_images(config: ExperimentConfig) -> float | None:

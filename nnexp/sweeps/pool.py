@@ -15,7 +15,15 @@ from typing import cast
 
 from nnexp.experiment.signals import INTERRUPTIONS, SIGNAL_EXIT
 from nnexp.rundir import FINAL
-from nnexp.sweeps.jobs import FAILED, INTERRUPTED, RUNNING, Job, News, read_state_of, record_failure
+from nnexp.sweeps.jobs import (
+    FAILED,
+    INTERRUPTED,
+    RUNNING,
+    Job,
+    News,
+    read_status_of,
+    record_failure,
+)
 from nnexp.sweeps.observer import SweepObserver
 from nnexp.sweeps.worker import BUSY, settings_of_slot, work
 
@@ -71,7 +79,7 @@ class Pool:
     def train(self, jobs: Sequence[Job]) -> int | None:
         """Train every job; return the signal that ended it early, if one did.
 
-        Each job's state and reason say afterwards what became of it.
+        Each job's status and reason say afterwards what became of it.
         """
         todo = deque(jobs)
         with self._listening():
@@ -90,12 +98,12 @@ class Pool:
     def _start(self, todo: deque[Job]) -> None:
         while todo and self._free:
             job = todo.popleft()
-            before = job.state
+            before = job.status
             job.look()
-            if job.state in FINAL or (job.state == FAILED and before != FAILED):
+            if job.status in FINAL or (job.status == FAILED and before != FAILED):
                 self._audience.ended(job, 0.0)  # another sweep was faster
                 continue
-            if job.state == RUNNING:
+            if job.status == RUNNING:
                 self._wait_for(job)
                 continue
             self._begin(job, self._free.popleft())
@@ -107,7 +115,7 @@ class Pool:
         process = self._context.Process(target=work, args=(placed, self._command(job), told))
         process.start()
         told.close()
-        job.state = RUNNING
+        job.status = RUNNING
         member = Worker(
             job=job,
             process=process,
@@ -127,7 +135,7 @@ class Pool:
         for folder, (job, look_at) in list(self._waiting.items()):
             if time.monotonic() < look_at:
                 continue
-            if read_state_of(job.run)[0] == RUNNING:
+            if read_status_of(job.run)[0] == RUNNING:
                 self._wait_for(job)
                 continue
             del self._waiting[folder]
@@ -152,14 +160,14 @@ class Pool:
         job = member.job
         job.look()
         # A run goes on without its process here when the fork server has died.
-        if member.process.exitcode == BUSY or job.state == RUNNING:
-            job.state = RUNNING
+        if member.process.exitcode == BUSY or job.status == RUNNING:
+            job.status = RUNNING
             self._wait_for(job)
             return
-        if job.state not in FINAL:
+        if job.status not in FINAL:
             _settle(member)
         self._audience.ended(job, time.monotonic() - member.begun)
-        if job.state == FAILED and self._rules.fail_fast and not self._stopping:
+        if job.status == FAILED and self._rules.fail_fast and not self._stopping:
             self._stop(f"{job.name} failed")
 
     def _end_overdue(self) -> None:
@@ -224,15 +232,15 @@ def _was_interrupted(member: Worker) -> bool:
 
 
 def _settle(member: Worker) -> None:
-    """Give a run without a result its state and its reason; a failure is also written down."""
+    """Give a run without a result its status and its reason; a failure is also written down."""
     job = member.job
     if _was_interrupted(member):
-        if job.state == FAILED:  # an earlier try; this one was stopped before it began
-            job.state, job.reason = INTERRUPTED, ""
+        if job.status == FAILED:  # an earlier try; this one was stopped before it began
+            job.status, job.reason = INTERRUPTED, ""
         return
     reason = member.ended_by or job.news.reason or _of_exit(member.process.exitcode)
-    known = (job.state, job.reason) == (FAILED, reason)  # the run itself has written it
-    job.state, job.reason = FAILED, reason
+    known = (job.status, job.reason) == (FAILED, reason)  # the run itself has written it
+    job.status, job.reason = FAILED, reason
     if not known:
         record_failure(job, reason)
 

@@ -55,7 +55,7 @@ class SweepOutcome:
     @property
     def complete(self) -> bool:
         """Whether every run has a result; one that diverged has."""
-        return all(job.state in FINAL for job in self.jobs)
+        return all(job.status in FINAL for job in self.jobs)
 
 
 def sweep(  # noqa: PLR0913  one keyword an option of the command
@@ -106,7 +106,7 @@ def run_sweep(words: Sequence[str], options: SweepOptions, observer: SweepObserv
     register_launcher()
     launcher, searching = launcher_of(words), is_search(words)
     _check_options(launcher, options)
-    planned = plan_jobs(words)
+    planned = plan_jobs(words, observer)
     if options.rerun:
         _empty(planned)
     if launcher == OWN:
@@ -142,14 +142,14 @@ def _launch(words: Sequence[str], launcher: str, task: SweepTask) -> None:
         task.observer.note(f"the launcher {launcher} stopped: {type(error).__name__}: {first}")
 
 
-def plan_jobs(words: Sequence[str]) -> list[Job]:
+def plan_jobs(words: Sequence[str], observer: SweepObserver) -> list[Job]:
     """Return the jobs that the words make, each with where it stands.
 
     Raises:
         ConfigError: A word names nothing, or a value cannot be.
     """
     flags, overrides = split_words(words)
-    planned = compose_jobs(overrides, value_of("--config-dir", flags))
+    planned = compose_jobs(overrides, value_of("--config-dir", flags), observer.planning)
     refuse_session_code(config for _, config in planned)
     return make_jobs(planned)
 
@@ -201,7 +201,7 @@ def _jobs_of(ledger: str, planned: Sequence[Job]) -> list[Job]:
 def _empty(jobs: Sequence[Job]) -> None:
     """Empty every folder, or none where one of them is in use."""
     for job in jobs:
-        if job.state == RUNNING:
+        if job.status == RUNNING:
             raise ConfigError(
                 f"{job.run.path} is being trained by {job.reason}",
                 "--rerun needs runs that nobody trains",
