@@ -150,6 +150,17 @@ def test_death_of_the_fork_server_costs_no_run():
         assert log_of(job.run).count("done after") == 1
 
 
+def test_table_of_results_is_rebuilt_the_more_rarely_the_longer_it_takes(monkeypatch):
+    monkeypatch.setattr("nnexp.sweeps.pool.VIEW_SHARE", 1e9)
+    seen = set()
+    view = Path("runs/results.csv")
+    record = Record(lambda _: seen.add(len(rows_of("runs")) if view.exists() else 0))
+    train(jobs_of("epochs=1", "seed=0,1,2,3,4"), record)
+    assert seen <= {0, 1, 2}  # no more than had ended when it was built first
+    assert len(seen) > 1
+    assert len(rows_of("runs")) == 5
+
+
 def test_run_that_another_sweep_has_seen_fail_is_not_tried_again(tmp_path):
     (job,) = jobs_of("epochs=1")
     job.run.path.mkdir(parents=True)

@@ -268,6 +268,19 @@ def test_runs_notice_that_their_sweep_was_killed_and_save_their_states(tmp_path,
     wait_until(lambda: not processes_with(str(tmp_path)))
 
 
+def test_run_whose_sweep_was_killed_brings_the_table_of_results_up_to_date(tmp_path, monkeypatch):
+    monkeypatch.setenv("NNEXP_CACHE", str(tmp_path / "cache"))
+    short, endless = runs_of(f"epochs=1,{ENDLESS.removeprefix('epochs=')}")
+    sweep = start_sweep(f"epochs=1,{ENDLESS.removeprefix('epochs=')}", "--jobs", "1")
+    wait_until(endless.checkpoint.exists)
+    wait_until(Path("runs/results.csv").exists)
+    Path("runs/results.csv").unlink()
+    sweep.kill()
+    sweep.wait()
+    wait_until(lambda: not processes_with(str(tmp_path)))
+    assert_row_is_the_result(short)
+
+
 def test_ctrl_c_on_a_terminal_saves_every_run_and_leaves_no_process(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("NNEXP_CACHE", str(tmp_path / "cache"))
     words = (*LONG, "epochs=8", "seed=0,1,2")
@@ -378,6 +391,12 @@ def test_dry_run_says_where_each_run_stands_and_what_the_whole_takes(capsys):
     assert "4 runs: 1 done, 1 diverged, 1 failed, 1 new; 1 to train" in out
     assert f"about {estimate} with 1 at a time" in out
     assert sorted(Path("runs").rglob("*")) == before
+
+
+def test_dry_run_of_many_jobs_says_that_it_is_planning_them(capsys, monkeypatch):
+    monkeypatch.setattr("nnexp.sweeps.display.MANY", 3)
+    assert "planning" not in swept(capsys, "seed=0,1", "--dry-run")[2]
+    assert "nnexp: planning 3 runs" in swept(capsys, "seed=0,1,2", "--dry-run")[2]
 
 
 def test_images_that_one_run_cannot_have_fail_that_run_alone(capsys):

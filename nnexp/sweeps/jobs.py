@@ -14,7 +14,6 @@ from nnexp.rundir import (
     locked,
     read_status,
     replacing,
-    write_results_view,
     write_status,
 )
 from nnexp.settings import ConfigError, ExperimentConfig, run_id, to_yaml
@@ -89,7 +88,7 @@ def read_status_of(run: RunDir) -> tuple[str, str]:
 
 
 def record_failure(job: Job, reason: str) -> None:
-    """Leave a row behind for a run whose process could not: its settings, `failed`, and why."""
+    """Leave settings, `failed` and the reason behind for a run whose process could not."""
     try:
         with locked(job.run):
             if finished_result(job.run):
@@ -98,7 +97,6 @@ def record_failure(job: Job, reason: str) -> None:
                 with replacing(job.run.config) as scratch:
                     scratch.write_text(to_yaml(job.config), "utf-8")
             write_status(job.run, FAILED, reason=reason)
-            write_results_view(job.run.path.parent)
             append_log(job.run, f"failed: {reason}")
     except (OSError, ConfigError, RunError):
         return  # nothing can be written there; or another sweep has taken it up already

@@ -14,7 +14,8 @@ from types import FrameType
 from typing import cast
 
 from nnexp.experiment.signals import INTERRUPTIONS, SIGNAL_EXIT
-from nnexp.rundir import FINAL
+from nnexp.rundir import FINAL, write_results_view
+from nnexp.settings import ConfigError
 from nnexp.sweeps.jobs import (
     FAILED,
     INTERRUPTED,
@@ -29,6 +30,7 @@ from nnexp.sweeps.worker import BUSY, settings_of_slot, work
 
 BEAT = 0.25  # seconds between two looks at the clock
 GRACE = 20.0  # seconds that a run which took too long has to save its state
+VIEW_SHARE = 20  # of the time at most one part is spent on `results.csv`
 LOOK_AGAIN = 2.0  # seconds between two looks at a run that another process trains
 
 
@@ -73,6 +75,8 @@ class Pool:
         self._free = deque(rules.slots)
         self._live: list[Worker] = []
         self._waiting: dict[Path, tuple[Job, float]] = {}  # folder → job, when to look again
+        self._outdated: set[Path] = set()  # folders whose `results.csv` lacks a run
+        self._rebuild_at = 0.0
         self._stopping = False
         self._signals: list[int] = []
 
@@ -92,6 +96,8 @@ class Pool:
                     self._start(todo)
                 self._listen()
                 self._end_overdue()
+                if self._outdated and time.monotonic() >= self._rebuild_at:
+                    self._rebuild_views()
                 self._audience.tick([member.job for member in self._live])
         return self._signals[0] if self._signals else None
 
@@ -157,6 +163,7 @@ class Pool:
         member.news.close()
         self._live.remove(member)
         self._free.append(member.slot)
+        self._outdated.add(member.job.run.path.parent)
         job = member.job
         job.look()
         # A run goes on without its process here when the fork server has died.
@@ -199,6 +206,15 @@ class Pool:
                 member.killed = True
                 _send(member, signal.SIGKILL)
 
+    def _rebuild_views(self) -> None:
+        """Bring `results.csv` up to date, and leave it the longer the more runs it has."""
+        begun = time.monotonic()
+        for folder in self._outdated:
+            with suppress(OSError, ConfigError):  # the end of the sweep tries again, and says so
+                write_results_view(folder)
+        self._outdated.clear()
+        self._rebuild_at = time.monotonic() + VIEW_SHARE * (time.monotonic() - begun)
+
     @contextmanager
     def _listening(self) -> Iterator[None]:
         """Take SIGINT and SIGTERM as wishes to stop; leave no process behind, whatever happens."""
@@ -213,6 +229,7 @@ class Pool:
             for member in self._live:
                 _send(member, signal.SIGKILL)
                 member.process.join()
+            self._rebuild_views()
             for signum, handler in before.items():
                 signal.signal(signum, handler)
 

@@ -18,7 +18,14 @@ from typing import Any
 
 from nnexp.experiment import Listener, Progress, RunInfo
 from nnexp.experiment.signals import SIGNAL_EXIT
-from nnexp.rundir import BusyError, RunError, explaining_refusals, make_folder, open_own_file
+from nnexp.rundir import (
+    BusyError,
+    RunError,
+    explaining_refusals,
+    make_folder,
+    open_own_file,
+    write_results_view,
+)
 from nnexp.settings import ConfigError, DataConfig, ExperimentConfig
 from nnexp.settings.plugins import load_plugins, load_plugins_of
 from nnexp.sweeps.jobs import Job, News, record_failure
@@ -81,7 +88,7 @@ def work(job: Job, command: Sequence[str], connection: Connection) -> None:
         with explaining_refusals(job.run):
             _print_into(job.run.log)
         load_plugins_of(job.config)
-        outcome = run(job.config, [listener], command)
+        outcome = run(job.config, [listener], command, rebuild_view=False)
     except BusyError:
         sys.exit(BUSY)
     except KeyboardInterrupt:
@@ -91,6 +98,10 @@ def work(job: Job, command: Sequence[str], connection: Connection) -> None:
         record_failure(job, reason)
         listener.failed(job.run.path, reason)
         sys.exit(1)
+    finally:
+        if (sweep := parent_process()) and not sweep.is_alive():  # else the sweep does it
+            with suppress(OSError, ConfigError):
+                write_results_view(job.run.path.parent)
     if outcome.signum is not None:
         sys.exit(SIGNAL_EXIT + outcome.signum)
     sys.exit(1 if outcome.status == "failed" else 0)
