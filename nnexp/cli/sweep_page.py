@@ -28,7 +28,7 @@ from nnexp.settings.compose import run_hydra
 from nnexp.settings.overrides import refuse_intervals, split_words
 from nnexp.sweeps.display import SweepDisplay
 from nnexp.sweeps.estimate import estimate_seconds
-from nnexp.sweeps.jobs import FAILED, NEW, Job
+from nnexp.sweeps.jobs import FAILED, Job
 from nnexp.sweeps.launcher import count_cpus, most_jobs
 from nnexp.sweeps.runner import (
     OWN,
@@ -85,8 +85,8 @@ def _show_table(jobs: Sequence[Job]) -> None:
         print_comparison(rows, complete(Question(), rows))
 
 
-def dry_run(words: Sequence[str], options: SweepOptions) -> None:
-    """Print each run of a sweep, where it stands, and what the whole will take.
+def dry_run(words: Sequence[str], options: SweepOptions) -> int:
+    """Print each run of a sweep, where it stands, and what the whole will take; return 0.
 
     Raises:
         ConfigError: A word names nothing, or a value cannot be.
@@ -109,6 +109,7 @@ def dry_run(words: Sequence[str], options: SweepOptions) -> None:
         table.add_row(*(escape(cell) for cell in cells))
     print_table(console, table)
     _say_cost(console, jobs, todo, list(costs.values()), at_a_time)
+    return 0
 
 
 def _say_best(runs_dir: Path) -> None:
@@ -121,56 +122,42 @@ def _say_best(runs_dir: Path) -> None:
 
 
 def _conclude(outcome: SweepOutcome, study: str, *, own: bool) -> None:
-    """Say how the sweep ended; `own` is nnexp's launcher."""
-    jobs = outcome.jobs
-    console = open_console()
-    counts = Counter(job.status for job in jobs)
-    runs = "1 run" if len(jobs) == 1 else f"{len(jobs)} runs"
-    told = [f"{n} {status if status != NEW else 'not begun'}" for status, n in counts.items()]
-    console.print(f"\n[bold]{runs}[/]: {escape(', '.join(told))}")
+    """Say how the sweep ended and which command comes next; `own` is nnexp's launcher."""
+    jobs, console = outcome.jobs, open_console()
+    console.print(f"\n{_counted(jobs)}")
     odd = [job for job in jobs if job.status != "done"]
     if odd:
-        print_table(console, _odd_table(odd))
-    _say_next(console, counts, outcome, own)
-    _say_reader(console, counts, outcome, study)
-
-
-def _odd_table(jobs: Sequence[Job]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("run", "status", "why"):
-        table.add_column(heading, overflow="fold")
-    for job in jobs:
-        table.add_row(*map(escape, (job.name, job.status, job.reason.partition("\n")[0])))
-    return table
-
-
-def _say_next(console: Console, counts: Counter[str], outcome: SweepOutcome, own: bool) -> None:
-    jobs = outcome.jobs
-    failed = next((job for job in jobs if job.status == FAILED), None)
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for heading in ("run", "status", "why"):
+            table.add_column(heading, overflow="fold")
+        for job in odd:
+            table.add_row(*map(escape, (job.name, job.status, job.reason.partition("\n")[0])))
+        print_table(console, table)
+    failed = next((job for job in odd if job.status == FAILED), None)
     if failed is not None:
-        console.print(f"[dim]why:[/]   nnexp logs {escape(str(failed.run.path))}")
+        console.print(f"[dim]to see why a run failed:[/] nnexp logs {escape(str(failed.run.path))}")
         how = " with --retry-failed" if own else ""  # other launchers try again by themselves
-        console.print(f"[dim]again:[/] the same command{how}")
+        console.print(f"[dim]to train it again:[/] the same command{how}")
     elif not outcome.complete:
-        console.print("[dim]resume:[/] the same command; every run resumes where it stopped")
-
-
-def _say_reader(console: Console, counts: Counter[str], outcome: SweepOutcome, study: str) -> None:
-    """Name the command that shows what came of it."""
-    if counts["done"]:
-        folder = str(outcome.jobs[0].run.path.parent)
+        console.print("[dim]to resume:[/] the same command; every run resumes where it stopped")
+    if len(odd) < len(jobs):
+        folder = str(jobs[0].run.path.parent)
         sources = [*([] if folder == "runs" else [folder]), *([study] if study else [])]
         reader = ["report", *sources, "-o", "report.html"] if study else ["compare", *sources]
-        console.print(f"[dim]next:[/]  nnexp {escape(shlex.join(reader))}")
+        console.print(f"[dim]next:[/] nnexp {escape(shlex.join(reader))}")
+
+
+def _counted(jobs: Sequence[Job]) -> str:
+    """Return how many runs there are, and how many of each status."""
+    counts = Counter(job.status for job in jobs)
+    statuses = ", ".join(f"{n} {status}" for status, n in counts.items())
+    return f"[bold]{len(jobs)} run{'s' * (len(jobs) != 1)}[/]: {escape(statuses)}"
 
 
 def _say_cost(
     console: Console, jobs: Sequence[Job], todo: Sequence[Job], costs: list[float], at_a_time: int
 ) -> None:
-    counts = Counter(job.status for job in jobs)
-    statuses = ", ".join(f"{n} {status}" for status, n in counts.items())
-    runs = "1 run" if len(jobs) == 1 else f"{len(jobs)} runs"
-    console.print(f"{runs}: {escape(statuses)}; {len(todo)} to train")
+    console.print(f"{_counted(jobs)}; {len(todo)} to train")
     if not todo:
         return
     if not costs:

@@ -97,27 +97,20 @@ class TerminalListener(Listener):
         self._run_info = info
         config = info.config
         train, val, test = info.num_images
-        threads = "thread" if info.threads == 1 else "threads"
+        threads = f", {info.threads} thread" + "s" * (info.threads > 1)
+        threads = threads if info.device == "cpu" else ""
         self.out.print(
             f"[bold]{config.model.name}[/] · norm [bold]{escape(describe_norm(config))}[/] · "
-            f"batch size {config.batch_size} · seed {config.seed}"
-        )
-        self.out.print(
-            f"{info.parameters:,} parameters · {config.precision} on {info.device}"
-            + (f", {info.threads} {threads}" if info.device == "cpu" else "")
-        )
-        self.out.print(
-            f"{config.data.name}: {train:,} training, {val:,} validation, {test:,} test images"
-        )
-        self.out.print(
+            f"batch size {config.batch_size} · seed {config.seed}\n"
+            f"{info.parameters:,} parameters · {config.precision} on {info.device}{threads}\n"
+            f"{config.data.name}: {train:,} training, {val:,} validation, {test:,} test images\n"
             f"{config.epochs} epochs, {info.total_steps:,} steps · {config.optimizer.name} · "
-            f"{describe_rate(config, info.peak_learning_rate)}"
+            f"{describe_rate(config, info.peak_learning_rate)}\n"
+            f"writes [bold]{escape(str(info.run))}[/]"
         )
-        self.out.print(f"writes [bold]{escape(str(info.run))}[/]")
         if info.step:
             self.out.print(f"resumes after epoch {info.epoch}, step {info.step:,}")
-        self.out.print()
-        self.out.print(f"[dim]{_columns(HEADINGS)}[/]")
+        self.out.print(f"\n[dim]{_columns(HEADINGS)}[/]")
         self._start_live(info)
 
     def progress(self, progress: RunProgress) -> None:

@@ -145,8 +145,7 @@ def _check_classes(root: Path, train: Listing, test: Listing) -> None:
     ):
         if missing := sorted(here.keys() - there.keys()):
             raise ConfigError(
-                f"{root}: in {half} but not in {other}: {', '.join(missing[:NAMED])}"
-                + _more(len(missing)),
+                f"{root}: in {half} but not in {other}: {_first(missing)}",
                 "train and test need folders of the same names",
             )
         if empty := [name for name, pictures in here.items() if not pictures]:
@@ -177,8 +176,7 @@ def _decode(root: Path, train: Listing, test: Listing, progress: Progress) -> So
     if broken:
         raise ConfigError(
             f"{len(broken)} of {len(files)} files in {root} cannot be read as pictures: "
-            + ", ".join(broken[:NAMED])
-            + _more(len(broken)),
+            f"{_first(broken)}",
             f"replace them with pictures in a format that is read ({', '.join(FORMATS)}), move them"
             " away, or put a dot before their names",
         )
@@ -231,5 +229,7 @@ def _labels(listing: Listing) -> np.ndarray:
     return np.repeat(np.arange(len(counts), dtype=np.int64), counts)
 
 
-def _more(count: int) -> str:
-    return f" and {count - NAMED} more" if count > NAMED else ""
+def _first(names: list[str]) -> str:
+    """Return the first names, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

@@ -56,7 +56,10 @@ class RunLogger:
         )
         if left is not None and not self._estimated and self.clock.is_settled(state.step):
             self._estimated = True
-            self._warn_of_long_run(left)
+            if left > LONG_RUN:
+                smaller = SMALLER_SCALE.get(self.info.config.scale)
+                remedy = f"; scale={smaller} is smaller" if smaller else ""
+                self.note(f"this run will take about {left / 3600:.1f} hours here{remedy}")
 
     def keep_rows(self, observers: Observers) -> None:
         """Bring what was measured at the steps so far to disk."""
@@ -99,9 +102,3 @@ class RunLogger:
     def write_log(self, text: str) -> None:
         """Add a line, with the time, to the run's log."""
         append_log(self.run, text)
-
-    def _warn_of_long_run(self, seconds_left: float) -> None:
-        if seconds_left > LONG_RUN:
-            smaller = SMALLER_SCALE.get(self.info.config.scale)
-            remedy = f"; scale={smaller} is smaller" if smaller else ""
-            self.note(f"this run will take about {seconds_left / 3600:.1f} hours here{remedy}")

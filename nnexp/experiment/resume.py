@@ -118,7 +118,9 @@ def resume(run: RunDir, state: TrainState, logger: RunLogger) -> None:
         if path.name == PREVIOUS:  # else the next save would put the damaged file in its place
             (run.checkpoint / NEWEST).unlink(missing_ok=True)
         logger.clock.recall(spent)
-        _note_environment(run, logger)
+        record = read_json(run.environment)  # the result counts what differs
+        for difference in differences(record, record["resumed"][-1]):
+            logger.note(f"resumed in another environment; last digits may differ ({difference})")
         return
     if run.checkpoint.exists():
         logger.note(f"no whole state in {run.checkpoint}; starting again from step 0")
@@ -136,10 +138,3 @@ def _read_spent(saved: SavedState) -> dict[str, float]:
         return {key: float(spent[key]) for key in ("seconds", "train_seconds")}
     except (KeyError, TypeError, ValueError) as error:
         raise StateError(f"{saved.path} does not say how long its epoch took") from error
-
-
-def _note_environment(run: RunDir, logger: RunLogger) -> None:
-    """Say what differs from the first try; the result counts it, see `environment_columns`."""
-    record = read_json(run.environment)
-    for difference in differences(record, record["resumed"][-1]):
-        logger.note(f"resumed in another environment; last digits may differ ({difference})")

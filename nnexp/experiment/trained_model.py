@@ -62,7 +62,9 @@ def load_model(run: RunDir | Path | str, *, plugins: Sequence[str] = ()) -> Trai
     """
     load_plugins(plugins)
     folder = run if isinstance(run, RunDir) else find_run(str(run))
-    config = _config_of(folder)
+    config = read_config(folder)
+    if config is None:
+        raise ConfigError(f"{folder.path} is not the folder of a run", "it needs a config.yaml")
     weights = folder.checkpoint / WEIGHTS
     if not weights.exists():
         raise ConfigError(
@@ -93,13 +95,6 @@ def load_model(run: RunDir | Path | str, *, plugins: Sequence[str] = ()) -> Trai
         mean=tuple(images["mean"]),
         std=tuple(images["std"]),
     )
-
-
-def _config_of(run: RunDir) -> ExperimentConfig:
-    config = read_config(run)
-    if config is None:
-        raise ConfigError(f"{run.path} is not the folder of a run", "it needs a config.yaml")
-    return config
 
 
 def _images_of(run: RunDir, config: ExperimentConfig) -> Mapping[str, Any]:

@@ -37,7 +37,7 @@ from nnexp.rundir.records import (
     wrong_type,
 )
 from nnexp.rundir.results import write_results_view
-from nnexp.rundir.status import FINAL, STATUSES, Status, append_log, write_status
+from nnexp.rundir.status import FINAL, STATUSES, append_log, write_status
 from nnexp.rundir.tables import (
     append_rows,
     read_table,
@@ -56,7 +56,6 @@ __all__ = [
     "DiskFullError",
     "RunDir",
     "RunError",
-    "Status",
     "UnreadableError",
     "append_log",
     "append_rows",

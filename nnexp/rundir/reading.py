@@ -44,7 +44,7 @@ def read_bytes(path: Path, most: int = LARGEST_TABLE) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise UnreadableError(path, _in_words(error)) from None
+        raise UnreadableError(path, (error.strerror or str(error)).lower()) from None
     try:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):
@@ -54,7 +54,7 @@ def read_bytes(path: Path, most: int = LARGEST_TABLE) -> bytes | None:
         with os.fdopen(handle, "rb", closefd=False) as file:
             return file.read(most)
     except OSError as error:
-        raise UnreadableError(path, _in_words(error)) from None
+        raise UnreadableError(path, (error.strerror or str(error)).lower()) from None
     finally:
         os.close(handle)
 
@@ -180,7 +180,3 @@ def _whole(cell: str) -> int:
     if not 0 <= number <= LARGEST_WHOLE:
         raise ValueError(cell)
     return number
-
-
-def _in_words(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()

@@ -10,7 +10,7 @@ from nnexp.rundir import RunDir, finished_result
 from nnexp.settings import ExperimentConfig
 from nnexp.settings.values import is_number
 from nnexp.sweeps.jobs import Job
-from nnexp.sweeps.worker import open_fork_server
+from nnexp.sweeps.worker import heard_from
 
 CIFAR_IMAGES = {"train": 50_000, "test": 10_000}
 FORWARD_SHARE = 1 / 3  # of a training step's work that an evaluated image takes
@@ -32,7 +32,7 @@ def estimate_seconds(jobs: Sequence[Job], threads: int) -> dict[str, float]:
     wanted = {kind_of(job.config): job.config for job in jobs if images[job.name] is not None}
     missing = [config for kind, config in wanted.items() if kind not in speeds]
     if missing:
-        speeds |= _measured_speeds(missing, threads)
+        speeds |= dict(heard_from(_measure, missing, threads))
     costs: dict[str, float] = {}
     for job in jobs:
         speed, num = _nearest_speed(kind_of(job.config), speeds), images[job.name]
@@ -95,24 +95,6 @@ def _nearest_speed(kind: Kind, speeds: dict[Kind, float]) -> float | None:
         if like:
             return sum(like) / len(like)
     return None
-
-
-def _measured_speeds(configs: Sequence[ExperimentConfig], threads: int) -> dict[Kind, float]:
-    context = open_fork_server()
-    answer, told = context.Pipe(duplex=False)
-    process = context.Process(target=_measure, args=(list(configs), threads, told))
-    process.start()
-    told.close()
-    speeds: dict[Kind, float] = {}
-    try:
-        while True:
-            kind, speed = answer.recv()
-            speeds[kind] = speed
-    except EOFError:
-        return speeds
-    finally:
-        process.terminate()  # after Ctrl-C it may have much to measure still
-        process.join()
 
 
 def _measure(configs: Sequence[ExperimentConfig], threads: int, connection: Connection) -> None:

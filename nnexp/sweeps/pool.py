@@ -64,15 +64,15 @@ class Pool:
     def __init__(
         self,
         context: ForkServerContext,
-        rules: PoolSettings,
-        audience: SweepObserver,
+        settings: PoolSettings,
+        observer: SweepObserver,
         command: Callable[[Job], list[str]],
     ) -> None:
         self._context = context
-        self._rules = rules
-        self._audience = audience
+        self._settings = settings
+        self._observer = observer
         self._command = command
-        self._free = deque(rules.slots)
+        self._free = deque(settings.slots)
         self._live: list[Worker] = []
         self._waiting: dict[Path, tuple[Job, float]] = {}  # folder → job, when to look again
         self._outdated: set[Path] = set()  # folders whose `results.csv` lacks a run
@@ -98,7 +98,7 @@ class Pool:
                 self._end_overdue()
                 if self._outdated and time.monotonic() >= self._rebuild_at:
                     self._rebuild_views()
-                self._audience.tick([member.job for member in self._live])
+                self._observer.tick([worker.job for worker in self._live])
         return self._signals[0] if self._signals else None
 
     def _start(self, todo: deque[Job]) -> None:
@@ -107,7 +107,7 @@ class Pool:
             before = job.status
             job.look()
             if job.status in FINAL or (job.status == FAILED and before != FAILED):
-                self._audience.ended(job, 0.0)  # another sweep was faster
+                self._observer.ended(job, 0.0)  # another sweep was faster
                 continue
             if job.status == RUNNING:
                 self._wait_for(job)
@@ -116,25 +116,21 @@ class Pool:
 
     def _begin(self, job: Job, slot: str | None) -> None:
         job.news = News()
-        placed = replace(job, config=settings_of_slot(job.config, slot, self._rules.threads))
+        placed = replace(job, config=settings_of_slot(job.config, slot, self._settings.threads))
         news, told = self._context.Pipe(duplex=False)
         process = self._context.Process(target=work, args=(placed, self._command(job), told))
         process.start()
         told.close()
         job.status = RUNNING
-        member = Worker(
-            job=job,
-            process=process,
-            news=cast("Connection", news),  # the stubs know Windows' pipes too
-            slot=slot,
-            begun=time.monotonic(),
+        pipe = cast("Connection", news)  # the stubs know Windows' pipes too
+        self._live.append(
+            Worker(job=job, process=process, news=pipe, slot=slot, begun=time.monotonic())
         )
-        self._live.append(member)
-        self._audience.started(job)
+        self._observer.started(job)
 
     def _wait_for(self, job: Job) -> None:
         if job.run.path not in self._waiting:
-            self._audience.waits(job)
+            self._observer.waits(job)
         self._waiting[job.run.path] = (job, time.monotonic() + LOOK_AGAIN)
 
     def _look_at_waiting(self, todo: deque[Job]) -> None:
@@ -149,62 +145,62 @@ class Pool:
 
     def _listen(self) -> None:
         ready = wait(
-            [one for member in self._live for one in (member.news, member.process.sentinel)],
+            [one for worker in self._live for one in (worker.news, worker.process.sentinel)],
             timeout=BEAT,
         )
-        for member in list(self._live):
-            _take_news(member)
-            if member.process.sentinel in ready:
-                self._end(member)
+        for worker in list(self._live):
+            _take_news(worker)
+            if worker.process.sentinel in ready:
+                self._end(worker)
 
-    def _end(self, member: Worker) -> None:
-        member.process.join()
-        _take_news(member)
-        member.news.close()
-        self._live.remove(member)
-        self._free.append(member.slot)
-        self._outdated.add(member.job.run.path.parent)
-        job = member.job
+    def _end(self, worker: Worker) -> None:
+        worker.process.join()
+        _take_news(worker)
+        worker.news.close()
+        self._live.remove(worker)
+        self._free.append(worker.slot)
+        self._outdated.add(worker.job.run.path.parent)
+        job = worker.job
         job.look()
         # A run goes on without its process here when the fork server has died.
-        if member.process.exitcode == BUSY or job.status == RUNNING:
+        if worker.process.exitcode == BUSY or job.status == RUNNING:
             job.status = RUNNING
             self._wait_for(job)
             return
         if job.status not in FINAL:
-            _settle(member)
-        self._audience.ended(job, time.monotonic() - member.begun)
-        if job.status == FAILED and self._rules.fail_fast and not self._stopping:
+            _settle(worker)
+        self._observer.ended(job, time.monotonic() - worker.begun)
+        if job.status == FAILED and self._settings.fail_fast and not self._stopping:
             self._stop(f"{job.name} failed")
 
     def _end_overdue(self) -> None:
         """End what has taken too long: asked first, so that its state is saved, then by force."""
-        limit, now = self._rules.timeout, time.monotonic()
-        for member in self._live:
-            if limit and member.asked_at is None and now - member.begun > limit:
-                member.ended_by = f"timed out after {limit:g} s"
-                self._ask(member)
-            elif member.ended_by and member.asked_at and now - member.asked_at > GRACE:
-                _send(member, signal.SIGKILL)
+        limit, now = self._settings.timeout, time.monotonic()
+        for worker in self._live:
+            if limit and worker.asked_at is None and now - worker.begun > limit:
+                worker.ended_by = f"timed out after {limit:g} s"
+                self._ask(worker)
+            elif worker.ended_by and worker.asked_at and now - worker.asked_at > GRACE:
+                _send(worker, signal.SIGKILL)
 
     def _stop(self, reason: str) -> None:
         self._stopping = True
-        self._audience.stopping(reason, len(self._live))
-        for member in self._live:
-            if member.asked_at is None:  # a second signal would end it before its state is saved
-                self._ask(member)
+        self._observer.stopping(reason, len(self._live))
+        for worker in self._live:
+            if worker.asked_at is None:  # a second signal would end it before its state is saved
+                self._ask(worker)
 
-    def _ask(self, member: Worker) -> None:
-        member.asked_at = time.monotonic()
-        _send(member, signal.SIGTERM)
+    def _ask(self, worker: Worker) -> None:
+        worker.asked_at = time.monotonic()
+        _send(worker, signal.SIGTERM)
 
     def _heed_signals(self) -> None:
         if self._signals and not self._stopping:
             self._stop(signal.Signals(self._signals[0]).name)
         if len(self._signals) > 1:
-            for member in self._live:
-                member.killed = True
-                _send(member, signal.SIGKILL)
+            for worker in self._live:
+                worker.killed = True
+                _send(worker, signal.SIGKILL)
 
     def _rebuild_views(self) -> None:
         """Bring `results.csv` up to date, and leave it the longer the more runs it has."""
@@ -226,62 +222,50 @@ class Pool:
         try:
             yield
         finally:
-            for member in self._live:
-                _send(member, signal.SIGKILL)
-                member.process.join()
+            for worker in self._live:
+                _send(worker, signal.SIGKILL)
+                worker.process.join()
             self._rebuild_views()
             for signum, handler in before.items():
                 signal.signal(signum, handler)
 
 
-def _take_news(member: Worker) -> None:
+def _take_news(worker: Worker) -> None:
     with suppress(EOFError, OSError):
-        while member.news.poll():
-            member.job.news = member.news.recv()
+        while worker.news.poll():
+            worker.job.news = worker.news.recv()
 
 
-def _was_interrupted(member: Worker) -> bool:
-    """Whether a run without a result was told to stop, and did not fail."""
-    if member.ended_by or member.job.news.reason:
-        return False
-    signum = _signal_of(member.process.exitcode)
-    return signum in INTERRUPTIONS or (member.killed and signum == signal.SIGKILL)
-
-
-def _settle(member: Worker) -> None:
+def _settle(worker: Worker) -> None:
     """Give a run without a result its status and its reason; a failure is also written down."""
-    job = member.job
-    if _was_interrupted(member):
+    job, code = worker.job, worker.process.exitcode
+    assert code is not None
+    signum = -code if code < 0 else code - SIGNAL_EXIT
+    reason = worker.ended_by or job.news.reason
+    if not reason and (signum in INTERRUPTIONS or (worker.killed and signum == signal.SIGKILL)):
         if job.status == FAILED:  # an earlier try; this one was stopped before it began
             job.status, job.reason = INTERRUPTED, ""
         return
-    reason = member.ended_by or job.news.reason or _of_exit(member.process.exitcode)
+    reason = reason or _reason_of_exit(code)
     known = (job.status, job.reason) == (FAILED, reason)  # the run itself has written it
     job.status, job.reason = FAILED, reason
     if not known:
         record_failure(job, reason)
 
 
-def _send(member: Worker, signum: int) -> None:
+def _send(worker: Worker, signum: int) -> None:
     """Send a signal to a run; by force, also to the processes that it has started."""
-    assert member.process.pid is not None
+    assert worker.process.pid is not None
     with suppress(ProcessLookupError):
-        if signum == signal.SIGKILL and os.getpgid(member.process.pid) == member.process.pid:
-            os.killpg(member.process.pid, signum)
+        if signum == signal.SIGKILL and os.getpgid(worker.process.pid) == worker.process.pid:
+            os.killpg(worker.process.pid, signum)
         else:
-            os.kill(member.process.pid, signum)
+            os.kill(worker.process.pid, signum)
 
 
-def _signal_of(code: int | None) -> int:
-    """Return the signal that ended a process, or that its exit code stands for; 0 for none."""
-    if code is None:
-        return 0
-    return -code if code < 0 else max(0, code - SIGNAL_EXIT)
-
-
-def _of_exit(code: int | None) -> str:
+def _reason_of_exit(code: int) -> str:
     """Return why a process ended that could not say so itself."""
-    if code is None or code >= 0:
+    if code >= 0:
         return f"the process ended with exit code {code}"
     try:
         name = signal.Signals(-code).name

@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -35,14 +35,14 @@ class SweepOptions:
 
     def as_overrides(self) -> list[str]:
         """Return the options as settings of nnexp's launcher."""
-        words = [
-            f"hydra.launcher.jobs={self.jobs}" if self.jobs is not None else "",
-            f"hydra.launcher.devices=[{','.join(self.devices)}]" if self.devices else "",
-            f"hydra.launcher.timeout={self.timeout}" if self.timeout is not None else "",
-            "hydra.launcher.fail_fast=true" if self.fail_fast else "",
-            "hydra.launcher.retry_failed=true" if self.retry_failed else "",
+        devices = f"[{','.join(self.devices)}]" if self.devices else None
+        values = {**asdict(self), "devices": devices}
+        del values["rerun"]  # which is done before the launcher begins
+        return [
+            f"hydra.launcher.{name}={value}"
+            for name, value in values.items()
+            if value is not None and value is not False
         ]
-        return [word for word in words if word]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
