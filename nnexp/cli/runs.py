@@ -47,15 +47,11 @@ def runs(
 
 def _table(listed: "Iterable[RunState]") -> "Table":
     from rich.markup import escape
-    from rich.table import Table
 
+    from nnexp.console import plain_table
     from nnexp.rundir import STATUSES
 
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("run", overflow="fold")
-    table.add_column("status")
-    for heading in ("epochs", "val_accuracy %"):
-        table.add_column(heading, justify="right")
+    table = plain_table("run", "status", numbers=("epochs", "val_accuracy %"))
     table.add_column("")
     for one in listed:
         accuracy = "–" if one.val_accuracy is None else f"{100 * one.val_accuracy:.2f}"

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import yaml
 from rich.markup import escape
-from rich.table import Table
 
 from nnexp.cli.compare_page import print_comparison
 from nnexp.compare.comparison import Question
@@ -19,6 +18,7 @@ from nnexp.console import (
     forgiving_output,
     open_console,
     percent,
+    plain_table,
     print_table,
     write,
 )
@@ -97,9 +97,7 @@ def dry_run(words: Sequence[str], options: SweepOptions) -> int:
     at_a_time = min(options.jobs or most_jobs(), max(1, len(todo)))
     costs = estimate_seconds(todo, max(1, count_cpus() // at_a_time))
     console = open_console()
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading, justify in (("run", "left"), ("status", "left"), ("estimate", "right")):
-        table.add_column(heading, justify=justify)  # pyright: ignore[reportArgumentType]
+    table = plain_table("run", "status", numbers=("estimate",))
     table.add_column("made by", overflow="fold")
     common = set.intersection(*(set(job.words) for job in jobs)) if len(jobs) > 1 else set()
     for job in jobs:
@@ -127,9 +125,7 @@ def _conclude(outcome: SweepOutcome, study: str, *, own: bool) -> None:
     console.print(f"\n{_counted(jobs)}")
     odd = [job for job in jobs if job.status != "done"]
     if odd:
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for heading in ("run", "status", "why"):
-            table.add_column(heading, overflow="fold")
+        table = plain_table("run", "status", "why")
         for job in odd:
             table.add_row(*map(escape, (job.name, job.status, job.reason.partition("\n")[0])))
         print_table(console, table)

@@ -14,7 +14,7 @@ import torch
 from nnexp.data import Images, load_images
 from nnexp.experiment.checkpoint import drop_states, keep_weights, save_state
 from nnexp.experiment.environment import describe_environment
-from nnexp.experiment.listeners import Listener, Listeners, RunInfo, make_listeners
+from nnexp.experiment.listeners import LISTENERS, Listener, Listeners, RunInfo
 from nnexp.experiment.logger import RunLogger
 from nnexp.experiment.result import make_result
 from nnexp.experiment.resume import check_config, check_images, open_folder, resume
@@ -84,7 +84,8 @@ def run(
         RunError: The folder is in use, belongs to other settings, or the disk is full.
     """
     folder = RunDir(Path(config.runs_dir) / run_id(config))
-    everyone = Listeners(folder, [*listeners, *make_listeners(config, folder)])
+    named = [LISTENERS[name](config, folder.path) for name in config.listeners]
+    everyone = Listeners(folder, [*listeners, *named])
     if not finished_result(folder):
         with locked(folder):
             if not finished_result(folder):  # still: another process may have ended it meanwhile

@@ -1,5 +1,6 @@
 """A run's folder: which file holds what, how it is written, who may write it."""
 
+from nnexp.console import printable
 from nnexp.rundir.files import (
     make_folder,
     naming_full_disk,
@@ -24,7 +25,6 @@ from nnexp.rundir.reading import (
     SAVE_AS_UTF8,
     UnreadableError,
     parse_cells,
-    printable,
     read_object,
     read_text,
 )

@@ -11,7 +11,7 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from nnexp.console import Console, duration, percent, say
+from nnexp.console import Console, duration, percent, plain_table, say
 from nnexp.rundir import FINAL, STATUSES, read_json, result_is_at_chance
 from nnexp.sweeps.jobs import FAILED, INTERRUPTED, Job
 from nnexp.sweeps.observer import SweepObserver
@@ -47,7 +47,15 @@ class SweepDisplay(SweepObserver):
     def planned(self, jobs: Sequence[Job], todo: Sequence[Job]) -> None:
         """Say what is there already."""
         self._todo += todo
-        self._say_what_is_there(jobs)
+        wanted = {job.name for job in self._todo}
+        rest = [job for job in jobs if job.name not in wanted]
+        words = [f"{n} {status} already" for status, n in Counter(j.status for j in rest).items()]
+        words.append(f"{len(self._todo)} to train")
+        runs = "1 run" if len(jobs) == 1 else f"{len(jobs)} runs"
+        self._out.print(f"[bold]{runs}[/]: {escape(', '.join(words))}")
+        for job in rest:
+            if job.status == FAILED:
+                self._line(FAILED, job, "in an earlier sweep; --retry-failed trains it again")
 
     def note(self, text: str) -> None:
         """Say one line to standard error."""
@@ -84,7 +92,9 @@ class SweepDisplay(SweepObserver):
     def stopping(self, reason: str, running: int) -> None:
         """Say that the sweep ends early."""
         runs = "1 run saves its state" if running == 1 else f"{running} runs save their state"
-        self._print(f"[yellow]stopping[/] after {escape(reason)}: {runs}; once more ends them now")
+        self._print(
+            f"[yellow]stopping[/] after {escape(reason)}: {runs}; a second signal ends them at once"
+        )
 
     def tick(self, running: Sequence[Job]) -> None:
         """Draw the live table anew, now and then."""
@@ -116,17 +126,6 @@ class SweepDisplay(SweepObserver):
             1, min(self._num_slots, ahead + len(running))
         )
 
-    def _say_what_is_there(self, jobs: Sequence[Job]) -> None:
-        wanted = {job.name for job in self._todo}
-        left = Counter(job.status for job in jobs if job.name not in wanted)
-        words = [f"{n} {status} already" for status, n in left.items()]
-        words.append(f"{len(self._todo)} to train")
-        runs = "1 run" if len(jobs) == 1 else f"{len(jobs)} runs"
-        self._out.print(f"[bold]{runs}[/]: {escape(', '.join(words))}")
-        for job in jobs:
-            if job.name not in wanted and job.status == FAILED:
-                self._line(FAILED, job, "before; --retry-failed tries it again")
-
     def _summary(self, running: Sequence[Job]) -> Text:
         left = self.seconds_left(running)
         guess = f" · about {duration(left)} left" if left is not None else ""
@@ -157,15 +156,7 @@ def _outcome(job: Job) -> str:
 
 
 def _running_table(running: Sequence[Job]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading, justify in (
-        ("running", "left"),
-        ("epoch", "right"),
-        ("step", "right"),
-        ("val acc", "right"),
-        ("left", "right"),
-    ):
-        table.add_column(heading, justify=justify, overflow="fold")  # pyright: ignore[reportArgumentType]
+    table = plain_table("running", numbers=("epoch", "step", "val acc", "left"))
     for job in running:
         news = job.news
         table.add_row(
