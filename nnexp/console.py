@@ -172,3 +172,8 @@ def duration(seconds: float) -> str:
 def percent(share: float | None) -> str:
     """Return a share as a percentage, or a dash where there is none."""
     return "–" if share is None else f"{100 * share:.2f} %"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 run`, `3 runs`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -206,7 +206,7 @@ def test_eight_runs_that_end_together_all_have_their_row(capsys):
     for run in runs_of(*words):
         assert_row_is_the_result(run)
     lines = out.splitlines()
-    assert lines[:2] == ["8 runs: 8 to train", "8 at a time, 1 thread each"]
+    assert lines[:2] == ["8 runs: 8 to train", "8 runs at a time, 1 thread each"]
     assert sum(line.startswith("start ") for line in lines) == 8  # a line per event when piped
     assert sum(line.startswith("done ") for line in lines) == 8
     assert not any("\x1b" in line for line in lines)
@@ -389,7 +389,7 @@ def test_dry_run_says_where_each_run_stands_and_what_the_whole_takes(capsys):
     minutes, seconds = estimate.split(":")
     assert int(minutes) * 60 + int(seconds) <= read_json(done.result)["seconds"]
     assert "4 runs: 1 done, 1 diverged, 1 failed, 1 new; 1 to train" in out
-    assert f"about {estimate} with 1 at a time" in out
+    assert f"about {estimate} with 1 run at a time" in out
     assert sorted(Path("runs").rglob("*")) == before
 
 

@@ -14,6 +14,7 @@ from nnexp.compare.comparison import Question
 from nnexp.compare.load import read_rows
 from nnexp.console import (
     Console,
+    counted,
     duration,
     forgiving_output,
     open_console,
@@ -147,7 +148,7 @@ def _counted(jobs: Sequence[Job]) -> str:
     """Return how many runs there are, and how many of each status."""
     counts = Counter(job.status for job in jobs)
     statuses = ", ".join(f"{n} {status}" for status, n in counts.items())
-    return f"[bold]{len(jobs)} run{'s' * (len(jobs) != 1)}[/]: {escape(statuses)}"
+    return f"[bold]{counted(len(jobs), 'run')}[/]: {escape(statuses)}"
 
 
 def _say_cost(
@@ -160,5 +161,5 @@ def _say_cost(
         console.print("[dim]no estimate: the settings do not say how many images there are[/]")
         return
     total = sum(costs) / len(costs) * len(todo) / at_a_time
-    partly = "" if len(costs) == len(todo) else f", by the {len(costs)} that can be estimated"
-    console.print(f"about {duration(total)} with {at_a_time} at a time{partly}")
+    partly = "" if len(costs) == len(todo) else f", estimated from {len(costs)} of them"
+    console.print(f"about {duration(total)} with {counted(at_a_time, 'run')} at a time{partly}")

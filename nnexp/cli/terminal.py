@@ -49,7 +49,7 @@ def train_command(config: ExperimentConfig, argv: Sequence[str]) -> int:
             listener.say_error(str(error))
             return 1
         except KeyboardInterrupt:
-            listener.say_error("stopped; what came after the last saved state is lost")
+            listener.say_error("stopped at once; the steps since the last saved state are lost")
             return SIGNAL_EXIT + signal.SIGINT
         finally:
             listener.close()
@@ -106,7 +106,7 @@ class TerminalListener(Listener):
             f"{config.data.name}: {train:,} training, {val:,} validation, {test:,} test images\n"
             f"{config.epochs} epochs, {info.total_steps:,} steps · {config.optimizer.name} · "
             f"{describe_rate(config, info.peak_learning_rate)}\n"
-            f"writes [bold]{escape(str(info.run))}[/]"
+            f"writes to [bold]{escape(str(info.run))}[/]"
         )
         if info.step:
             self.out.print(f"resumes after epoch {info.epoch}, step {info.step:,}")
@@ -204,8 +204,8 @@ class TerminalListener(Listener):
         self.out.print(table)
         if result_is_at_chance(result):
             self.out.print(
-                f"[yellow]at chance[/]: guessing among the classes gives "
-                f"{percent(result['chance_accuracy'])}; this run has learned nothing that shows"
+                "[yellow]at chance[/]: the test accuracy is no better than guessing a class "
+                f"({percent(result['chance_accuracy'])})"
             )
         self.out.print()
         self.out.print(f"[dim]next:[/]  {escape(self._command_with_other_norm(result))}")

@@ -85,7 +85,7 @@ def _table(run: "RunDir", layer: str | None) -> "Table":
 
     from nnexp.figures.traces import load_series, load_traces
 
-    table = Table("layer", "statistic", "step 0 → last, in log", pad_edge=False)
+    table = Table("layer", "statistic", "step 0 → last step (log scale)", pad_edge=False)
     for heading in ("first", "last", "settled at step"):
         table.add_column(heading, justify="right")
     for line in load_series(load_traces(run), layer):

@@ -60,7 +60,7 @@ def check_config(
         began = getattr(before, part)
         if began != getattr(config, part):
             words = " ".join(f"{part}.{key}={value}" for key, value in asdict(began).items())
-            note(f"this run began with {words} and keeps them; another runs_dir {part}s it anew")
+            note(f"this run began with {words} and keeps them; use another runs_dir for others")
     return replace(config, trace=before.trace, probe=before.probe, tags=before.tags)
 
 
@@ -114,7 +114,7 @@ def resume(run: RunDir, state: TrainState, logger: RunLogger) -> None:
             logger.note(f"{error}; trying the state before it")
             continue
         for table in restore_tables(run, saved.files):
-            logger.note(f"{table} was changed after it was written; it is put back")
+            logger.note(f"{table} was changed after it was written; it is restored")
         if path.name == PREVIOUS:  # else the next save would put the damaged file in its place
             (run.checkpoint / NEWEST).unlink(missing_ok=True)
         logger.clock.recall(spent)
@@ -123,7 +123,7 @@ def resume(run: RunDir, state: TrainState, logger: RunLogger) -> None:
             logger.note(f"resumed in another environment; last digits may differ ({difference})")
         return
     if run.checkpoint.exists():
-        logger.note(f"no whole state in {run.checkpoint}; starting again from step 0")
+        logger.note(f"no complete saved state in {run.checkpoint}; starting again from step 0")
     restore_tables(run, {})
 
 

@@ -107,7 +107,7 @@ def _images_of(run: RunDir, config: ExperimentConfig) -> Mapping[str, Any]:
         images = load_images(config.data)
     except ConfigError as error:
         raise ConfigError(
-            f"{run.path} has no images.json, and its images cannot be had: {error.problem}",
+            f"{run.path} has no images.json, and its images cannot be loaded: {error.problem}",
             error.remedy,
         ) from error
     check_images(run, images.fingerprint)

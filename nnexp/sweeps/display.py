@@ -11,7 +11,7 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from nnexp.console import Console, duration, percent, plain_table, say
+from nnexp.console import Console, counted, duration, percent, plain_table, say
 from nnexp.rundir import FINAL, STATUSES, read_json, result_is_at_chance
 from nnexp.sweeps.jobs import FAILED, INTERRUPTED, Job
 from nnexp.sweeps.observer import SweepObserver
@@ -51,8 +51,7 @@ class SweepDisplay(SweepObserver):
         rest = [job for job in jobs if job.name not in wanted]
         words = [f"{n} {status} already" for status, n in Counter(j.status for j in rest).items()]
         words.append(f"{len(self._todo)} to train")
-        runs = "1 run" if len(jobs) == 1 else f"{len(jobs)} runs"
-        self._out.print(f"[bold]{runs}[/]: {escape(', '.join(words))}")
+        self._out.print(f"[bold]{counted(len(jobs), 'run')}[/]: {escape(', '.join(words))}")
         for job in rest:
             if job.status == FAILED:
                 self._line(FAILED, job, "in an earlier sweep; --retry-failed trains it again")
@@ -67,7 +66,8 @@ class SweepDisplay(SweepObserver):
         devices = sorted({slot for slot in slots if slot})
         where = f" on {', '.join(devices)}" if devices else ""
         each = " or ".join(map(str, threads)) + (" thread" if threads == [1] else " threads")
-        self._out.print(f"[dim]{len(slots)} at a time{where}, {each} each[/]")
+        at_once = f"{counted(len(slots), 'run')} at a time{where}"
+        self._out.print(f"[dim]{at_once}, {each} each[/]")
         self._begun = time.monotonic()
         if self._out.is_terminal:
             self._live = Live(console=self._out, transient=True, auto_refresh=False)
@@ -80,7 +80,7 @@ class SweepDisplay(SweepObserver):
 
     def waits(self, job: Job) -> None:
         """Say who has the run."""
-        self._line("wait", job, f"{job.reason} trains it")
+        self._line("wait", job, f"it is being trained by {job.reason}")
 
     def ended(self, job: Job, seconds: float) -> None:
         """Say what became of a run."""

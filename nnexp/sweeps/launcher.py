@@ -55,7 +55,7 @@ class ProcessLauncher(Launcher):
         if jobs is not None and not (isinstance(jobs, int) and jobs >= 1):
             raise ConfigError(f"--jobs cannot be {jobs}", "it needs a whole number of at least 1")
         if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
-            raise ConfigError(f"--timeout cannot be {timeout}", "it needs seconds above 0")
+            raise ConfigError(f"--timeout cannot be {timeout}", "it needs more than 0 seconds")
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig

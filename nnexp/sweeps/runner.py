@@ -20,6 +20,7 @@ from nnexp.sweeps.worker import open_fork_server
 
 LAUNCHER, SWEEPER = "hydra/launcher=", "hydra/sweeper="
 OWN = "process"  # nnexp's launcher
+BUSY_REMEDY = "wait until that process has ended, or stop it: --rerun deletes the run's folder"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -204,12 +205,12 @@ def _empty(jobs: Sequence[Job]) -> None:
         if job.status == RUNNING:
             raise ConfigError(
                 f"{job.run.path} is being trained by {job.reason}",
-                "--rerun needs runs that nobody trains",
+                BUSY_REMEDY,
             )
     for job in jobs:
         try:
             empty_folder(job.run)
         except BusyError as error:
-            raise ConfigError(str(error), "--rerun needs runs that nobody trains") from None
+            raise ConfigError(str(error), BUSY_REMEDY) from None
     for folder in {job.run.path.parent for job in jobs}:
         write_results_view(folder)
