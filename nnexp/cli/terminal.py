@@ -157,7 +157,8 @@ class TerminalListener(Listener):
         """Say that everything is saved, and how to go on."""
         self.close()
         self.err.print(f"\nstopped in epoch {epoch + 1} at step {step}; everything is saved")
-        self.err.print(f"resume with:  {escape(self._command())}")
+        command = shlex.join(["nnexp", "train", *self.argv])
+        self.err.print(f"resume with:  {escape(command)}")
 
     def failed(self, run: Path, reason: str) -> None:
         """Say why, and where the rest is."""
@@ -207,20 +208,14 @@ class TerminalListener(Listener):
                 "[yellow]at chance[/]: the test accuracy is no better than guessing a class "
                 f"({percent(result['chance_accuracy'])})"
             )
-        self.out.print()
-        self.out.print(f"[dim]next:[/]  {escape(self._command_with_other_norm(result))}")
+        other = "none" if result.get("norm") == "batch" else "batch"
+        kept = [word for word in self.argv if not word.lstrip("+").startswith(ONE_NORM_ALONE)]
+        command = shlex.join(["nnexp", "train", *kept, f"norm={other}"])
+        self.out.print(f"\n[dim]next:[/]  {escape(command)}")
         if len(list(run.parent.glob("*/result.json"))) > 1:
             folder = "" if str(run.parent) == "runs" else f" {shlex.quote(str(run.parent))}"
             self.out.print(f"       nnexp compare{escape(folder)} --rows norm")
         self.out.print(f"       nnexp traces {escape(shlex.quote(str(run)))}")
-
-    def _command(self) -> str:
-        return shlex.join(["nnexp", "train", *self.argv])
-
-    def _command_with_other_norm(self, result: dict[str, Any]) -> str:
-        other = "none" if result.get("norm") == "batch" else "batch"
-        kept = [word for word in self.argv if not word.lstrip("+").startswith(ONE_NORM_ALONE)]
-        return shlex.join(["nnexp", "train", *kept, f"norm={other}"])
 
 
 def describe_norm(config: ExperimentConfig) -> str:

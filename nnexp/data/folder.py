@@ -54,7 +54,11 @@ def load_folder(config: DataConfig, progress: Progress) -> Source:
     train, test = _listing(root, "train"), _listing(root, "test")
     _check_classes(root, train, test)
     place = hashlib.sha256(os.fsencode(root)).hexdigest()[:8]
-    folder = cache_home(config) / f"folder-{place}-{_digest(train, test)}"
+    digest = hashlib.sha256()
+    for pictures in (*train.values(), *test.values()):
+        lines = [f"{p.path}\0{p.size}\0{p.modified_ns}\n" for p in pictures]
+        digest.update("".join(lines).encode(errors="surrogateescape"))
+    folder = cache_home(config) / f"folder-{place}-{digest.hexdigest()[:16]}"
     source = cached(folder, lambda: _decode(root, train, test, progress), progress)
     for outdated in folder.parent.glob(f"folder-{place}-*"):
         if outdated != folder:
@@ -153,15 +157,6 @@ def _check_classes(root: Path, train: Listing, test: Listing) -> None:
                 f"{root / half / empty[0]} holds no picture",
                 "put pictures there, or remove the class from train and test",
             )
-
-
-def _digest(train: Listing, test: Listing) -> str:
-    digest = hashlib.sha256()
-    for listing in (train, test):
-        for pictures in listing.values():
-            lines = [f"{p.path}\0{p.size}\0{p.modified_ns}\n" for p in pictures]
-            digest.update("".join(lines).encode(errors="surrogateescape"))
-    return digest.hexdigest()[:16]
 
 
 def _decode(root: Path, train: Listing, test: Listing, progress: Progress) -> Source:

@@ -1,10 +1,11 @@
 """Finds the source that `data.name` names and returns the images of a run, split."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from nnexp.data.cache import Progress, Source, report_nothing
-from nnexp.data.cifar import load_cifar10, load_cifar100
+from nnexp.data.cifar import load_cifar
 from nnexp.data.folder import load_folder
 from nnexp.data.split import Images, split_images
 from nnexp.data.synthetic import load_synthetic
@@ -13,8 +14,8 @@ from nnexp.settings import DataConfig, Table
 SOURCES: Table[Callable[[DataConfig, Progress], Source]] = Table(
     "data",
     {
-        "cifar10": load_cifar10,
-        "cifar100": load_cifar100,
+        "cifar10": partial(load_cifar, "CIFAR10"),
+        "cifar100": partial(load_cifar, "CIFAR100"),
         "folder": load_folder,
         "synthetic": load_synthetic,
     },

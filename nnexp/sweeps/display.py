@@ -101,7 +101,15 @@ class SweepDisplay(SweepObserver):
         if self._live is None or time.monotonic() - self._drawn_at < REFRESH:
             return
         self._drawn_at = time.monotonic()
-        self._live.update(Group(_running_table(running), self._summary(running)), refresh=True)
+        left = self.seconds_left(running)
+        guess = f" · about {duration(left)} left" if left is not None else ""
+        waiting = len(self._todo) - self._finished - len(running)
+        summary = (
+            f"{self._finished} of {len(self._todo)} ended · {len(running)} running · "
+            f"{waiting} to come · {duration(time.monotonic() - self._begun)} so far{guess}"
+        )
+        picture = Group(_running_table(running), Text(summary, style="dim"))
+        self._live.update(picture, refresh=True)
 
     def closed(self) -> None:
         """Take the live table away."""
@@ -124,16 +132,6 @@ class SweepDisplay(SweepObserver):
         mean = sum(self._seconds) / len(self._seconds)
         return (ahead * mean + sum(mean / 2 if one is None else one for one in own)) / max(
             1, min(self._num_slots, ahead + len(running))
-        )
-
-    def _summary(self, running: Sequence[Job]) -> Text:
-        left = self.seconds_left(running)
-        guess = f" · about {duration(left)} left" if left is not None else ""
-        waiting = len(self._todo) - self._finished - len(running)
-        return Text(
-            f"{self._finished} of {len(self._todo)} ended · {len(running)} running · "
-            f"{waiting} to come · {duration(time.monotonic() - self._begun)} so far{guess}",
-            style="dim",
         )
 
     def _line(self, word: str, job: Job, *more: str) -> None:

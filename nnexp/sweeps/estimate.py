@@ -63,19 +63,16 @@ def num_images(config: ExperimentConfig) -> float | None:
 
 def _finished_speeds(jobs: Iterable[Job]) -> dict[Kind, float]:
     """Return seconds per image of each kind of run that is finished in the jobs' folders."""
+    columns = {"model.name": "model", "norm.name": "norm"}
     spent: dict[Kind, list[float]] = {}
     for folder in {job.run.path.parent for job in jobs}:
         for path in folder.glob("*/result.json"):
             result = finished_result(RunDir(path.parent))
             num = _num_images_of(result)
             if result.get("status") == "done" and num and is_number(result.get("seconds")):
-                spent.setdefault(_kind_of_result(result), []).append(result["seconds"] / num)
+                kind = tuple(result.get(columns.get(key, key)) for key in LIKE)
+                spent.setdefault(kind, []).append(result["seconds"] / num)
     return {kind: sum(times) / len(times) for kind, times in spent.items()}
-
-
-def _kind_of_result(result: dict[str, Any]) -> Kind:
-    columns = {"model.name": "model", "norm.name": "norm"}
-    return tuple(result.get(columns.get(key, key)) for key in LIKE)
 
 
 def _num_images_of(result: dict[str, Any]) -> float | None:

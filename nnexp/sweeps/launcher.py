@@ -108,7 +108,9 @@ class ProcessLauncher(Launcher):
             slots=slots, threads=threads, timeout=self._timeout, fail_fast=self._fail_fast
         )
         observer.begun(slots, sorted({job.config.threads or threads for job in todo}))
-        return Pool(open_fork_server(), settings, observer, _command).train(todo)
+        command = ["nnexp", "train", *own_folder(sys.argv)]
+        pool = Pool(open_fork_server(), settings, observer, lambda job: [*command, *job.words])
+        return pool.train(todo)
 
 
 PLUGIN = "hydra_plugins.nnexp"  # the name by which Hydra looks the launcher's module up
@@ -177,10 +179,6 @@ def _look_ahead(todo: Sequence[Job], observer: SweepObserver) -> int:
             raise problems[0]
         return num_cuda
     return 0  # the process died; the runs will say why
-
-
-def _command(job: Job) -> list[str]:
-    return ["nnexp", "train", *own_folder(sys.argv), *job.words]
 
 
 def own_folder(argv: Iterable[str]) -> list[str]:
