@@ -7,7 +7,7 @@ import pytest
 from results import settings, write_run
 from sweeping import jobs_of, rows_of
 
-from nnexp.rundir import RunDir, locked
+from nnexp.rundir import RunDir, locked, write_results_view
 from nnexp.sweeps.jobs import Job, make_jobs, read_status_of, record_failure
 
 
@@ -90,6 +90,7 @@ def test_settings_that_meet_in_one_folder_are_one_run():
 def test_failure_is_recorded_as_a_row_with_its_settings():
     (job,) = jobs_of("seed=3")
     record_failure(job, "killed by SIGKILL")
+    write_results_view(Path("runs"))
     row = rows_of("runs")[job.name]
     assert (row["status"], row["reason"]) == ("failed", "killed by SIGKILL")
     assert (row["seed"], row["model"]) == ("3", "baseline")
@@ -101,6 +102,7 @@ def test_failure_is_recorded_though_the_log_cannot_be_written(tmp_path):
     job.run.path.mkdir(parents=True)
     job.run.log.symlink_to(tmp_path / "victim")
     record_failure(job, f"{job.run.log} is a symbolic link")
+    write_results_view(Path("runs"))
     assert rows_of("runs")[job.name]["reason"] == f"{job.run.log} is a symbolic link"
     assert not (tmp_path / "victim").exists()
 

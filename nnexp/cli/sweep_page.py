@@ -141,7 +141,7 @@ def _conclude(outcome: SweepOutcome, study: str, *, own: bool) -> None:
         folder = str(jobs[0].run.path.parent)
         sources = [*([] if folder == "runs" else [folder]), *([study] if study else [])]
         reader = ["report", *sources, "-o", "report.html"] if study else ["compare", *sources]
-        console.print(f"[dim]next:[/] nnexp {escape(shlex.join(reader))}")
+        console.print(f"[dim]next:[/]  nnexp {escape(shlex.join(reader))}")
 
 
 def _counted(jobs: Sequence[Job]) -> str:
