@@ -62,8 +62,13 @@ def _is_plain(override: Override, choices: Choices) -> bool:
     value, kind = override.value(), setting.kind
     if value is None:
         return setting.optional
-    is_text = kind is str and isinstance(value, str) and "${" not in value
-    return is_text or (kind in (int, float, bool) and type(value) is kind)
+    if setting.hint == list[str]:  # plug-ins too: a file that names some is refused without them
+        return isinstance(value, list) and all(map(_is_text, value))
+    return _is_text(value) if kind is str else kind in (int, float, bool) and type(value) is kind
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and "${" not in value
 
 
 def _with_values(config: ExperimentConfig, values: dict[str, Override]) -> ExperimentConfig:
