@@ -398,7 +398,7 @@ def test_table_that_was_changed_is_named_and_put_back(tiny, straight, damage):
     (line,) = resume_after(
         tiny, lambda run: run.metrics.write_bytes(damage(run.metrics.read_bytes()))
     )
-    assert "metrics.csv was changed after it was written; it is put back" in line
+    assert "metrics.csv was changed after it was written; it is restored" in line
     assert bytes_of(tiny) == straight(tiny)
 
 

@@ -20,7 +20,7 @@ from sweeping import (
     rows_of,
     runs_of,
     start_sweep,
-    states_of,
+    statuses_of,
     sweep_command,
     swept,
     wait_until,
@@ -32,7 +32,7 @@ from nnexp.experiment.checkpoint import NEWEST
 from nnexp.rundir import RunDir, is_locked, locked, read_json, read_status
 from nnexp.sweeps import SweepObserver
 from nnexp.sweeps.cluster_task import SweepTask
-from nnexp.sweeps.jobs import read_state_of
+from nnexp.sweeps.jobs import read_status_of
 from nnexp.sweeps.launcher import count_cpus
 from nnexp.sweeps.worker import open_fork_server
 
@@ -138,7 +138,7 @@ def test_whatever_befalls_a_run_is_one_row_and_the_others_go_on(capsys, kill_soo
     code, out, _ = swept(capsys, *words, "--jobs", "8", "--retry-failed")
     assert code == 1  # the four that cannot work
     assert "6 to train" in out
-    assert [read_state_of(run)[0] for run in (raises, killed)] == ["done", "done"]
+    assert [read_status_of(run)[0] for run in (raises, killed)] == ["done", "done"]
     for run in (*done, raises, killed):
         assert_row_is_the_result(run)
         assert log_of(run).count("done after") == 1
@@ -171,7 +171,7 @@ def test_log_that_is_a_symbolic_link_fails_its_run_alone_and_is_not_written(caps
     assert rows_of("runs")[failed.path.name]["reason"].startswith(
         f"{failed.log} is a symbolic link; remove it"
     )
-    assert states_of(*words) == ["failed", "done"]
+    assert statuses_of(*words) == ["failed", "done"]
     assert_row_is_the_result(done)
     assert not Path("victim").exists()
 
@@ -183,7 +183,7 @@ def test_output_that_cannot_be_written_ends_no_run_of_a_sweep():
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False, text=True)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    assert states_of(*words) == ["done", "done"]
+    assert statuses_of(*words) == ["done", "done"]
 
 
 def test_a_norm_that_cannot_work_in_a_model_is_a_failed_row_with_the_reason(capsys):
@@ -206,7 +206,7 @@ def test_eight_runs_that_end_together_all_have_their_row(capsys):
     for run in runs_of(*words):
         assert_row_is_the_result(run)
     lines = out.splitlines()
-    assert lines[:2] == ["8 runs: 8 to train", "8 at a time, 1 thread each"]
+    assert lines[:2] == ["8 runs: 8 to train", "8 runs at a time, 1 thread each"]
     assert sum(line.startswith("start ") for line in lines) == 8  # a line per event when piped
     assert sum(line.startswith("done ") for line in lines) == 8
     assert not any("\x1b" in line for line in lines)
@@ -263,9 +263,22 @@ def test_runs_notice_that_their_sweep_was_killed_and_save_their_states(tmp_path,
     sweep.kill()
     sweep.wait()
     wait_until(lambda: not is_locked(run))
-    assert read_state_of(run) == ("interrupted", "SIGTERM")
+    assert read_status_of(run) == ("interrupted", "SIGTERM")
     assert "state saved" in log_of(run)
     wait_until(lambda: not processes_with(str(tmp_path)))
+
+
+def test_run_whose_sweep_was_killed_brings_the_table_of_results_up_to_date(tmp_path, monkeypatch):
+    monkeypatch.setenv("NNEXP_CACHE", str(tmp_path / "cache"))
+    short, endless = runs_of(f"epochs=1,{ENDLESS.removeprefix('epochs=')}")
+    sweep = start_sweep(f"epochs=1,{ENDLESS.removeprefix('epochs=')}", "--jobs", "1")
+    wait_until(endless.checkpoint.exists)
+    wait_until(Path("runs/results.csv").exists)
+    Path("runs/results.csv").unlink()
+    sweep.kill()
+    sweep.wait()
+    wait_until(lambda: not processes_with(str(tmp_path)))
+    assert_row_is_the_result(short)
 
 
 def test_ctrl_c_on_a_terminal_saves_every_run_and_leaves_no_process(capsys, tmp_path, monkeypatch):
@@ -285,7 +298,7 @@ def test_ctrl_c_on_a_terminal_saves_every_run_and_leaves_no_process(capsys, tmp_
     assert "Traceback" not in text
     assert "stopping after SIGINT" in text
     assert text.count("\x1b[?25h") == text.count("\x1b[?25l") == 1  # the cursor is back
-    assert states_of(*words) == ["interrupted", "interrupted", "new"]
+    assert statuses_of(*words) == ["interrupted", "interrupted", "new"]
     assert swept(capsys, *words)[0] == 0
     for run in runs_of(*words):
         assert_trained_once(run)
@@ -298,7 +311,7 @@ def test_fail_fast_stops_the_others_with_their_states_saved(capsys):
     in_the_way = spoil(raises)
     code, out, _ = swept(capsys, *words, "--jobs", "2", "--fail-fast", "--timeout", "60")
     assert code == 1
-    assert states_of(*words) == ["interrupted", "failed", "new"]
+    assert statuses_of(*words) == ["interrupted", "failed", "new"]
     assert f"stopping after {raises.path.name} failed" in out
     assert "state saved" in log_of(endless)
     assert not last.path.exists()
@@ -376,8 +389,14 @@ def test_dry_run_says_where_each_run_stands_and_what_the_whole_takes(capsys):
     minutes, seconds = estimate.split(":")
     assert int(minutes) * 60 + int(seconds) <= read_json(done.result)["seconds"]
     assert "4 runs: 1 done, 1 diverged, 1 failed, 1 new; 1 to train" in out
-    assert f"about {estimate} with 1 at a time" in out
+    assert f"about {estimate} with 1 run at a time" in out
     assert sorted(Path("runs").rglob("*")) == before
+
+
+def test_dry_run_of_many_jobs_says_that_it_is_planning_them(capsys, monkeypatch):
+    monkeypatch.setattr("nnexp.sweeps.display.MANY", 3)
+    assert "planning" not in swept(capsys, "seed=0,1", "--dry-run")[2]
+    assert "nnexp: planning 3 runs" in swept(capsys, "seed=0,1,2", "--dry-run")[2]
 
 
 def test_images_that_one_run_cannot_have_fail_that_run_alone(capsys):
@@ -385,7 +404,7 @@ def test_images_that_one_run_cannot_have_fail_that_run_alone(capsys):
     done, failed = runs_of(*words)
     code, out, _ = swept(capsys, *words)
     assert code == 1
-    assert states_of(*words) == ["done", "failed"]
+    assert statuses_of(*words) == ["done", "failed"]
     assert_row_is_the_result(done)
     assert rows_of("runs")[failed.path.name]["reason"].startswith("data.root=nowhere is not a")
     assert f"nnexp logs {failed.path}" in out
@@ -433,7 +452,7 @@ class Heard(SweepObserver):
         self.words.append(f"{len(todo)} of {len(jobs)}")
 
     def ended(self, job, seconds) -> None:
-        self.words.append(job.state)
+        self.words.append(job.status)
 
 
 def test_sweep_from_python_returns_its_jobs_and_prints_nothing(capsys):

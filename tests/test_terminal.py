@@ -24,7 +24,7 @@ def test_run_says_what_it_is_how_it_goes_and_what_to_type_next(tiny, capsys):
     assert "baseline · norm batch (N,H,W per channel) · batch size 16 · seed 0" in out
     assert "parameters · fp32 on cpu, 1 thread\n" in out
     assert "synthetic: 120 training, 40 validation, 40 test images" in out
-    assert f"writes {tiny.runs_dir}/{run_id(tiny)}" in out
+    assert f"writes to {tiny.runs_dir}/{run_id(tiny)}" in out
     assert [line.split()[0] for line in out.splitlines() if re.match(r" +\d/3 ", line)] == [
         "1/3",
         "2/3",
@@ -202,4 +202,7 @@ def test_the_learning_rate_used_is_told_with_its_rule(scaling, batch_size, peak,
 def test_run_that_has_learned_nothing_is_said_to_be_at_chance(tiny, capsys):
     stuck = replace(tiny, optimizer=OptimizerConfig(learning_rate=1e-12), epochs=1)
     train_command(stuck, [])
-    assert "at chance: guessing among the classes gives 10.00 %" in capsys.readouterr().out
+    assert (
+        "at chance: the test accuracy is no better than guessing a class (10.00 %)"
+        in capsys.readouterr().out
+    )

@@ -24,7 +24,10 @@ def sweep(  # noqa: PLR0913  one parameter an option
     rerun: arguments.Rerun = False,
     config_dir: arguments.ConfigDir = None,
 ) -> None:
-    """Train every combination of comma lists: what is missing of them, several at a time."""
+    """Train every combination of settings with several values, such as norm=batch,none seed=0,1.
+
+    Runs that have a result already are not trained again.
+    """
     from nnexp.sweeps.runner import SweepOptions
 
     options = SweepOptions(
@@ -35,23 +38,18 @@ def sweep(  # noqa: PLR0913  one parameter an option
         retry_failed=retry_failed,
         rerun=rerun,
     )
-    start_sweep(overrides, config_dir, options, dry_run=dry_run)
+    start_sweep(overrides, config_dir, options, dry_run)
 
 
 def start_sweep(
     overrides: list[str] | None,
     config_dir: str | None,
     options: "SweepOptions",
-    *,
-    dry_run: bool = False,
+    only_list: bool = False,
 ) -> None:
     """List the runs of a sweep, or train them, and exit with what came of it."""
-    from nnexp.cli.sweep_page import dry_run as list_runs
-    from nnexp.cli.sweep_page import sweep_command
+    from nnexp.cli.sweep_page import dry_run, sweep_command
 
     say_own_configs()
-    flags = ["--config-dir", config_dir] if config_dir else []
-    if dry_run:
-        list_runs([*flags, *(overrides or [])], options)
-        return
-    raise typer.Exit(sweep_command([*flags, *(overrides or [])], options))
+    words = [*(["--config-dir", config_dir] if config_dir else []), *(overrides or [])]
+    raise typer.Exit(dry_run(words, options) if only_list else sweep_command(words, options))

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from nnexp.console import printable
 from nnexp.rundir.folder import RunDir
-from nnexp.rundir.reading import UnreadableError, printable, read_object, read_text
+from nnexp.rundir.reading import UnreadableError, read_object, read_text
 from nnexp.rundir.status import FINAL
 from nnexp.settings import ConfigError, ExperimentConfig, column_types, fits, from_yaml
 from nnexp.settings.values import quoted
