@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 from hydra.core.config_store import ConfigStore
+from processes import Starter, starting
 
 from nnexp.settings import (
     TABLES,
@@ -43,6 +44,13 @@ def _one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def nnexp() -> Iterator[Starter]:
+    """Give what runs a command of nnexp in a process of its own, in a tenth of a second."""
+    with starting() as starter:
+        yield starter
 
 
 @pytest.fixture(autouse=True)
