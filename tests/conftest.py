@@ -26,7 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Keep compiled modules where Python is told not to: a process compiles torch in 6 seconds."""
     if sys.dont_write_bytecode and sys.pycache_prefix is None:
         sys.dont_write_bytecode = False
-        sys.pycache_prefix = str(config.cache.mkdir("bytecode"))
+        sys.pycache_prefix = str(config.rootpath / ".pytest_cache/bytecode")
         os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
