@@ -317,7 +317,7 @@ def test_comparing_imports_neither_torch_nor_pandas():
 
 
 def test_a_thousand_runs_are_read_and_compared_in_five_million_calls():
-    """Half of them, in about a second. Calls are counted because they are the same on every machine."""
+    """Calls are counted, because they are the same on every machine: two million in a second."""
     base = settings()
     run = write_run(Path("runs"), base, 0.5)
     result = read_json(run.result)

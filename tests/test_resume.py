@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from full_disk import room_for
 from killed_runs import bytes_of, release_of, run_in_child, start
 from safetensors import safe_open
 from safetensors.torch import save_file
+from sweeping import wait_until
 
 from nnexp import experiment
 from nnexp.experiment import Listener, checkpoint
@@ -158,9 +158,8 @@ def test_control_a_restore_without_momentum_does_not_give_the_same_bytes(tiny, s
 def wait_until_held(config: ExperimentConfig, step: int) -> RunDir:
     """Wait until a run that is held at a step has brought the epochs before it to disk."""
     run = RunDir(Path(config.runs_dir) / run_id(config))
-    rows = step // 8
-    while read_status(run).get("status") != "running" or len(read_table(run.metrics)) < rows:
-        time.sleep(0.01)
+    wait_until(lambda: read_status(run).get("status") == "running")
+    wait_until(lambda: len(read_table(run.metrics)) == step // 8)
     return run
 
 
