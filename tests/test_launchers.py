@@ -18,6 +18,7 @@ import pytest
 from sweeping import wait_until
 
 from nnexp import experiment
+from nnexp.experiment.checkpoint import NEWEST
 from nnexp.settings import ConfigError, ExperimentConfig
 from nnexp.settings.compose import compose_jobs
 from nnexp.settings.extras import EXTRAS, check_extra
@@ -78,7 +79,7 @@ def first_pid(runs: Path) -> int:
     def look() -> list[int]:
         for path in runs.glob("*/status.json"):
             status = json.loads(path.read_text())
-            if status["status"] == "running" and any(path.parent.glob("checkpoint/*")):
+            if status["status"] == "running" and (path.parent / "checkpoint" / NEWEST).exists():
                 found.append(status["pid"])
         return found
 
