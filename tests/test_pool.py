@@ -18,6 +18,7 @@ from nnexp.sweeps.pool import Pool, PoolSettings
 from nnexp.sweeps.worker import open_fork_server, settings_of_slot
 
 LONG = ("data.train_images=600", "epochs=4")
+ENDLESS = "epochs=100000"
 
 
 @pytest.fixture(autouse=True)
@@ -51,18 +52,19 @@ def train(jobs: list[Job], record: Record, *, fail_fast: bool = False) -> int | 
 
 
 def send_once(signum: int, pid_of):
-    """Return what sends a signal as soon as every job has begun its steps."""
+    """Return what sends a signal once, as soon as two jobs have begun and the first has steps."""
     sent = []
 
     def tick(running: list[Job]) -> None:
-        if not sent and len(running) == 2 and all(job.news.step for job in running):
+        begun = [job for job in running if job.news.total_steps]
+        if not sent and len(begun) == 2 and begun[0].news.step:
             sent.append(os.kill(pid_of(running), signum))
 
     return tick
 
 
 def test_signal_to_the_sweep_asks_every_run_to_save_its_state():
-    jobs = jobs_of(*LONG, "seed=0,1,2")
+    jobs = jobs_of(ENDLESS, "seed=0,1,2")
     record = Record(send_once(signal.SIGTERM, lambda _: os.getpid()))
     assert train(jobs, record) == signal.SIGTERM
     assert [job.status for job in jobs] == ["interrupted", "interrupted", "new"]
@@ -73,7 +75,7 @@ def test_signal_to_the_sweep_asks_every_run_to_save_its_state():
 
 
 def test_run_that_somebody_stops_alone_is_interrupted_and_the_others_go_on():
-    jobs = jobs_of(*LONG, "seed=0,1")
+    jobs = [*jobs_of(ENDLESS), *jobs_of(*LONG, "seed=1")]
     first = jobs[0].run
     record = Record(send_once(signal.SIGTERM, lambda _: read_status(first)["pid"]))
     assert train(jobs, record) is None
@@ -86,7 +88,7 @@ def test_run_that_somebody_stops_alone_is_interrupted_and_the_others_go_on():
     signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="under nohup nothing hears a SIGHUP"
 )
 def test_run_that_hangs_up_is_interrupted_and_has_no_row():
-    jobs = [*jobs_of("epochs=100000"), *jobs_of("epochs=1", "seed=1")]
+    jobs = [*jobs_of(ENDLESS), *jobs_of("epochs=1", "seed=1")]
     sent = []
 
     def hang_up(running: list[Job]) -> None:
@@ -108,7 +110,7 @@ def test_run_that_hangs_up_is_interrupted_and_has_no_row():
     ],
 )
 def test_any_other_signal_is_a_failure_with_its_name_that_stops_a_sweep_told_to(signum, reason):
-    jobs = jobs_of(*LONG, "seed=0,1,2")
+    jobs = jobs_of(ENDLESS, "seed=0,1,2")
     first = jobs[0].run
     record = Record(send_once(signum, lambda _: read_status(first)["pid"]))
     assert train(jobs, record, fail_fast=True) is None
@@ -120,7 +122,7 @@ def test_any_other_signal_is_a_failure_with_its_name_that_stops_a_sweep_told_to(
 
 
 def test_run_that_crashes_while_it_is_asked_to_stop_has_failed():
-    (job,) = jobs_of("epochs=1000")
+    (job,) = jobs_of(ENDLESS)
 
     def crash(running: list[Job]) -> None:
         if record.words[-1] == "stopping SIGTERM 1":
@@ -202,14 +204,14 @@ def stuck(*signums: int):
 
 
 def test_second_signal_ends_what_does_not_stop():
-    jobs = jobs_of("epochs=1000")
+    jobs = jobs_of(ENDLESS)
     assert train(jobs, Record(stuck(signal.SIGINT, signal.SIGINT))) == signal.SIGINT
     assert [read_status_of(job.run) for job in jobs] == [("interrupted", "")]
 
 
 def test_run_that_takes_too_long_and_does_not_stop_is_killed(monkeypatch):
     monkeypatch.setattr("nnexp.sweeps.pool.GRACE", 0.2)
-    (job,) = jobs_of("epochs=1000")
+    (job,) = jobs_of(ENDLESS)
     rules = PoolSettings(slots=[None], threads=1, timeout=2)
     Pool(open_fork_server(), rules, Record(stuck()), lambda job: ["nnexp"]).train([job])
     assert read_status_of(job.run) == ("failed", "timed out after 2 s")
