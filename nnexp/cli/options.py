@@ -15,6 +15,19 @@ Overrides = Annotated[
         autocompletion=completion.complete_override,
     ),
 ]
+UntilInterval = Annotated[
+    float | None,
+    Option(
+        help="Add seeds until every interval of the comparison is ± this or narrower, in points.",
+        metavar="POINTS",
+        min=0,
+    ),
+]
+MostSeeds = Annotated[int, Option(help="With --until-interval: stop at this many seeds.", min=2)]
+Hours = Annotated[
+    float | None,
+    Option(help="With --until-interval: begin no more seeds after these hours.", min=0),
+]
 ConfigDir = Annotated[
     str | None, Option("--config-dir", "-cd", help="One more folder of config files.")
 ]

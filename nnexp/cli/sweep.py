@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from nnexp.cli import options as arguments
-from nnexp.cli.composing import say_own_configs
+from nnexp.cli.composing import layout, say_own_configs
 
 if TYPE_CHECKING:
+    from nnexp.sweeps.precision import Precision
     from nnexp.sweeps.runner import SweepOptions
 
 EXAMPLE = "nnexp sweep norm=batch,group,none batch_size=2,32 seed=0,1,2 scale=laptop"
@@ -22,6 +23,13 @@ def sweep(  # noqa: PLR0913  one parameter an option
     fail_fast: arguments.FailFast = False,
     retry_failed: arguments.RetryFailed = False,
     rerun: arguments.Rerun = False,
+    until_interval: arguments.UntilInterval = None,
+    rows: arguments.RowKeys = None,
+    cols: arguments.ColumnKeys = None,
+    metric: arguments.Metric = "test_accuracy",
+    against: arguments.Against = None,
+    most_seeds: arguments.MostSeeds = 30,
+    hours: arguments.Hours = None,
     config_dir: arguments.ConfigDir = None,
 ) -> None:
     """Train every combination of settings with several values, such as norm=batch,none seed=0,1.
@@ -38,13 +46,24 @@ def sweep(  # noqa: PLR0913  one parameter an option
         retry_failed=retry_failed,
         rerun=rerun,
     )
-    start_sweep(overrides, config_dir, options, dry_run)
+    wanted = None
+    if until_interval is not None:
+        from nnexp.compare import Question
+        from nnexp.sweeps.precision import Precision
+
+        question = Question(**layout(rows, cols, None), metric=metric, against=against)
+        wanted = Precision(
+            reach=until_interval, question=question, most_seeds=most_seeds, hours=hours
+        )
+    start_sweep(overrides, config_dir, options, wanted, only_list=dry_run)
 
 
 def start_sweep(
     overrides: list[str] | None,
     config_dir: str | None,
     options: "SweepOptions",
+    wanted: "Precision | None" = None,
+    *,
     only_list: bool = False,
 ) -> None:
     """List the runs of a sweep, or train them, and exit with what came of it."""
@@ -52,4 +71,6 @@ def start_sweep(
 
     say_own_configs()
     words = [*(["--config-dir", config_dir] if config_dir else []), *(overrides or [])]
-    raise typer.Exit(dry_run(words, options) if only_list else sweep_command(words, options))
+    raise typer.Exit(
+        dry_run(words, options) if only_list else sweep_command(words, options, wanted)
+    )

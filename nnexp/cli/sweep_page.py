@@ -32,6 +32,7 @@ from nnexp.sweeps.display import SweepDisplay
 from nnexp.sweeps.estimate import estimate_seconds
 from nnexp.sweeps.jobs import FAILED, Job
 from nnexp.sweeps.launcher import count_cpus, most_jobs
+from nnexp.sweeps.precision import Precision, sweep_until
 from nnexp.sweeps.runner import (
     OWN,
     SweepOptions,
@@ -47,8 +48,12 @@ STUDY = "study="
 LONGEST_TABLE = 40  # runs of a study whose table is printed at its end
 
 
-def sweep_command(words: Sequence[str], options: SweepOptions) -> int:
+def sweep_command(
+    words: Sequence[str], options: SweepOptions, wanted: Precision | None = None
+) -> int:
     """Train what is missing of a sweep, say how it ended, and return the exit code.
+
+    With a precision that is `wanted`, also more seeds until it is reached.
 
     Returns:
         1 where a run has no result, 128 + its number after a signal.
@@ -60,7 +65,11 @@ def sweep_command(words: Sequence[str], options: SweepOptions) -> int:
         run_hydra(["-m", *words], _train_nothing)
         return 0
     with forgiving_output():
-        outcome, study = run_sweep(words, options, SweepDisplay()), study_of(words)
+        study = study_of(words)
+        if wanted is None:
+            outcome = run_sweep(words, options, SweepDisplay())
+        else:
+            outcome = sweep_until(words, options, SweepDisplay(), wanted)
         _conclude(outcome, study, own=launcher_of(words) == OWN)
         if is_search(words):
             _say_best(outcome.jobs[0].run.path.parent)

@@ -26,8 +26,18 @@ def seeds_to_show(judgement: Judgement, difference: float) -> int | None:
     return _fewest(lambda seeds: _shown_by(judgement, one, seeds) <= difference)
 
 
-def seeds_for_interval(judgement: Judgement, reach: float) -> int | None:
-    """Return the seeds of each cell with which every interval is ± `reach` or narrower."""
+def reach_of(judgement: Judgement) -> float | None:
+    """Return half the width of the widest interval."""
+    known = judgement.family.judged.values()
+    return max((one.high - one.value for one in known if one.high is not None), default=None)
+
+
+def seeds_for_interval(judgement: Judgement, reach: float, least_freedom: float = 1) -> int | None:
+    """Return the seeds of each cell with which every interval is ± `reach` or narrower.
+
+    With room for the error of the variance: a share of one over its degrees of freedom, of which
+    it has `least_freedom` or more.
+    """
     known = [one for one in judgement.family.judged.values() if one.p is not None]
     if not known:
         return None
@@ -35,7 +45,8 @@ def seeds_for_interval(judgement: Judgement, reach: float) -> int | None:
 
     def is_narrow(seeds: int) -> bool:
         error, freedom = _with_seeds(judgement, widest, seeds)
-        return critical_value(judgement.family.tail(freedom)) * error <= reach
+        width = critical_value(judgement.family.tail(freedom)) * error * (1 + 1 / freedom)
+        return freedom >= least_freedom and width <= reach
 
     return _fewest(is_narrow)
 
