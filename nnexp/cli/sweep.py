@@ -36,6 +36,8 @@ def sweep(  # noqa: PLR0913  one parameter an option
 
     Runs that have a result already are not trained again.
     """
+    from nnexp.compare import Question
+    from nnexp.sweeps.precision import Precision
     from nnexp.sweeps.runner import SweepOptions
 
     options = SweepOptions(
@@ -46,15 +48,8 @@ def sweep(  # noqa: PLR0913  one parameter an option
         retry_failed=retry_failed,
         rerun=rerun,
     )
-    wanted = None
-    if until_interval is not None:
-        from nnexp.compare import Question
-        from nnexp.sweeps.precision import Precision
-
-        question = Question(**layout(rows, cols, None), metric=metric, against=against)
-        wanted = Precision(
-            reach=until_interval, question=question, most_seeds=most_seeds, hours=hours
-        )
+    question = Question(**layout(rows, cols, None), metric=metric, against=against)
+    wanted = Precision(reach=until_interval, question=question, most_seeds=most_seeds, hours=hours)
     start_sweep(overrides, config_dir, options, wanted, only_list=dry_run)
 
 
@@ -62,7 +57,7 @@ def start_sweep(
     overrides: list[str] | None,
     config_dir: str | None,
     options: "SweepOptions",
-    wanted: "Precision | None" = None,
+    wanted: "Precision",
     *,
     only_list: bool = False,
 ) -> None:
@@ -71,6 +66,5 @@ def start_sweep(
 
     say_own_configs()
     words = [*(["--config-dir", config_dir] if config_dir else []), *(overrides or [])]
-    raise typer.Exit(
-        dry_run(words, options) if only_list else sweep_command(words, options, wanted)
-    )
+    command = dry_run if only_list else sweep_command
+    raise typer.Exit(command(words, options, wanted))

@@ -10,8 +10,9 @@ import yaml
 from rich.markup import escape
 
 from nnexp.cli.compare_page import print_comparison
-from nnexp.compare.comparison import Question
+from nnexp.compare import Question, make_comparison, metric_of
 from nnexp.compare.load import read_rows
+from nnexp.compare.planning import POWER, detectable
 from nnexp.console import (
     Console,
     counted,
@@ -48,9 +49,7 @@ STUDY = "study="
 LONGEST_TABLE = 40  # runs of a study whose table is printed at its end
 
 
-def sweep_command(
-    words: Sequence[str], options: SweepOptions, wanted: Precision | None = None
-) -> int:
+def sweep_command(words: Sequence[str], options: SweepOptions, wanted: Precision) -> int:
     """Train what is missing of a sweep, say how it ended, and return the exit code.
 
     With a precision that is `wanted`, also more seeds until it is reached.
@@ -66,10 +65,10 @@ def sweep_command(
         return 0
     with forgiving_output():
         study = study_of(words)
-        if wanted is None:
+        if wanted.reach is None:
             outcome = run_sweep(words, options, SweepDisplay())
         else:
-            outcome = sweep_until(words, options, SweepDisplay(), wanted)
+            outcome = sweep_until(words, options, SweepDisplay, wanted)
         _conclude(outcome, study, own=launcher_of(words) == OWN)
         if is_search(words):
             _say_best(outcome.jobs[0].run.path.parent)
@@ -96,8 +95,10 @@ def _show_table(jobs: Sequence[Job]) -> None:
         print_comparison(rows, complete(Question(), rows))
 
 
-def dry_run(words: Sequence[str], options: SweepOptions) -> int:
+def dry_run(words: Sequence[str], options: SweepOptions, wanted: Precision) -> int:
     """Print each run of a sweep, where it stands, and what the whole will take; return 0.
+
+    Where runs of it are done, also what difference its seeds can show.
 
     Raises:
         ConfigError: A word names nothing, or a value cannot be.
@@ -118,7 +119,27 @@ def dry_run(words: Sequence[str], options: SweepOptions) -> int:
         table.add_row(*(escape(cell) for cell in cells))
     print_table(console, table)
     _say_cost(console, jobs, todo, list(costs.values()), at_a_time)
+    _say_power(console, jobs, wanted.question)
     return 0
+
+
+def _say_power(console: Console, jobs: Sequence[Job], question: Question) -> None:
+    """Say what the planned seeds can show, by the spread of those that are done."""
+    done = [str(job.run.path) for job in jobs if job.status == "done"]
+    seeds = len({job.config.seed for job in jobs})
+    if not done or seeds < 2:
+        return
+    rows = read_rows(done)
+    judgements = make_comparison(rows, complete(question, rows)).judgements.values()
+    shown = [least for one in judgements if (least := detectable(one, seeds)) is not None]
+    if shown:
+        metric = metric_of(question.metric)
+        unit = " points" if metric.in_percent else ""
+        console.print(
+            f"{seeds} seeds show a true difference of {metric.text(max(shown))}{unit} with a "
+            f"probability of {100 * POWER:.0f} %, by the spread of the {counted(len(done), 'run')} "
+            "that are done"
+        )
 
 
 def _say_best(runs_dir: Path) -> None:

@@ -29,9 +29,10 @@ def train(
     Hydra's flags work as in any Hydra application: --cfg job, --info, --resolve, --package.
     """
     if multirun:
+        from nnexp.sweeps.precision import Precision
         from nnexp.sweeps.runner import SweepOptions
 
-        start_sweep(overrides, config_dir, SweepOptions())
+        start_sweep(overrides, config_dir, SweepOptions(), Precision())
         return
     from nnexp.settings.compose import run_hydra
 

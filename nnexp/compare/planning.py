@@ -12,10 +12,13 @@ POWER = 0.8  # probability with which a difference is to be shown
 MOST_SEEDS = 10_000
 
 
-def detectable(judgement: Judgement) -> float | None:
-    """Return the true difference that a typical comparison shows with probability POWER."""
+def detectable(judgement: Judgement, seeds: int | None = None) -> float | None:
+    """Return the true difference that a typical comparison shows with probability POWER.
+
+    With the seeds that each cell has, or with so many.
+    """
     one = _typical(judgement)
-    return one and _shown_by(judgement, one, seeds_of(judgement))
+    return one and _shown_by(judgement, one, seeds or seeds_of(judgement))
 
 
 def seeds_to_show(judgement: Judgement, difference: float) -> int | None:

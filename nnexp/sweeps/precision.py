@@ -1,7 +1,7 @@
 """A sweep and a question → more seeds, until the intervals of the answer are narrow enough."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from nnexp.compare import Question, make_comparison, metric_of, read_rows
@@ -20,21 +20,24 @@ SEED = "seed="
 class Precision:
     """How narrow the intervals of which question are to be, and what it may cost."""
 
-    reach: float  # half of the widest interval, in the unit of the table: points for an accuracy
+    reach: float | None = None  # half of the widest interval, in the unit of the table; None: any
     question: Question = field(default_factory=Question)
     most_seeds: int = 30
     hours: float | None = None
 
 
 def sweep_until(
-    words: Sequence[str], options: SweepOptions, observer: SweepObserver, wanted: Precision
+    words: Sequence[str],
+    options: SweepOptions,
+    make_observer: Callable[[], SweepObserver],
+    wanted: Precision,
 ) -> SweepOutcome:
     """Train the sweep, then more seeds of all its arms alike, until every interval is narrow.
 
     After each round the seeds that the widest interval still needs are planned from what was
     measured, at most twice as many as there are. It stops by the widths alone and never by what the
     differences are, with LEAST_FREEDOM degrees of freedom or more, at widths that leave room for
-    the variance's own error. That keeps the error rate of the intervals: 5.0 to 5.9 % in
+    the variance's own error. That keeps the error rate of the intervals: 4.9 to 5.9 % in
     simulations of 2 and 5 arms (4,000 each; docs/comparing.md), where it is 5 % for seeds that
     were fixed beforehand.
 
@@ -42,8 +45,9 @@ def sweep_until(
         ConfigError: A word or the question names what there is not, or the sweep has one arm.
     """
     started, shown = time.monotonic(), metric_of(wanted.question.metric)
-    reach = wanted.reach / (100 if shown.in_percent else 1)
+    reach = (wanted.reach or 0.0) / (100 if shown.in_percent else 1)
     while True:
+        observer = make_observer()  # each round is a sweep
         outcome = run_sweep(words, options, observer)
         seeds = sorted({job.config.seed for job in outcome.jobs})
         if outcome.signum is not None:
