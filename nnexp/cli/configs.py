@@ -18,11 +18,11 @@ EXAMPLE = "nnexp configs norm=group"
 Row = tuple[str, str]  # what to type, what it means
 
 
-def configs(words: arguments.Groups = None, config_dir: arguments.ConfigDir = None) -> None:
+def configs(groups: arguments.Groups = None, config_dir: arguments.ConfigDir = None) -> None:
     """List the groups with their options, or what one group or one option sets."""
     say_own_configs()
-    plugins = [word for word in words or [] if names_plugins(word)]
-    groups = [word for word in words or [] if word not in plugins]
+    plugins = [word for word in groups or [] if names_plugins(word)]
+    groups = [word for word in groups or [] if word not in plugins]
     choices = read_choices(config_dir, _named(plugins) if plugins else ())
     rows = [] if groups else list(_overview(choices))
     for group in groups:
