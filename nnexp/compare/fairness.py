@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from nnexp.compare.columns import ENVIRONMENT, Row, shown
+from nnexp.compare.columns import Row, shown
 from nnexp.compare.grid import Layout
 from nnexp.compare.selection import grouped
+from nnexp.rundir import ENVIRONMENT
 
 # What a fair comparison holds equal, unless the table is about it.
 HELD_EQUAL = (

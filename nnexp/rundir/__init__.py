@@ -29,6 +29,7 @@ from nnexp.rundir.reading import (
     read_text,
 )
 from nnexp.rundir.records import (
+    ENVIRONMENT,
     finished_result,
     is_at_chance,
     read_config,
@@ -48,6 +49,7 @@ from nnexp.rundir.tables import (
 )
 
 __all__ = [
+    "ENVIRONMENT",
     "FINAL",
     "LARGEST_TABLE",
     "SAVE_AS_UTF8",
