@@ -164,6 +164,7 @@ def make_comparison(rows: Sequence[Row], question: Question) -> Comparison:
         against = compare_against(
             rows, metric, question.against, row_keys, column_keys, layout.layers
         )
+        axes.append(against.label.partition("=")[0])
     elif sign := metric_of(metric).better:
         rankings = [_rank(grid, sign) for grid in grids]
         grids = list(map(mark_best, grids, rankings))
