@@ -144,6 +144,10 @@ Best = Annotated[
         autocompletion=complete_key,
     ),
 ]
+Confirm = Annotated[
+    bool,
+    typer.Option("--confirm", help="With --best: only seeds that took no part in choosing."),
+]
 FigureKind = Annotated[
     str,
     typer.Argument(

@@ -8,7 +8,6 @@ from nnexp.compare.columns import SETTINGS, Row, shown
 from nnexp.compare.grid import NAMES, Layout
 from nnexp.compare.selection import goes_with, grouped, in_order, varying
 from nnexp.rundir import ENVIRONMENT, FINAL
-from nnexp.settings.values import is_number
 
 UNFAIR = "not a fair comparison"
 UNKNOWN = "unknown"
@@ -89,7 +88,7 @@ def _environments(rivals: Rivals) -> Iterator[str]:
             yield from _difference(known, differ, lambda row, name=name: _made_with(row, name))
     yield from _codes(known)
     tries = [row.get("environments") for members in rivals for row in members]
-    if mixed := sum(is_number(count) and count > 1 for count in tries):
+    if mixed := sum(isinstance(count, int) and count > 1 for count in tries):
         yield f"{UNFAIR}: {_runs(mixed)} resumed in another environment than they began in"
 
 

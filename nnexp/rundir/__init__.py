@@ -29,6 +29,7 @@ from nnexp.rundir.reading import (
     read_text,
 )
 from nnexp.rundir.records import (
+    CHANCE_LEVEL,
     ENVIRONMENT,
     finished_result,
     is_at_chance,
@@ -49,6 +50,7 @@ from nnexp.rundir.tables import (
 )
 
 __all__ = [
+    "CHANCE_LEVEL",
     "ENVIRONMENT",
     "FINAL",
     "LARGEST_TABLE",
