@@ -13,7 +13,9 @@ from scipy import stats
 
 from nnexp.compare import read_rows
 from nnexp.compare.comparison import Comparison, Question, make_comparison
+from nnexp.figures import draw
 from nnexp.figures.defaults import at_best
+from nnexp.report import write_report
 from nnexp.settings import (
     ConfigError,
     DataConfig,
@@ -174,11 +176,11 @@ def test_seeds_that_are_topped_up_flip_no_choice_at_any_moment():
 
 def test_without_best_runs_at_several_rates_are_never_in_one_cell():
     """In any mixture of rates, norms and seeds, and whatever makes rows and columns."""
-    draw = random.Random(1)
+    chance = random.Random(1)
     for number in range(40):
-        norm, rate = draw.choice(["batch", "none", "layer"]), draw.choice([0.01, 0.02, 0.04])
+        norm, rate = chance.choice(["batch", "none", "layer"]), chance.choice([0.01, 0.02, 0.04])
         optimizer = OptimizerConfig(learning_rate=rate)
-        config = settings(norm, seed=draw.randrange(5), optimizer=optimizer, batch_size=2 + number)
+        config = settings(norm, seed=chance.randrange(5), optimizer=optimizer, batch_size=2 + number)
         write_run(Path("runs"), config, rate, val_accuracy=0.5)
     rows = read_rows()
     for row in rows:
@@ -193,8 +195,10 @@ def test_without_best_runs_at_several_rates_are_never_in_one_cell():
 def test_figures_of_a_cell_without_a_choice_show_nothing_of_it():
     write(0.01, [(0.3, 0.3), (0.3, 0.3), "diverged"])
     write(0.02, [(0.3, 0.3), (0.3, 0.3), "diverged"])
-    with pytest.raises(ConfigError, match="can be chosen"):
-        at_best(read_rows(), RATE)
+    assert at_best(read_rows(), RATE) == []
+    with pytest.raises(ConfigError, match="could be chosen"):
+        draw("dots", "runs", best=RATE)
+    assert "no choice" in write_report("page.html", "runs", best=RATE).read_text()
     write(0.01, [(0.3, 0.3)] * 3, "none")
     write(0.02, [(0.4, 0.3)] * 3, "none")
     assert {row["norm"] for row in at_best(read_rows(), RATE)} == {"none"}

@@ -8,7 +8,6 @@ from nnexp.compare.columns import Row, shown
 from nnexp.compare.comparison import Question
 from nnexp.compare.load import metrics_in
 from nnexp.compare.selection import filter_rows, find_setting, goes_with, varying
-from nnexp.settings import ConfigError
 
 RATE = "optimizer.learning_rate"
 COLUMNS = ("batch_size", "model", RATE)  # what makes the columns, the first that is free
@@ -19,16 +18,10 @@ def at_best(rows: Sequence[Row], best: str | None) -> list[Row]:
     """Return the rows at each cell's best value of a setting; all of them where none is named.
 
     A cell without a choice has none: over several values of the setting there is no mean.
-
-    Raises:
-        ConfigError: No cell has a choice.
     """
     if best is None:
         return list(rows)
-    chosen = [row for row in choose(rows, find_setting(best))[0] if row["status"] != UNCHOSEN]
-    if not chosen:
-        raise ConfigError(f"no {find_setting(best)} can be chosen", "nnexp compare --best says why")
-    return chosen
+    return [row for row in choose(rows, find_setting(best))[0] if row["status"] != UNCHOSEN]
 
 
 def complete(question: Question, rows: Sequence[Row], *, choose_best: bool = True) -> Question:
