@@ -180,7 +180,9 @@ def test_without_best_runs_at_several_rates_are_never_in_one_cell():
     for number in range(40):
         norm, rate = chance.choice(["batch", "none", "layer"]), chance.choice([0.01, 0.02, 0.04])
         optimizer = OptimizerConfig(learning_rate=rate)
-        config = settings(norm, seed=chance.randrange(5), optimizer=optimizer, batch_size=2 + number)
+        config = settings(
+            norm, seed=chance.randrange(5), optimizer=optimizer, batch_size=2 + number
+        )
         write_run(Path("runs"), config, rate, val_accuracy=0.5)
     rows = read_rows()
     for row in rows:
@@ -512,6 +514,15 @@ def test_fresh_seeds_cannot_change_what_they_confirm(outcome):
     write(0.02, {5: outcome})
     (choice,) = answered(confirm=True).choices
     assert (choice.chosen.value, choice.seeds) == ("0.02", [0, 1, 2])
+
+
+def test_rate_that_diverged_on_a_seed_of_the_choice_is_confirmed_by_no_fresh_one():
+    write(0.01, [(0.3, 0.3)] * 3)
+    write(0.02, ["diverged", (0.5, 0.5), (0.5, 0.5), (0.5, 0.5)])
+    write(0.02, {3: (0.5, 0.5)})
+    write(0.01, {4: (0.3, 0.3)})
+    (choice,) = answered(confirm=True).choices
+    assert (choice.chosen.value, choice.fresh) == ("0.01", [4])
 
 
 def test_cell_without_fresh_seeds_is_named_with_the_command_that_trains_them(capsys):

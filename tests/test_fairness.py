@@ -100,6 +100,13 @@ def test_what_the_optimizer_brings_with_it_is_implied_where_optimizers_are_compa
     assert warned(rows=["optimizer.name"]) == []
 
 
+def test_setting_of_the_baseline_is_the_question_and_what_goes_with_it_is_not():
+    write("batch")
+    write("layer", init="torch")
+    assert warned(against="init=he") == ["norm differs: batch in 2 runs, layer in 2 runs"]
+    assert warned(against="norm=batch") == ["init differs: he in 2 runs, torch in 2 runs"]
+
+
 def test_what_differs_between_columns_alone_is_compared_nowhere():
     for norm in ("batch", "layer"):
         write(norm, batch_size=8, optimizer=OptimizerConfig(learning_rate=0.01))
