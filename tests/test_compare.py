@@ -257,7 +257,10 @@ def test_unequal_steps_at_one_batch_size_are_said_and_between_batch_sizes_not(ca
     write_run(Path("runs"), settings("batch", batch_size=8), 0.5, steps=99)
     assert compared(capsys)[2] == ""
     write_run(Path("runs"), settings("layer"), 0.5, steps=25)
-    assert "steps differ at batch_size=128: 24 in 1 run, 25 in 1 run" in compared(capsys)[2]
+    assert (
+        "the number of steps at batch_size=128 differs: 24 in 1 run, 25 in 1 run"
+        in compared(capsys)[2]
+    )
 
 
 def test_markdown_has_a_table_with_the_best_in_bold(capsys):

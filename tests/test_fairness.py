@@ -93,6 +93,14 @@ def test_what_the_norm_implies_is_named_as_implied_and_no_warning(capsys):
     assert "implied by the rows and columns: norm.num_groups (8, null)" in out
 
 
+def test_setting_that_is_a_warning_is_not_called_implied_too(capsys):
+    write("batch")
+    write("layer", init="torch")
+    _, out, err = compared(capsys, "--rows", "norm")
+    assert "init differs" in err
+    assert "implied" not in out
+
+
 def test_what_the_optimizer_brings_with_it_is_implied_where_optimizers_are_compared():
     write(optimizer=OptimizerConfig())
     write(optimizer=OptimizerConfig(name="adamw", learning_rate=0.001, weight_decay=0.05))
@@ -188,7 +196,7 @@ def test_results_csv_of_another_machine_warns_as_its_folders_would():
 def test_run_that_was_resumed_in_another_environment_is_a_warning():
     write("batch")
     write("layer", figures={"environments": 2})
-    assert warned(rows=["norm"]) == ["2 runs resumed in another environment than they began in"]
+    assert warned(rows=["norm"]) == ["2 runs resumed in another environment than at the start"]
 
 
 def test_line_of_very_many_values_is_short():

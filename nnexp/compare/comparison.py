@@ -174,6 +174,7 @@ def make_comparison(rows: Sequence[Row], question: Question) -> Comparison:
     elif sign := metric_of(metric).better:
         rankings = [_rank(grid, sign) for grid in grids]
         grids = list(map(mark_best, grids, rankings))
+    unfair = find_unfair(rows, layout, axes)
     return Comparison(
         metric=metric,
         layout=layout,
@@ -183,13 +184,13 @@ def make_comparison(rows: Sequence[Row], question: Question) -> Comparison:
         margin=question.margin,
         runs=runs,
         warnings=[
-            *find_unfair(rows, layout, axes),
+            *unfair.values(),
             *uneven(choices),
             *(_unconfirmed(choices, layout) if question.confirm else ()),
         ],
         choices=choices,
         confirm=question.confirm,
-        implied={key: _values(rows, key) for key in layout.implied},
+        implied={key: _values(rows, key) for key in layout.implied if key not in unfair},
         same=_same(rows) if question.everything else {},
     )
 

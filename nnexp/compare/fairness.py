@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 from nnexp.compare.columns import SETTINGS, Row, shown
 from nnexp.compare.grid import NAMES, Layout
 from nnexp.compare.selection import goes_with, grouped, in_order, varying
 from nnexp.rundir import ENVIRONMENT, FINAL
+from nnexp.settings.sharing import shareable_folder
 
 UNFAIR = "not a fair comparison"
 UNKNOWN = "unknown"
@@ -26,10 +26,11 @@ CODE = ("commit", "dirty")  # said together
 MAY_BE_NONE = ("cuda", "cudnn")  # of a PyTorch without CUDA
 
 Rivals = list[list[Row]]  # rows that a table compares with each other
+Lines = Iterator[tuple[str, str]]  # what differs, and the line that says so
 
 
-def find_unfair(rows: Sequence[Row], layout: Layout, asked: Sequence[str]) -> list[str]:
-    """Return a line for each thing that differs among runs that a table compares.
+def find_unfair(rows: Sequence[Row], layout: Layout, asked: Sequence[str]) -> dict[str, str]:
+    """Return what differs among runs that a table compares, each with the line that says so.
 
     What the user `asked` for is what the table is about, and not named; neither is what an entry
     implies, such as norm.num_groups. What is unknown counts as different from all that is known.
@@ -37,11 +38,11 @@ def find_unfair(rows: Sequence[Row], layout: Layout, asked: Sequence[str]) -> li
     ended = [row for row in rows if row["status"] in FINAL]
     rivals = [members for _, members in grouped(ended, [*layout.layers, *layout.columns])]
     rivals = [members for members in rivals if len(members) > 1]
-    return [
-        *_settings(rivals, _subjects(ended, layout, asked)),
-        *(() if "steps" in asked else _steps(rivals)),
-        *_environments(rivals),
-    ]
+    return {
+        **dict(_settings(rivals, _subjects(ended, layout, asked))),
+        **dict(() if "steps" in asked else _steps(rivals)),
+        **dict(_environments(rivals)),
+    }
 
 
 def _subjects(rows: Sequence[Row], layout: Layout, asked: Sequence[str]) -> set[str]:
@@ -59,15 +60,14 @@ def _subjects(rows: Sequence[Row], layout: Layout, asked: Sequence[str]) -> set[
     return {*known, *(f"{one}.{leaf}" for one in groups for leaf in IMPLIED.get(one, ()))}
 
 
-def _settings(rivals: Rivals, subjects: set[str]) -> Iterator[str]:
+def _settings(rivals: Rivals, subjects: set[str]) -> Lines:
     changing = {key for members in rivals for key in varying(members)}
     for key in SETTINGS:
         if key in changing and key not in subjects:
-            differ = f"{key} differs"
-            yield from _difference(rivals, differ, lambda row, key=key: shown(row[key]))
+            yield from _difference(rivals, key, lambda row, key=key: shown(row[key]))
 
 
-def _steps(rivals: Rivals) -> Iterator[str]:
+def _steps(rivals: Rivals) -> Lines:
     """Name the batch sizes whose finished runs took unequal numbers of steps."""
     alike: dict[str, Rivals] = {}
     for members in rivals:
@@ -75,45 +75,48 @@ def _steps(rivals: Rivals) -> Iterator[str]:
         for (size, *_), rows in grouped(done, ["batch_size", "epochs", "data.train_images"]):
             alike.setdefault(size, []).append(rows)
     for size, groups in alike.items():
-        differ = f"steps differ at batch_size={size}"
-        yield from _difference(groups, differ, lambda row: shown(row["steps"]))
+        name = f"the number of steps at batch_size={size}"
+        yield from _difference(groups, name, lambda row: shown(row["steps"]))
 
 
-def _environments(rivals: Rivals) -> Iterator[str]:
+def _environments(rivals: Rivals) -> Lines:
     known = [[row for row in members if _is_known(row)] for members in rivals]
     yield from _unknown(rivals)
     for name in ENVIRONMENT:
         if name not in CODE:
-            differ = f"environment.{name} differs"
-            yield from _difference(known, differ, lambda row, name=name: _made_with(row, name))
+            key = f"environment.{name}"
+            yield from _difference(known, key, lambda row, name=name: _made_with(row, name))
     yield from _codes(known)
     tries = [row.get("environments") for members in rivals for row in members]
-    if mixed := sum(isinstance(count, int) and count > 1 for count in tries):
-        yield f"{UNFAIR}: {_runs(mixed)} resumed in another environment than they began in"
+    if mixed := sum(isinstance(count, (int, float)) and count > 1 for count in tries):
+        line = f"{UNFAIR}: {_runs(mixed)} resumed in another environment than at the start"
+        yield "environments", line
 
 
-def _unknown(rivals: Rivals) -> Iterator[str]:
+def _unknown(rivals: Rivals) -> Lines:
     """Say once which runs are without any environment, as those of an old results.csv are."""
     rows = [row for members in rivals for row in members]
     unknown = [row for row in rows if not _is_known(row)]
     if not unknown:
         return
-    tables = sorted({row["folder"] for row in unknown if Path(row["folder"]).suffix == ".csv"})
+    folders = {shareable_folder(row["folder"]) for row in unknown}
+    tables = sorted(name for name in folders if name.endswith(".csv"))
     where = f" ({', '.join(tables)})" if 0 < len(tables) <= 2 else ""
     whole = f"{len(unknown)} of {_runs(len(rows))}"
     yield (
+        "environment",
         f"not known to be a fair comparison: {whole}{where} do not say with which versions, "
-        "device and images they were made"
+        "device and images they were made",
     )
 
 
-def _codes(rivals: Rivals) -> Iterator[str]:
+def _codes(rivals: Rivals) -> Lines:
     """Say once that runs were made by different code, and what to do."""
     rows = [row for members in rivals for row in members]
     commits = sorted({row["environment.commit"][:7] for row in rows if row["environment.commit"]})
     touched = f"if git diff {' '.join(commits[:2])} touches training, " if len(commits) > 1 else ""
-    for line in _difference(rivals, "commit differs", _code):
-        yield f"{line}; {touched}train these runs again with --rerun and one commit"
+    for name, line in _difference(rivals, "commit", _code):
+        yield name, f"{line}; {touched}train these runs again with --rerun and one commit"
 
 
 def _code(row: Row) -> str:
@@ -133,7 +136,7 @@ def _made_with(row: Row, name: str) -> str:
     return f"{value[:12]}…" if len(value) == 64 else value
 
 
-def _difference(rivals: Rivals, differ: str, value_of: Callable[[Row], str]) -> Iterator[str]:
+def _difference(rivals: Rivals, name: str, value_of: Callable[[Row], str]) -> Lines:
     """Yield one line where rows that are compared have several values."""
     counts = Counter[str]()
     for members in rivals:
@@ -145,7 +148,7 @@ def _difference(rivals: Rivals, differ: str, value_of: Callable[[Row], str]) -> 
         listed = [f"{value} in {_runs(counts[value])}" for (value,) in values]
         more = len(listed) - MOST_VALUES
         tail = [f"{more} more"] if more > 0 else []
-        yield f"{UNFAIR}: {differ}: {', '.join([*listed[:MOST_VALUES], *tail])}"
+        yield name, f"{UNFAIR}: {name} differs: {', '.join([*listed[:MOST_VALUES], *tail])}"
 
 
 def _runs(count: int) -> str:
