@@ -1,3 +1,4 @@
+import csv
 import json
 import math
 import subprocess
@@ -50,14 +51,34 @@ def test_results_csv_reads_like_the_folders_it_was_made_from():
         data=DataConfig(name="folder", root="123"),
         tags=["a", "b"],
     )
-    write_run(Path("runs"), config, 0.1 + 0.2, test_loss=1 / 3)
+    made_with = {"commit": "1234567", "dirty": False, "threads": 2, "cuda": None, "cudnn": 91002}
+    write_run(Path("runs"), config, 0.1 + 0.2, test_loss=1 / 3, environment=made_with)
     view = write_results_view(Path("runs"))
     (by_folder,), (by_view,) = read_rows(["runs"]), read_rows([view])
+    assert by_view["environment.threads"] == "2"
+    assert by_view["environment.dirty"] == "false"
     for key, value in by_folder.items():
-        if key != "folder" and not key.startswith("environment."):
+        if key != "folder":
             assert by_view[key] == value, key
             assert type(by_view[key]) is type(value), key
     assert by_view["norm.at"] == "{conv1: layer, conv2: none}"
+
+
+def test_row_of_a_failed_run_says_with_what_it_was_made():
+    write_run(Path("runs"), settings(), status="failed", reason="boom")
+    (row,) = read_rows([write_results_view(Path("runs"))])
+    assert (row["status"], row["environment.torch"]) == ("failed", "2.15.0")
+
+
+def test_results_csv_of_a_version_without_environments_stays_readable():
+    write_run(Path("runs"), settings(), 0.5)
+    view = write_results_view(Path("runs"))
+    header, *lines = csv.reader(view.read_text().splitlines())
+    kept = [i for i, name in enumerate(header) if not name.startswith("environment.")]
+    with Path("old.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([row[i] for i in kept] for row in (header, *lines))
+    (row,) = read_rows(["old.csv"])
+    assert (row["test_accuracy"], row["environment.torch"]) == (0.5, None)
 
 
 def test_sources_are_folders_runs_names_tables_and_globs(tmp_path):

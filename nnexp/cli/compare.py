@@ -16,6 +16,7 @@ def compare(  # noqa: PLR0913  one parameter an option
     against: arguments.Against = None,
     margin: arguments.Margin = None,
     best: arguments.Best = None,
+    confirm: arguments.Confirm = False,
     everything: arguments.Everything = False,
     as_csv: arguments.AsCsv = False,
     as_markdown: arguments.AsMarkdown = False,
@@ -34,6 +35,7 @@ def compare(  # noqa: PLR0913  one parameter an option
         against=against,
         margin=margin,
         best=best,
+        confirm=confirm,
         everything=everything,
     )
     form = choose_form(csv=as_csv, md=as_markdown, tex=as_latex, json=as_json)

@@ -141,6 +141,10 @@ Best = Annotated[
         autocompletion=completion.complete_key,
     ),
 ]
+Confirm = Annotated[
+    bool,
+    typer.Option("--confirm", help="With --best: only seeds that took no part in choosing."),
+]
 FigureKind = Annotated[
     str,
     Argument(

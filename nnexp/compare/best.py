@@ -1,21 +1,25 @@
 """Rows → every cell at its own best value of one setting, chosen by validation images alone."""
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from nnexp.compare.chance import chance_accuracy
 from nnexp.compare.columns import SETTINGS, Row, shown
-from nnexp.compare.grid import BEST, NEAR, Cell, Chosen, make_cell
+from nnexp.compare.grid import BEST, NEAR, Cell, Chosen, images_of, make_cell
 from nnexp.compare.judgement import judge_with_best
 from nnexp.compare.linear_model import ROUNDING
 from nnexp.compare.load import metrics_in
 from nnexp.compare.selection import grouped, varying
+from nnexp.rundir import FINAL, is_at_chance
 from nnexp.settings import NOT_IDENTITY, ConfigError
+from nnexp.settings.values import is_number
 
 JUDGE = "val_accuracy"  # what chooses: the test images are for what is left
 AT_BEST = f"each cell's best by {JUDGE}"  # what stands for the chosen setting's values
 UNCHOSEN = "unchosen"  # the status of a cell's seeds where no value could be chosen
-TRAINS = 0.5  # share of the cell's best that every seed must reach at a value that still trains
+UNCONFIRMED = "unconfirmed"  # the same where all seeds took part in choosing
+FEWEST_SEEDS = 2  # that values share where they can: one seed does not compete, as in every table
+NOWHERE = "none"  # what stands for the largest value that trains, where none does
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,16 +27,43 @@ class Choice:
     """What one cell had to choose from, and what it chose."""
 
     settings: dict[str, str]  # every setting of the cell, the chosen one left out
-    tried: dict[str, Cell]  # value → validation accuracy over the cell's seeds, by size
+    tried: dict[str, Cell]  # value → validation accuracy over the seeds that chose, by size
     chosen: Chosen
+    seeds: list[int] = field(default_factory=list)  # that all values which could be chosen have
+    left_out: list[str] = field(default_factory=list)  # values with too few of these seeds
+    runs: dict[str, int] = field(default_factory=dict)  # value → runs that ended, of its budget
+    fresh: list[int] = field(default_factory=list)  # seeds that confirm, where it was asked for
+    last_seed: int = 0  # the largest of all runs of the cell
+
+    @property
+    def known(self) -> list[str]:
+        """The values with an outcome: they could be chosen, or have a diverged run."""
+        return [value for value in self.runs if value not in self.left_out]
+
+    @property
+    def budget(self) -> str:
+        """How much was tried: values × seeds, or where seeds are unequal the runs."""
+        counts, values = set(self.runs.values()), _counted(len(self.runs), "value")
+        if len(counts) == 1:
+            return f"{values} × {_counted(counts.pop(), 'seed')}"
+        return f"{values}, {_counted(sum(self.runs.values()), 'run')}"
 
 
-def choose(rows: Sequence[Row], key: str) -> tuple[list[Row], list[Choice]]:
+def choose(
+    rows: Sequence[Row], key: str, *, confirm: bool = False
+) -> tuple[list[Row], list[Choice]]:
     """Return the rows at each cell's best value of `key`, and how each cell chose.
 
-    The best has the highest mean validation accuracy over the seeds, among the values at which
-    every seed of the cell is done; of equal ones the smallest. The rows returned differ in
-    `key` no more, and have a `chosen`. A cell without a choice keeps a row a seed, `unchosen`.
+    The best has the highest mean validation accuracy over the seeds that all values share; of equal
+    ones it is the smallest. A value with a diverged run cannot be chosen. All other runs of the
+    best are returned; they differ in `key` no more, and have a `chosen`. A cell without a choice
+    keeps a row a seed, `unchosen`.
+
+    Args:
+        rows: The runs.
+        key: The setting that is chosen.
+        confirm: Whether to return only runs of seeds that took no part in choosing; a cell without
+            any keeps one row, `unconfirmed`.
 
     Raises:
         ConfigError: `key` cannot be chosen, or has one value.
@@ -41,26 +72,28 @@ def choose(rows: Sequence[Row], key: str) -> tuple[list[Row], list[Choice]]:
     kept: list[Row] = []
     choices = []
     for _, members in grouped(rows, [name for name in varying(rows) if name != key]):
-        choice = _choose(members, key)
-        choices.append(choice)
-        kept += _at_best(members, choice.chosen)
+        judges = _shared_rows(members, key) if confirm else members
+        settings = {name: shown(members[0][name]) for name in SETTINGS if name != key}
+        choice = _choose(judges, key, settings)
+        shown_rows = _at_best(members, choice.chosen, judges if confirm else ())
+        fresh = {row["seed"] for row in shown_rows if confirm and row["status"] in FINAL}
+        last = max(row["seed"] for row in members)
+        choices.append(replace(choice, fresh=sorted(fresh), last_seed=last))
+        kept += shown_rows
     return kept, choices
 
 
 def uneven(choices: Sequence[Choice]) -> list[str]:
-    """Return a line if some cells had other values to choose from than others."""
-    counts: dict[tuple[str, ...], int] = {}
+    """Return a line if some cells had other values or more runs to choose from than others."""
+    counts: dict[str, int] = {}
     for choice in choices:
-        values = tuple(_outcomes(choice.tried))
-        counts[values] = counts.get(values, 0) + 1
+        budget = f"{', '.join(choice.runs) or 'nothing'} ({choice.budget})"
+        counts[budget] = counts.get(budget, 0) + 1
     if len(counts) < 2:
         return []
-    listed = "; ".join(
-        f"{', '.join(values) or 'none'} in {n} cell{'s' if n > 1 else ''}"
-        for values, n in counts.items()
-    )
+    listed = "; ".join(f"{budget} in {_counted(n, 'cell')}" for budget, n in counts.items())
     key = choices[0].chosen.key
-    return [f"not a fair comparison: {key} was chosen among different values: {listed}"]
+    return [f"not a fair comparison: {key} was chosen with unequal budgets: {listed}"]
 
 
 def _check(rows: Sequence[Row], key: str) -> None:
@@ -76,93 +109,146 @@ def _check(rows: Sequence[Row], key: str) -> None:
         raise ConfigError(f"no run here has {JUDGE}", f"--best chooses by {JUDGE}")
 
 
-def _choose(rows: Sequence[Row], key: str) -> Choice:
-    seeds = {row["seed"] for row in rows}
-    tried = {value: _cell(members, seeds) for (value,), members in grouped(rows, [key])}
-    complete = {value: cell for value, cell in tried.items() if _is_complete(cell)}
-    top = max((cell.mean or 0.0 for cell in complete.values()), default=0.0)
-    best = [value for value, cell in complete.items() if top - (cell.mean or 0.0) <= ROUNDING]
-    judged = judge_with_best(
-        {("", value): cell.values for value, cell in complete.items()},
-        {("", value): cell.floor for value, cell in complete.items()},
-        1,
-    )
-    for value, cell in complete.items() if best else ():
-        one = judged.at("", value)
-        if value == best[0]:
-            tried[value] = replace(cell, mark=BEST)
-        elif one and one.p is not None and not one.differs:
-            tried[value] = replace(cell, mark=NEAR)
+def _choose(rows: Sequence[Row], key: str, settings: dict[str, str]) -> Choice:
+    by_value = {value: members for (value,), members in grouped(rows, [key])}
+    healthy = {
+        value: {row["seed"] for row in members if _is_measured(row)}
+        for value, members in by_value.items()
+        if all(row["status"] != "diverged" for row in members)
+    }
+    rivals, seeds = _rivals(healthy)
+    tried = {
+        value: _cell(members, seeds if value in rivals else None)
+        for value, members in by_value.items()
+    }
+    top = max((tried[value].mean or 0.0 for value in rivals), default=0.0)
+    best = [value for value in rivals if top - (tried[value].mean or 0.0) <= ROUNDING]
+    ended = {value: [row for row in by_value[value] if row["status"] in FINAL] for value in tried}
+    known = [value for value in tried if value in rivals or value not in healthy]
     chosen = Chosen(
         key=key,
         value=best[0] if best else None,
         ties=tuple(best[1:]),
-        edge=_edge(tried, best[0]) if best else "",
-        largest=_largest(tried, top) if best else "",
+        edge=_edge(known, best[0]) if best else "",
+        largest=_largest({value: ended[value] for value in known}),
     )
-    settings = {name: shown(rows[0][name]) for name in SETTINGS if name != key}
-    return Choice(settings=settings, tried=tried, chosen=chosen)
+    return Choice(
+        settings=settings,
+        tried={**tried, **_marked({value: tried[value] for value in rivals}, chosen)},
+        chosen=chosen,
+        seeds=sorted(seeds),
+        left_out=[value for value in healthy if healthy[value] and value not in rivals],
+        runs={value: len(members) for value, members in ended.items() if members},
+    )
 
 
-def _cell(rows: Sequence[Row], seeds: set[int]) -> Cell:
-    cell = make_cell(rows, JUDGE)
-    if missing := len(seeds) - len({row["seed"] for row in rows}):
-        cell.statuses["missing"] = missing
-    return cell
+def _is_measured(row: Row) -> bool:
+    return row["status"] == "done" and row.get(JUDGE) is not None
 
 
-def _is_complete(cell: Cell) -> bool:
-    return len(cell.values) == cell.statuses.total()
+def _rivals(seeds: Mapping[str, set[int]]) -> tuple[list[str], set[int]]:
+    """Return the values that are compared, and the seeds that each of them has.
+
+    While these are too few, the value leaves that shares the fewest with all others: a value that
+    was tried on one other seed must not decide on which seeds the others are compared. Where all
+    share equally few, there is nothing to compare them on.
+    """
+    kept = {value: own for value, own in seeds.items() if own}
+    needed = min(FEWEST_SEEDS, max(map(len, kept.values()), default=0))
+    while kept:
+        shared = set.intersection(*kept.values())
+        if len(shared) >= needed:
+            return list(kept), shared
+        common = {v: sum(len(own & other) for other in kept.values()) for v, own in kept.items()}
+        if len(set(common.values())) == 1:
+            break
+        del kept[min(reversed(common), key=lambda value: common[value])]
+    return [], set()
 
 
-def _outcomes(tried: Mapping[str, Cell]) -> dict[str, Cell]:
-    """Return the values whose outcome is known: every seed done, or one diverged."""
-    return {
-        value: cell
-        for value, cell in tried.items()
-        if _is_complete(cell) or cell.statuses["diverged"]
-    }
+def _cell(rows: Sequence[Row], seeds: set[int] | None) -> Cell:
+    """Return the runs of a value, of those that are done only these seeds."""
+    return make_cell(
+        [row for row in rows if seeds is None or row["status"] != "done" or row["seed"] in seeds],
+        JUDGE,
+    )
 
 
-def _edge(tried: Mapping[str, Cell], best: str) -> str:
+def _marked(rivals: Mapping[str, Cell], chosen: Chosen) -> dict[str, Cell]:
+    """Return the cells with the chosen marked, and those that are not shown to differ from it."""
+    judged = judge_with_best(
+        {("", value): cell.values for value, cell in rivals.items()},
+        {("", value): cell.floor for value, cell in rivals.items()},
+        1,
+    )
+    marked = {}
+    for value, cell in rivals.items():
+        one = judged.at("", value)
+        near = one is not None and one.p is not None and not one.differs
+        marked[value] = replace(cell, mark=BEST if value == chosen.value else NEAR if near else "")
+    return marked
+
+
+def _edge(known: Sequence[str], best: str) -> str:
     """Return which end of the values with an outcome the best is at, if values have ends."""
-    if not all(map(_is_number, tried)):
+    if not all(map(_is_number, known)):
         return ""
-    known = list(_outcomes(tried))
     if len(known) == 1:
         return "only"
     return {known[0]: "smallest", known[-1]: "largest"}.get(best, "")
 
 
-def _largest(tried: Mapping[str, Cell], top: float) -> str:
-    """Return the largest value at which every seed reaches TRAINS of the best mean.
+def _largest(known: Mapping[str, Sequence[Row]]) -> str:
+    """Return the largest value at which every seed is above chance.
 
-    It begins with ≥ where no larger value is known not to train.
+    It begins with ≥ where no larger value is known not to train. Nothing, where chance is unknown.
     """
-    if not all(map(_is_number, tried)):
+    rows = [row for members in known.values() for row in members]
+    if not rows or not all(map(_is_number, known)) or not all(map(chance_accuracy, rows)):
         return ""
-    known = _outcomes(tried)
-    training = [
-        value
-        for value, cell in known.items()
-        if _is_complete(cell) and min(cell.values.values()) >= TRAINS * top - ROUNDING
-    ]
+    training = [value for value, members in known.items() if all(map(_trains, members))]
     if not training:
-        return ""
+        return NOWHERE
     return training[-1] if training[-1] != list(known)[-1] else f"≥ {training[-1]}"
+
+
+def _trains(row: Row) -> bool:
+    """Return whether a run is done and guessing does not explain its validation accuracy."""
+    chance, images = chance_accuracy(row), images_of(row, JUDGE)
+    if not _is_measured(row) or not chance or not images:
+        return False
+    return not is_at_chance(row[JUDGE], images, round(1 / chance))
 
 
 def _is_number(value: str) -> bool:
     try:
-        return math.isfinite(float(value))
+        return is_number(float(value))
     except ValueError:
         return False
 
 
-def _at_best(rows: Sequence[Row], chosen: Chosen) -> list[Row]:
-    """Return the cell's rows at the chosen value; without one, a row for each of its seeds."""
+def _shared_rows(rows: Sequence[Row], key: str) -> list[Row]:
+    """Return the rows of the seeds that decide where others are to confirm: all values have them.
+
+    A diverged run has a seed too: what becomes of fresh seeds must not change the choice.
+    """
+    ended = [row for row in rows if row["status"] in FINAL]
+    seeds = {value: {row["seed"] for row in one} for (value,), one in grouped(ended, [key])}
+    _, shared = _rivals(seeds)
+    return [row for row in rows if row["seed"] in shared]
+
+
+def _at_best(rows: Sequence[Row], chosen: Chosen, judges: Sequence[Row]) -> list[Row]:
+    """Return the cell's rows at the chosen value but for judges' seeds; or what stands for them."""
     told = {chosen.key: AT_BEST, "chosen": chosen}
     if chosen.value is None:
         seeds = {row["seed"]: row for row in rows}
         return [{**row, **told, "status": UNCHOSEN} for row in seeds.values()]
-    return [{**row, **told} for row in rows if shown(row[chosen.key]) == chosen.value]
+    here = [row for row in rows if shown(row[chosen.key]) == chosen.value]
+    used = {row["seed"] for row in judges}
+    fresh = [{**row, **told} for row in here if row["seed"] not in used]
+    return fresh or [{**here[0], **told, "status": UNCONFIRMED}]
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnexp.rundir import printable
+from nnexp.rundir import ENVIRONMENT, printable
 from nnexp.settings import ExperimentConfig, result_head, shareable
 
 Row = dict[str, Any]
 
 HEAD = result_head(ExperimentConfig(), "")  # every column that leads a result, at its default
 SETTINGS = {key: value for key, value in HEAD.items() if key not in ("run_id", "status")}
-ENVIRONMENT = ("nnexp", "torch", "device", "images_sha256")  # columns environment.<name>
 
 
 def shown(value: Any) -> str:
@@ -58,7 +57,8 @@ def complete_row(row: Row, environment: Mapping[str, Any]) -> Row:
     folder = row["folder"]
     row = {**HEAD, "run_id": Path(folder).name, "reason": None, **row}
     for name in ENVIRONMENT:
-        row.setdefault(f"environment.{name}", environment.get(name))
+        value = row.get(f"environment.{name}", environment.get(name))
+        row[f"environment.{name}"] = None if value is None else shown(value)
     row = {key: as_typed(value) for key, value in (row | shareable(row)).items()}
     row = {k: printable(value) if isinstance(value, str) else value for k, value in row.items()}
     return {**row, "folder": folder}

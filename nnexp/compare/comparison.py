@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from nnexp.compare.against import Against, compare_against
 from nnexp.compare.best import Choice, choose, uneven
 from nnexp.compare.columns import SETTINGS, Row, shown
+from nnexp.compare.commands import confirming_commands
 from nnexp.compare.fairness import find_unfair
 from nnexp.compare.grid import (
     Grid,
@@ -49,6 +50,7 @@ class Question:
     against: str | None = None
     margin: float | None = None  # a difference that does not matter, in the unit of the table
     best: str | None = None  # the setting of which every cell is shown at its best value
+    confirm: bool = False  # of it only the seeds that took no part in choosing
     everything: bool = False  # also the settings that are the same in every run
 
 
@@ -65,6 +67,7 @@ class Comparison:
     runs: int
     warnings: list[str]
     choices: list[Choice] = field(default_factory=list)  # how each cell chose its best value
+    confirm: bool = False  # whether only seeds are shown that took no part in choosing
     implied: dict[str, list[str]] = field(default_factory=dict)  # settings that follow from others
     same: dict[str, str] = field(default_factory=dict)  # settings that are equal in every run
 
@@ -105,6 +108,7 @@ def compare_runs(  # noqa: PLR0913  a question has as many parts
     against: str | None = None,
     margin: float | None = None,
     best: str | None = None,
+    confirm: bool = False,
     sort: str | None = None,
     on_problem: Say | None = None,
 ) -> Comparison:
@@ -119,6 +123,7 @@ def compare_runs(  # noqa: PLR0913  a question has as many parts
         against: A value of the first row setting, or `key=value`, with which others are compared.
         margin: A difference that does not matter, in the unit of the table: points for accuracies.
         best: A setting, of which every cell is shown at its best value by validation accuracy.
+        confirm: With `best`, show only seeds that took no part in choosing.
         sort: A row setting or the metric, with `-` before it for the reverse order.
         on_problem: Is called with a line for each problem that hinders no comparison.
 
@@ -137,6 +142,7 @@ def compare_runs(  # noqa: PLR0913  a question has as many parts
         against=against,
         margin=margin,
         best=best,
+        confirm=confirm,
         sort=sort,
     )
     return make_comparison(as_rows(sources, on_problem), question)
@@ -156,7 +162,7 @@ def make_comparison(rows: Sequence[Row], question: Question) -> Comparison:
     axes = [*row_keys, *column_keys]
     if twice := next((key for key in axes if axes.count(key) > 1), None):
         raise ConfigError(f"{twice} is named twice in --rows and --cols", "name it once")
-    rows, choices = _at_best(rows, question.best, axes)
+    rows, choices = _at_best(rows, question, axes)
     layout = lay_out(rows, row_keys, column_keys)
     grids = make_grids(rows, layout, metric)
     sign = metric_of(metric).better
@@ -165,12 +171,14 @@ def make_comparison(rows: Sequence[Row], question: Question) -> Comparison:
         against = compare_against(
             rows, metric, question.against, row_keys, column_keys, layout.layers
         )
+        axes.append(against.label.partition("=")[0])
     elif sign:
         rankings = [_rank(grid, sign) for grid in grids]
     if sign:
         grids = [
             mark_best(grid, sign, rankings[i] if rankings else None) for i, grid in enumerate(grids)
         ]
+    unfair = find_unfair(rows, layout, axes)
     return Comparison(
         metric=metric,
         layout=layout,
@@ -179,22 +187,46 @@ def make_comparison(rows: Sequence[Row], question: Question) -> Comparison:
         rankings=rankings,
         margin=question.margin,
         runs=runs,
-        warnings=[*find_unfair(rows, layout, axes), *uneven(choices)],
+        warnings=[
+            *unfair.values(),
+            *uneven(choices),
+            *(_unconfirmed(choices, layout) if question.confirm else ()),
+        ],
         choices=choices,
-        implied={key: _values(rows, key) for key in layout.implied},
+        confirm=question.confirm,
+        implied={key: _values(rows, key) for key in layout.implied if key not in unfair},
         same=_same(rows) if question.everything else {},
     )
 
 
 def _at_best(
-    rows: list[Row], word: str | None, axes: Sequence[str]
+    rows: list[Row], question: Question, axes: Sequence[str]
 ) -> tuple[list[Row], list[Choice]]:
-    if word is None:
+    if question.best is None:
+        if question.confirm:
+            raise ConfigError("--confirm is about a choice", "add --best optimizer.learning_rate")
         return rows, []
-    key = find_setting(word)
+    key = find_setting(question.best)
     if key in axes:
         raise ConfigError(f"{key} is chosen by --best", "leave it out of --rows and --cols")
-    return choose(rows, key)
+    kept, choices = choose(rows, key, confirm=question.confirm)
+    if question.confirm and not any(choice.fresh for choice in choices):
+        commands = confirming_commands(choices)
+        raise ConfigError(
+            f"no fresh seed: all at each cell's {key} took part in choosing it",
+            " && ".join(commands) or f"train each cell's {key} with seeds of its own",
+        )
+    return kept, choices
+
+
+def _unconfirmed(choices: Sequence[Choice], layout: Layout) -> list[str]:
+    """Return a line for the cells that have no seed which took no part in choosing."""
+    cells = [one for one in choices if not one.fresh and one.chosen.value is not None]
+    if not cells:
+        return []
+    names = "; ".join(in_words({key: one.settings[key] for key in layout.keys}) for one in cells)
+    commands = " && ".join(confirming_commands(choices))
+    return [f"not confirmed, since no seed is fresh: {names or 'the runs'}; {commands}"]
 
 
 def _sorted(grids: list[Grid], layout: Layout, metric: str, word: str | None) -> list[Grid]:

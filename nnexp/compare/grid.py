@@ -95,6 +95,11 @@ class Layout:
     layers: list[str]
     implied: list[str]  # settings that vary too, but follow from the others
 
+    @property
+    def keys(self) -> list[str]:
+        """The settings that tell the cells of all tables apart."""
+        return [*self.layers, *self.rows, *self.columns]
+
 
 def lay_out(rows: Sequence[Row], row_keys: Sequence[str], column_keys: Sequence[str]) -> Layout:
     """Return the layout asked for, or one row for each combination of all that varies.

@@ -7,12 +7,13 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from nnexp.compare.columns import ENVIRONMENT, HEAD, BrokenRun, Row, complete_row
+from nnexp.compare.columns import HEAD, BrokenRun, Row, complete_row
 from nnexp.compare.duplicates import each_once
 from nnexp.compare.metrics import METRICS
 from nnexp.compare.results_csv import read_results
 from nnexp.compare.study import WORD, keep_studies
 from nnexp.rundir import (
+    ENVIRONMENT,
     RunDir,
     UnreadableError,
     read_config,
@@ -289,7 +290,7 @@ def _read_run(run: RunDir) -> Row | BrokenRun:
         row = read_result(run) or _unfinished(run)
         environment = read_object(run.environment) or {}
         for name in ENVIRONMENT:
-            if not fits(environment.get(name), str | None):
+            if not fits(environment.get(name), str | int | bool | None):
                 problem = f"{name} is {quoted(environment[name])}"
                 raise UnreadableError(run.environment, problem)
     except UnreadableError as error:

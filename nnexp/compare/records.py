@@ -6,7 +6,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from nnexp.compare.best import JUDGE
-from nnexp.compare.grid import BEST, NEAR, Cell, Chosen, Layout
+from nnexp.compare.commands import extending_commands
+from nnexp.compare.grid import BEST, NEAR, Cell, Chosen
 from nnexp.compare.method import method_record
 
 if TYPE_CHECKING:
@@ -21,8 +22,12 @@ def choice_records(comparison: "Comparison") -> list[Record]:
     """Return one record per cell: its settings, what it chose, and each value tried."""
     return [
         {
-            **{label: one.settings[label] for label in label_keys(comparison.layout)},
+            **{label: one.settings[label] for label in comparison.layout.keys},
             **chosen_columns(comparison, one.chosen),
+            "budget": one.budget,
+            "seeds": one.seeds,
+            "left_out": one.left_out,
+            **({"fresh_seeds": one.fresh} if comparison.confirm else {}),
             "tried": {value: _tried(cell) for value, cell in one.tried.items()},
         }
         for one in comparison.choices
@@ -45,11 +50,6 @@ def chosen_columns(comparison: "Comparison", chosen: Chosen | None, before: str 
     }
 
 
-def label_keys(layout: Layout) -> list[str]:
-    """Return the settings that tell the cells of all tables apart."""
-    return [*layout.layers, *layout.rows, *layout.columns]
-
-
 def json_content(comparison: "Comparison") -> Record:
     """Return all of a comparison as JSON can write it: a number that is not finite is None."""
     content = {
@@ -58,6 +58,7 @@ def json_content(comparison: "Comparison") -> Record:
         "warnings": comparison.warnings,
         "cells": cell_records(comparison, seeds=True),
         **({"choices": choice_records(comparison)} if comparison.choices else {}),
+        **({"extended_by": extending_commands(comparison.choices)} if comparison.choices else {}),
         **({"comparisons": difference_records(comparison)} if comparison.against else {}),
         **judged_by(comparison),
     }

@@ -68,10 +68,12 @@ def _value(key: str, cell: str) -> Any:
     """Return what a cell of `results.csv` was before it was written."""
     if cell == "":
         return None
-    if key in WORDS or key.startswith("environment."):
+    if key in WORDS:
         return cell
     if cell in ("True", "False"):
         return cell == "True"
+    if key.startswith("environment."):
+        return cell
     try:
         return json.loads(cell)
     except (ValueError, RecursionError):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nnexp.compare.against import Against, Difference
+from nnexp.compare.best import UNCONFIRMED
 from nnexp.compare.grid import BEST, NEAR, Cell, Chosen, Grid
 from nnexp.compare.method import method_lines
 from nnexp.compare.metrics import NOTHING, metric_of
@@ -164,6 +165,8 @@ def cell_text(cell: Cell, metric: str) -> TextCell:
         words.append(f"{sign}{_mean_and_spread(cell, metric)} ({len(cell.values)}){at}")
     elif cell.chosen and cell.chosen.value is None:
         return TextCell(text="no choice")
+    elif cell.statuses[UNCONFIRMED]:
+        return TextCell(text="not confirmed")
     return TextCell(text=", ".join([*words, *cell.absent]) or NOTHING, bold=cell.mark == BEST)
 
 

@@ -12,17 +12,13 @@ from typing import Any
 
 import torch
 
+from nnexp.rundir import ENVIRONMENT
 from nnexp.settings.sharing import shareable_command
 from nnexp.settings.version import __version__
 
 PACKAGES = ("torchvision", "numpy", "hydra-core", "safetensors")
 # Equal bytes are promised where these are equal.
 DECIDES_BITS = ("device", "threads", "torch", "numpy", "cuda", "cudnn", "commit")
-# Columns environment.NAME of a result: what a comparison must know of how its rows were made.
-COLUMNS = (
-    "nnexp", "torch", "device", "images_sha256",
-    "commit", "dirty", "threads", "cuda", "cudnn", "numpy",
-)  # fmt: skip
 
 
 def describe_environment(device: torch.device, command: Sequence[str]) -> dict[str, Any]:
@@ -63,7 +59,7 @@ def environment_columns(record: dict[str, Any]) -> dict[str, Any]:
     tries = [record, *record.get("resumed", [])]
     return {
         "environments": len({tuple(one.get(key) for key in DECIDES_BITS) for one in tries}),
-        **{f"environment.{name}": record.get(name) for name in COLUMNS},
+        **{f"environment.{name}": record.get(name) for name in ENVIRONMENT},
     }
 
 

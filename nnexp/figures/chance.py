@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from nnexp.compare.chance import chance_accuracy
 from nnexp.compare.columns import Row
 from nnexp.rundir import is_at_chance
-
-CLASSES = {"cifar10": 10, "cifar100": 100, "synthetic": 10}  # of runs that do not say it themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +27,8 @@ def chance_of(rows: Sequence[Row], metric: str) -> Chance | None:
     """Return the chance that all rows share; None where it differs, or the classes are unknown."""
     if not metric.endswith("accuracy"):
         return None
-    known = {row.get("chance_accuracy") or _by_name(row) for row in rows}
+    known = {chance_accuracy(row) for row in rows}
     part = metric.partition("_")[0]
     counts = [row.get(f"{part}_images") or row.get(f"data.{part}_images") or 0 for row in rows]
     accuracy = known.pop() if len(known) == 1 else None
     return None if accuracy is None else Chance(accuracy, min(counts) or None)
-
-
-def _by_name(row: Row) -> float | None:
-    classes = CLASSES.get(row["data.name"])
-    return None if classes is None else 1 / classes

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from nnexp.compare.best import JUDGE, choose
+from nnexp.compare.best import JUDGE, UNCHOSEN, choose
 from nnexp.compare.columns import Row, shown
 from nnexp.compare.comparison import Question
 from nnexp.compare.load import metrics_in
@@ -15,8 +15,13 @@ BASELINES = (("norm", "batch"), ("norm", "none"), ("norm.at", "{}"))
 
 
 def at_best(rows: Sequence[Row], best: str | None) -> list[Row]:
-    """Return the rows at each cell's best value of a setting; all of them where none is named."""
-    return list(rows) if best is None else choose(rows, find_setting(best))[0]
+    """Return the rows at each cell's best value of a setting; all of them where none is named.
+
+    A cell without a choice has none: over several values of the setting there is no mean.
+    """
+    if best is None:
+        return list(rows)
+    return [row for row in choose(rows, find_setting(best))[0] if row["status"] != UNCHOSEN]
 
 
 def complete(question: Question, rows: Sequence[Row], *, choose_best: bool = True) -> Question:

@@ -106,7 +106,10 @@ def draw(  # noqa: PLR0913  one keyword an option of the command
         find_metric(metric, members)
     question = Question(rows=rows, columns=columns, metric=metric)
     request = PlotRequest(question=question, layer=layer, across=plot.across[0])
-    return plot.draw(at_best(members, best), request)
+    drawn = at_best(members, best)
+    if not drawn:
+        raise ConfigError(f"no {best} could be chosen", f"nnexp compare --best {best} says why")
+    return plot.draw(drawn, request)
 
 
 def find_plot(kind: str) -> Plot:

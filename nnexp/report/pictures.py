@@ -73,6 +73,8 @@ def _wanted(rows: Sequence[Row], best: Sequence[Row]) -> Iterator[tuple[Plot, Se
     for kind in ("error", "rates", "dots", "probes", "curves"):
         members = rows if PLOTS[kind].shows_all else best
         members, _ = set_aside(members, PLOTS[kind].tables)
+        if not members:
+            continue  # no cell had a choice, which the tables say
         if kind == "curves" or PLOTS[kind].fits(members):  # without curves a page says why
             yield PLOTS[kind], members
     by_norm: dict[str, Row] = {}

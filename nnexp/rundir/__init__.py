@@ -29,6 +29,8 @@ from nnexp.rundir.reading import (
     read_text,
 )
 from nnexp.rundir.records import (
+    CHANCE_LEVEL,
+    ENVIRONMENT,
     finished_result,
     is_at_chance,
     read_config,
@@ -49,6 +51,8 @@ from nnexp.rundir.tables import (
 )
 
 __all__ = [
+    "CHANCE_LEVEL",
+    "ENVIRONMENT",
     "FINAL",
     "LARGEST_TABLE",
     "SAVE_AS_UTF8",

@@ -11,6 +11,11 @@ from nnexp.rundir.status import FINAL
 from nnexp.settings import ConfigError, ExperimentConfig, column_types, fits, from_yaml
 from nnexp.settings.values import quoted
 
+# Columns environment.NAME of a result: what a comparison must know of how its rows were made.
+ENVIRONMENT = (
+    "nnexp", "torch", "device", "images_sha256",
+    "commit", "dirty", "threads", "cuda", "cudnn", "numpy",
+)  # fmt: skip
 CHANCE_LEVEL = 0.01  # p from which an accuracy is no better than guessing
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from nnexp.rundir.files import open_own_file, remove_scratch_files, replacing
 from nnexp.rundir.folder import RunDir
 from nnexp.rundir.reading import UnreadableError, read_object
-from nnexp.rundir.records import read_config, read_result
+from nnexp.rundir.records import ENVIRONMENT, read_config, read_result
 from nnexp.settings import result_head, shareable
 
 
@@ -50,14 +50,23 @@ def _row_of(run: RunDir) -> dict[str, Any]:
     """
     with suppress(UnreadableError):
         if result := read_result(run):
-            return {**result, **shareable(result)}
+            row = {**result, **shareable(result)}
+            return row if "environment.torch" in row else {**row, **_environment_of(run)}
         status = read_object(run.status) or {}
         if status.get("status") == "failed":
             head: dict[str, Any] = {"run_id": run.path.name, "status": "failed"}
             with suppress(UnreadableError):
                 if config := read_config(run):
                     head = result_head(config, "failed")
-            return {**head, "reason": None, **shareable(status)}
+            return {**head, "reason": None, **shareable(status), **_environment_of(run)}
+    return {}
+
+
+def _environment_of(run: RunDir) -> dict[str, Any]:
+    """Return the columns of the environment; results of older versions do not have them."""
+    with suppress(UnreadableError):
+        record = read_object(run.environment) or {}
+        return {f"environment.{name}": record[name] for name in ENVIRONMENT if name in record}
     return {}
 
 

@@ -1,0 +1,125 @@
+"""Choices of a best value → the commands that train what they lack."""
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache
+
+from nnexp.compare.best import Choice
+from nnexp.compare.columns import SETTINGS, as_typed, shown
+from nnexp.settings import ConfigError, list_settings, result_head
+from nnexp.settings.sharing import shareable_command
+
+GROUPS = ("model", "norm", "data", "optimizer", "schedule", "scale")
+LEFT_OUT = ("study", "tags", "listeners", "code", "seed")  # say nothing of what is trained
+SIGNIFICANT = 6  # digits of a value that was never typed
+
+Words = dict[str, str]  # key → values with a comma between
+
+
+def extending_commands(choices: Sequence[Choice]) -> list[str]:
+    """Return commands that try the next value beyond each end of the values that was chosen.
+
+    All cells that had the same values to choose from get it, so that budgets stay equal. None,
+    where there is no next value, or its runs cannot be composed here.
+    """
+    alike: dict[tuple[str, ...], list[Choice]] = {}
+    for choice in choices:
+        alike.setdefault(tuple(choice.known), []).append(choice)
+    cells = []
+    for known, members in alike.items():
+        seeds = sorted({seed for one in members for seed in one.seeds})
+        edges = dict.fromkeys(one.chosen.edge for one in members if one.chosen.edge)
+        values = [v for edge in edges for v in _beyond(members[0].chosen.key, known, edge)]
+        cells += [(one, value, seeds) for one in members for value in dict.fromkeys(values)]
+    return _commands(cells)
+
+
+def confirming_commands(choices: Sequence[Choice]) -> list[str]:
+    """Return commands that train each cell without a fresh seed at its chosen value with new ones.
+
+    None, where its runs cannot be composed here.
+    """
+    lacking = [
+        (one, one.chosen.value) for one in choices if one.chosen.value is not None and not one.fresh
+    ]
+    first = 1 + max((one.last_seed for one, _ in lacking), default=0)
+    return _commands([(one, value, range(first, first + len(one.seeds))) for one, value in lacking])
+
+
+def _beyond(key: str, known: Sequence[str], edge: str) -> list[str]:
+    """Return the values next to an end of those known, in the same steps; those that can be."""
+    numbers = sorted(map(float, known))
+    last = numbers[0] if edge == "smallest" else numbers[-1]
+    before = numbers[1] if edge == "smallest" else numbers[-2] if edge == "largest" else 0.0
+    factors = [0.5, 2.0] if edge == "only" else [last / before if before > 0 else 2.0]
+    setting = list_settings()[key]
+    found = []
+    for factor in factors:
+        value = setting.kind(float(f"{last * factor:.{SIGNIFICANT}g}"))  # int leaves out the rest
+        with suppress(ConfigError):
+            setting.check(value)
+            found += [shown(value)] if value != last else []
+    return found
+
+
+def _commands(cells: Sequence[tuple[Choice, str, Sequence[int]]]) -> list[str]:
+    """Return the fewest commands that train cells at a value, each with its seeds."""
+    try:
+        each = [
+            {
+                **_words({**choice.settings, choice.chosen.key: value}),
+                "seed": ",".join(map(str, seeds)),
+            }
+            for choice, value, seeds in cells
+        ]
+    except ConfigError:  # names of entries that are not here
+        return []
+    return [
+        shareable_command(["nnexp", "sweep", *(f"{key}={_at_home(v)}" for key, v in words.items())])
+        for words in _merged(each)
+    ]
+
+
+def _at_home(value: str) -> str:
+    """Return a path with its home folder, which is then written as a shell and Hydra take it."""
+    return os.path.expanduser(value) if value.startswith("~/") else value  # noqa: PTH111
+
+
+def _words(settings: Mapping[str, str]) -> Words:
+    """Return what gives these settings on a command line: names of groups, then what differs."""
+    names = {group: settings.get(f"{group}.name") or settings[group] for group in GROUPS}
+    usual = _composed(tuple(f"{group}={name}" for group, name in names.items()))
+    defaults = _composed(())
+    named = {
+        group: name
+        for group, name in names.items()
+        if group in ("model", "norm") or name != (defaults.get(f"{group}.name") or defaults[group])
+    }
+    return named | {
+        key: settings[key]
+        for key in SETTINGS
+        if key not in LEFT_OUT and key not in GROUPS and settings[key] != usual[key]
+    }
+
+
+@lru_cache(256)
+def _composed(words: tuple[str, ...]) -> Mapping[str, str]:
+    from nnexp.settings.compose import compose_each  # Hydra takes a third of a second
+
+    row = result_head(compose_each([list(words)])[0], "")
+    return {key: shown(as_typed(value)) for key, value in row.items()}
+
+
+def _merged(each: list[Words]) -> list[Words]:
+    """Return words that differ in one key as one, with both values; as long as there are any."""
+    merged: list[Words] = []
+    for words in each:
+        for other in merged:
+            differing = [key for key in other if other[key] != words.get(key)]
+            if other.keys() == words.keys() and len(differing) < 2 and differing != ["seed"]:
+                other |= {key: f"{other[key]},{words[key]}" for key in differing}
+                break
+        else:
+            merged.append(dict(words))
+    return merged if len(merged) == len(each) else _merged(merged)
