@@ -68,6 +68,16 @@ def test_a_wrong_number_in_remarks_is_found():
     assert unsupported("swap_block", remarks) == {1.51}
 
 
+def test_numbers_of_a_study_in_the_readme_are_those_of_its_page():
+    lines = (FOLDER.parents[1] / "README.md").read_text("utf-8").splitlines()
+    told = [
+        (name, line) for line in lines for name in re.findall(r"points .*/studies/(\w+)\.md", line)
+    ]
+    assert told
+    for name, line in told:
+        assert numbers_in(line) <= numbers_in(make.make_page(name, ""))
+
+
 def test_momenta_of_one_seed_learn_the_same_weights():
     rows = pd.read_csv(FOLDER / "running_stats.csv")
     learned = rows.groupby("seed")[["train_accuracy", "train_loss"]]
