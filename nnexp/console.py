@@ -52,6 +52,16 @@ def open_console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=PIPED_WIDTH)
 
 
+def plain_table(*texts: str, numbers: Sequence[str] = ()) -> Table:
+    """Return a table without a box: columns of texts by their headings, then columns of numbers."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in texts:
+        table.add_column(heading, overflow="fold")
+    for heading in numbers:
+        table.add_column(heading, justify="right")
+    return table
+
+
 def print_table(console: Console, table: Table) -> None:
     """Print a table and an empty line, without a box where nobody looks at it."""
     if not console.is_terminal:
@@ -162,3 +172,8 @@ def duration(seconds: float) -> str:
 def percent(share: float | None) -> str:
     """Return a share as a percentage, or a dash where there is none."""
     return "–" if share is None else f"{100 * share:.2f} %"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 run`, `3 runs`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

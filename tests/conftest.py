@@ -1,11 +1,12 @@
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib as mpl
 import pytest
-import torch
 from hydra.core.config_store import ConfigStore
+from processes import Starter, starting
 
 from nnexp.settings import (
     TABLES,
@@ -18,7 +19,38 @@ from nnexp.settings import (
 )
 
 mpl.use("Agg")
-torch.set_num_threads(1)  # tiny tensors: thread hand-over costs more than the work
+MOST_WORKERS = 4  # each takes 2 GB of memory
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep compiled modules where Python is told not to: a process compiles torch in 6 seconds."""
+    if sys.dont_write_bytecode and sys.pycache_prefix is None:
+        sys.dont_write_bytecode = False
+        sys.pycache_prefix = str(config.rootpath / ".pytest_cache/bytecode")
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Use every core for the whole suite, and no second process for the files that are named."""
+    is_whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    return min(os.cpu_count() or 1, MOST_WORKERS) if is_whole else 0
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    """Tiny tensors: to hand them over to other threads costs more than the work."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def nnexp() -> Iterator[Starter]:
+    """Give what runs a command of nnexp in a process of its own, in a tenth of a second."""
+    with starting() as starter:
+        yield starter
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +101,8 @@ def module_tiny(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs a CUDA device where there is none."""
+    import torch
+
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu"):

@@ -94,7 +94,7 @@ BROKEN: dict[str, Damage] = {
     "environment is a FIFO": instead("environment.json", os.mkfifo),
     "environment is torn": lambda run: os.truncate(run.environment, 20),
     "environment has a list as torch": content("environment.json", '{"torch": [1]}'),
-    "config is deep": content("config.yaml", "[" * 2000, finished=False),
+    "config is deep": content("config.yaml", "[" * 1000, finished=False),
     "config has aliases": content("config.yaml", ALIASES, finished=False),
     "config is no mapping": content("config.yaml", "- a", finished=False),
     "config has a number as model": content("config.yaml", "model: 5", finished=False),

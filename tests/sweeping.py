@@ -60,9 +60,9 @@ def wait_until(holds: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
-def states_of(*words: str) -> list[str]:
+def statuses_of(*words: str) -> list[str]:
     """Return where each run of a sweep of tiny runs stands."""
-    return [job.state for job in jobs_of(*words)]
+    return [job.status for job in jobs_of(*words)]
 
 
 def log_of(run: RunDir) -> str:

@@ -5,7 +5,8 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ import pytest
 from full_disk import room_for
 from photos import CLASSES, draw, folder_config, make_photos, refusal
 
-from nnexp.data import describe, load_images
+from nnexp.cli.app import main
+from nnexp.data import load_images
 from nnexp.data.cache import Examples, Source, cache_home, cached, fingerprint, report_nothing
 from nnexp.settings import ConfigError, DataConfig
 
@@ -303,7 +305,11 @@ def test_the_cache_lies_where_the_user_says(monkeypatch: pytest.MonkeyPatch) -> 
     assert cache_home(DataConfig()) == Path("/home/me/.cache/nnexp")
 
 
-def test_a_description_counts_every_class(config: DataConfig) -> None:
-    found = describe(config)
-    assert found["images"] == {"train": 18, "val": 6, "test": 12}
-    assert found["per_class"]["train"] == {"ant": 6, "bee": 6, "cat": 6}
+def test_a_description_counts_every_class(config: DataConfig, capsys) -> None:
+    settings = {key: value for key, value in asdict(config).items() if key != "name" and value}
+    with suppress(SystemExit):
+        main(["data", "data=folder", *(f"data.{key}={value}" for key, value in settings.items())])
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["split", "images", "ant", "bee", "cat"] in lines
+    assert ["train", "18", "6", "6", "6"] in lines
+    assert ["test", "12", "4", "4", "4"] in lines

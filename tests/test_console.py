@@ -7,8 +7,7 @@ from photos import draw
 from rich.table import Table
 
 from nnexp.cli.app import main
-from nnexp.console import Console, as_csv_cell, say, say_error, write
-from nnexp.rundir.reading import printable
+from nnexp.console import Console, as_csv_cell, printable, say, say_error, write
 
 NASTY = "a\x1b]0;title\x07b\x1b]52;c;cGF5\x1b\\c\x9b31md\x7f\r\x08\u202ee\u2066f\u200fg\x1b[2J"
 STEERING = {*map(chr, range(32)), *map(chr, range(0x7F, 0xA0)), *"\u202e\u2066\u200f"} - {

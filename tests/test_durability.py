@@ -2,7 +2,6 @@
 
 import csv
 import json
-import multiprocessing
 import os
 import signal
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from killed_runs import SERVER
 from power_loss import Crashes, Disk
 from safetensors.torch import load_file
 
@@ -27,8 +27,6 @@ from nnexp.settings import (
     run_id,
 )
 
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["nnexp.experiment.runner", "torch._dynamo"])
 STOP_AT = 3  # a step in the middle of the second epoch
 
 

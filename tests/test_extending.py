@@ -1,13 +1,12 @@
 """Every block of Python on the page about extending works as it stands."""
 
 import json
-import os
 import re
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import Starter
 
 from nnexp import load_model
 
@@ -25,49 +24,45 @@ def block_with(text: str) -> str:
     return block
 
 
-def nnexp(*words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "nnexp", *words],
-        env={**os.environ, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def run(nnexp: Starter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Return a function that gives what a command prints, in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
+    def run(*words: str) -> str:
+        done = nnexp(*words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
-def test_rms_norm_of_the_page_trains_and_is_compared():
+    return run
+
+
+def test_rms_norm_of_the_page_trains_and_is_compared(run):
     Path("rms.py").write_text(block_with("class RMSNorm"))
-    nnexp("train", *TINY, *BASELINE, "data=synthetic", "norm=rms", "plugins=[rms.py]")
+    run("train", *TINY, *BASELINE, "data=synthetic", "norm=rms", "plugins=[rms.py]")
     (result,) = Path("runs").glob("baseline-rms-*/result.json")
     assert "rms.py sha256:" in json.dumps(json.loads(result.read_text())["code"])
     assert load_model(result.parent, plugins=["rms.py"])
-    assert "rms" in nnexp("compare", "--rows", "norm", "--csv")
+    assert "rms" in run("compare", "--rows", "norm", "--csv")
 
 
-def test_data_source_optimizer_schedule_and_listener_of_the_page_take_part_in_a_run():
+def test_data_source_optimizer_schedule_and_listener_of_the_page_take_part_in_a_run(run):
     Path("rates.py").write_text(block_with("OPTIMIZERS.add"))
     Path("brightness.py").write_text(block_with("SOURCES.add"))
     Path("progress.py").write_text(block_with("class JsonLines"))
     plugins = ["plugins=[brightness.py,rates.py,progress.py]", "listeners=[jsonlines]"]
     own = ["data=brightness", "optimizer=nesterov", "schedule=linear"]
-    nnexp("train", *TINY, *BASELINE, "norm=none", *own, *plugins)
+    run("train", *TINY, *BASELINE, "norm=none", *own, *plugins)
     (lines,) = Path("runs").glob("*/epochs.jsonl")
     (row,) = [json.loads(line) for line in lines.read_text().splitlines()]
     assert row["epoch"] == 1
 
 
-def test_timm_model_of_the_page_trains_with_the_norm_of_the_settings():
+def test_timm_model_of_the_page_trains_with_the_norm_of_the_settings(run):
     pytest.importorskip("timm")
     Path("resnet.py").write_text(block_with("timm.create_model"))
     words = ["data=synthetic", "model=timm_resnet18", "norm=group", "plugins=[resnet.py]"]
-    nnexp("train", *TINY, *words)
+    run("train", *TINY, *words)
     assert list(Path("runs").glob("timm_resnet18-group-*/result.json"))
 
 

@@ -7,8 +7,8 @@ import pytest
 from results import settings, write_run
 from sweeping import jobs_of, rows_of
 
-from nnexp.rundir import RunDir, locked
-from nnexp.sweeps.jobs import Job, make_jobs, read_state_of, record_failure
+from nnexp.rundir import RunDir, locked, write_results_view
+from nnexp.sweeps.jobs import Job, make_jobs, read_status_of, record_failure
 
 
 @pytest.fixture(autouse=True)
@@ -40,17 +40,17 @@ def test_where_a_run_stands_is_read_from_its_result_then_its_status(
     for path, content in ((run.status, status), (run.result, result)):
         if content:
             path.write_text(json.dumps(content))
-    assert read_state_of(run) == stands
+    assert read_status_of(run) == stands
 
 
 def test_run_that_a_process_holds_is_running_whatever_its_status(tmp_path):
     run = RunDir(tmp_path / "run")
     with locked(run):
         run.status.write_text('{"status": "failed", "reason": "before"}')
-        state, holder = read_state_of(run)
-    assert state == "running"
+        status, holder = read_status_of(run)
+    assert status == "running"
     assert holder.startswith("process ")
-    assert read_state_of(run)[0] == "failed"
+    assert read_status_of(run)[0] == "failed"
 
 
 def test_two_who_look_at_a_run_at_once_do_not_take_each_other_for_its_process(tmp_path):
@@ -61,13 +61,15 @@ def test_two_who_look_at_a_run_at_once_do_not_take_each_other_for_its_process(tm
         run.status.write_text('{"status": "interrupted"}')
     with (run.path / ".lock").open("r+") as looking:
         fcntl.flock(looking, fcntl.LOCK_SH)
-        assert read_state_of(run)[0] == "interrupted"
+        assert read_status_of(run)[0] == "interrupted"
 
 
 def test_what_failed_is_wanted_only_when_it_is_asked_for():
     wanted = {
-        state: [Job(words=[], config=settings(), state=state).is_wanted(retry) for retry in (0, 1)]
-        for state in ("new", "running", "interrupted", "failed", "done", "diverged")
+        status: [
+            Job(words=[], config=settings(), status=status).is_wanted(retry) for retry in (0, 1)
+        ]
+        for status in ("new", "running", "interrupted", "failed", "done", "diverged")
     }
     assert wanted == {
         "new": [True, True],
@@ -88,10 +90,11 @@ def test_settings_that_meet_in_one_folder_are_one_run():
 def test_failure_is_recorded_as_a_row_with_its_settings():
     (job,) = jobs_of("seed=3")
     record_failure(job, "killed by SIGKILL")
+    write_results_view(Path("runs"))
     row = rows_of("runs")[job.name]
     assert (row["status"], row["reason"]) == ("failed", "killed by SIGKILL")
     assert (row["seed"], row["model"]) == ("3", "baseline")
-    assert read_state_of(job.run) == ("failed", "killed by SIGKILL")
+    assert read_status_of(job.run) == ("failed", "killed by SIGKILL")
 
 
 def test_failure_is_recorded_though_the_log_cannot_be_written(tmp_path):
@@ -99,6 +102,7 @@ def test_failure_is_recorded_though_the_log_cannot_be_written(tmp_path):
     job.run.path.mkdir(parents=True)
     job.run.log.symlink_to(tmp_path / "victim")
     record_failure(job, f"{job.run.log} is a symbolic link")
+    write_results_view(Path("runs"))
     assert rows_of("runs")[job.name]["reason"] == f"{job.run.log} is a symbolic link"
     assert not (tmp_path / "victim").exists()
 

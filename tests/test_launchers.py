@@ -15,8 +15,10 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from sweeping import wait_until
 
 from nnexp import experiment
+from nnexp.experiment.checkpoint import NEWEST
 from nnexp.settings import ConfigError, ExperimentConfig
 from nnexp.settings.compose import compose_jobs
 from nnexp.settings.extras import EXTRAS, check_extra
@@ -72,13 +74,17 @@ def finish(sweep: subprocess.Popen[str]) -> tuple[int, str]:
 
 def first_pid(runs: Path) -> int:
     """Return the process that trains a run, once that has saved a state."""
-    for _ in range(3600):
+    found: list[int] = []
+
+    def look() -> list[int]:
         for path in runs.glob("*/status.json"):
             status = json.loads(path.read_text())
-            if status["status"] == "running" and any(path.parent.glob("checkpoint/*")):
-                return status["pid"]
-        time.sleep(0.05)
-    raise AssertionError("no run has begun")
+            if status["status"] == "running" and (path.parent / "checkpoint" / NEWEST).exists():
+                found.append(status["pid"])
+        return found
+
+    wait_until(look)
+    return found[0]
 
 
 def files(runs: Path) -> dict[Path, int]:

@@ -2,12 +2,10 @@
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import Starter
 
 from nnexp.cli.app import main
 from nnexp.norms import NORMS
@@ -65,16 +63,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def nnexp(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "nnexp", *words],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-    )
-
-
-def test_a_norm_from_a_file_is_swept_by_processes_and_compared(here: Path) -> None:
+def test_a_norm_from_a_file_is_swept_by_processes_and_compared(here: Path, nnexp: Starter) -> None:
     done = nnexp("sweep", *SMALL, "norm=batch,rms", "plugins=[rms.py]", "-j", "2")
     assert done.returncode == 0, done.stderr
     done = nnexp("compare", "--json")
@@ -88,7 +77,7 @@ def test_a_norm_from_a_file_is_swept_by_processes_and_compared(here: Path) -> No
     assert json.loads((run / "result.json").read_text())["code"] == config.code
 
 
-def test_model_data_optimizer_and_schedule_come_from_a_file_too(here: Path) -> None:
+def test_model_data_optimizer_and_schedule_come_from_a_file_too(here: Path, nnexp: Starter) -> None:
     (here / "rest.py").write_text(REST)
     words = "model=tiny data=painted optimizer=plain schedule=halves epochs=1 batch_size=16"
     more = "data.train_images=32 data.val_images=20 data.test_images=20 threads=1 device=cpu"
@@ -105,7 +94,9 @@ def test_model_data_optimizer_and_schedule_come_from_a_file_too(here: Path) -> N
     assert result["parameters"] == 3 * 6 * 9 + 12 + 70
 
 
-def test_an_installed_package_brings_its_entries_by_an_entry_point(here: Path) -> None:
+def test_an_installed_package_brings_its_entries_by_an_entry_point(
+    here: Path, nnexp: Starter
+) -> None:
     site = here / "site"
     about = site / "norms_of_mine-1.2.dist-info"
     about.mkdir(parents=True)

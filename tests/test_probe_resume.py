@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_resume import bytes_of, run_in_child
+from killed_runs import bytes_of, run_in_child
 
 from nnexp.rundir import RunDir, read_json
 from nnexp.settings import ExperimentConfig, NormConfig, ProbeConfig, run_id

@@ -7,8 +7,6 @@ equal bit by bit.
 import csv
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,6 +28,7 @@ from plain_loop import (
     Replay,
     replayed,
 )
+from processes import Starter
 from safetensors.torch import load_file
 from torch import nn
 
@@ -104,7 +103,7 @@ def _without_denormals() -> Iterator[None]:
     torch.set_flush_denormal(False)
 
 
-def run_by_command_line(case: Case, root: Path, folder: Path) -> Path:
+def run_by_command_line(nnexp: Starter, case: Case, root: Path, folder: Path) -> Path:
     """Train `case` in a process of its own, and return its run folder."""
     words = [
         *("model=baseline", "model.width=0.25", f"model.dropout={DROPOUT}", *case.words),
@@ -114,7 +113,8 @@ def run_by_command_line(case: Case, root: Path, folder: Path) -> Path:
         *(f"schedule.warmup={WARMUP}", "probe.points=3", "device=cpu", "threads=1"),
         f"runs_dir={folder}",
     ]
-    subprocess.run([sys.executable, "-m", "nnexp", "train", *words], check=True, timeout=300)
+    done = nnexp("train", *words)
+    assert done.returncode == 0, done.stderr
     (run,) = (path.parent for path in folder.glob("*/result.json"))
     return run
 
@@ -132,8 +132,11 @@ def assert_every_part_counts(case: Case, replay: Replay) -> None:
 
 @pytest.mark.usefixtures("_without_denormals")
 @pytest.mark.parametrize("case", [SGD, ADAMW], ids=["sgd", "adamw"])
-def test_a_plain_loop_written_from_the_docs_gives_the_numbers_of_a_run(case, pictures, tmp_path):
-    run, replay = run_by_command_line(case, pictures, tmp_path / "runs"), replayed(case, pictures)
+def test_a_plain_loop_written_from_the_docs_gives_the_numbers_of_a_run(
+    case, pictures, nnexp, tmp_path
+):
+    run = run_by_command_line(nnexp, case, pictures, tmp_path / "runs")
+    replay = replayed(case, pictures)
     assert_every_part_counts(case, replay)
 
     with (run / "metrics.csv").open(encoding="utf-8", newline="") as file:

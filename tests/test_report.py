@@ -292,7 +292,7 @@ def test_probed_runs_have_a_table_of_what_happens_inside():
 
 
 def test_report_is_written_of_folders_and_of_loaded_runs_alike(capsys):
-    write_study(Path("runs"), seeds=(0,))
+    write_study(Path("runs"), batch_sizes=(32,), seeds=(0,))
     write_full(Path("runs"), "none", None, 8, status="diverged")
     write_full(Path("runs"), "none", None, 16, status="failed", reason="disk full")
     written = write_report("first.html", "runs", rows=["norm"], title="Mine")

@@ -13,6 +13,7 @@ from threading import Thread
 
 import pytest
 from report_runs import write_full, write_study
+from sweeping import PATIENCE
 
 from nnexp.compare import read_rows
 from nnexp.compare.comparison import Question
@@ -80,7 +81,7 @@ def look(address: str, profile: Path, width: int = 1280) -> tuple[str, list[str]
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 

@@ -1,22 +1,21 @@
 """Real processes, killed at chosen time points, and the bytes of what they leave."""
 
 import json
-import multiprocessing
-import os
 import shutil
 import signal
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from full_disk import room_for
+from killed_runs import bytes_of, release_of, run_in_child, start
 from safetensors import safe_open
 from safetensors.torch import save_file
+from sweeping import wait_until
 
 from nnexp import experiment
-from nnexp.experiment import Listener, Progress, checkpoint, clock, resume, runner
+from nnexp.experiment import Listener, checkpoint
 from nnexp.experiment.checkpoint import NEWEST, PREVIOUS, WEIGHTS
 from nnexp.rundir import RunDir, RunError, read_status, read_table, write_status
 from nnexp.settings import (
@@ -29,40 +28,6 @@ from nnexp.settings import (
     to_yaml,
 )
 
-SERVER = multiprocessing.get_context("forkserver")
-# The optimizer imports torch._dynamo.
-SERVER.set_forkserver_preload(["nnexp.experiment.runner", "torch._dynamo"])
-
-
-class KilledAtStep(Listener):
-    """Sends its own process a signal when the run has taken a number of steps."""
-
-    def __init__(self, step: int, signum: int) -> None:
-        self.step, self.signum = step, signum
-
-    def progress(self, progress: Progress) -> None:
-        if progress.step == self.step:
-            os.kill(os.getpid(), self.signum)
-
-
-class StoppedTwiceAtStep(KilledAtStep):
-    """Sends its own process a signal, and another before the step is over."""
-
-    def progress(self, progress: Progress) -> None:
-        super().progress(progress)
-        super().progress(progress)
-
-
-class HeldAtStep(Listener):
-    """Waits at a step until a file is there."""
-
-    def __init__(self, step: int, file: Path) -> None:
-        self.step, self.file = step, file
-
-    def progress(self, progress: Progress) -> None:
-        while progress.step == self.step and not self.file.exists():
-            time.sleep(0.01)
-
 
 class Notes(Listener):
     """Keeps what the run said."""
@@ -72,90 +37,6 @@ class Notes(Listener):
 
     def note(self, text: str) -> None:
         self.lines.append(text)
-
-
-def release_of(config: ExperimentConfig) -> Path:
-    """Return the file that lets a held run go on."""
-    return Path(config.runs_dir).parent / "released"
-
-
-def run_until(config: ExperimentConfig, time_point: str, at: int) -> None:
-    """Run in a child process, and die at a time_point."""
-    if time_point == "killed in the middle of saving":
-        _break(checkpoint, "_write", at, _write_half)
-    elif time_point == "killed before the saved state takes its place":
-        _break(checkpoint, "sync_folder", at, lambda *args: None)
-    elif time_point == "killed between rows and state":
-        _break(runner, "save_state", at, lambda *args: None)
-    elif time_point.startswith("killed at the end, in "):
-        _break(runner, time_point.rpartition(" ")[2], at, lambda *args: None)
-    elif time_point == "restores all but the momentum":
-        _forget_momentum()
-    outcome = experiment.run(config, [listener_for(time_point, at, release_of(config))])
-    raise SystemExit(0 if outcome.status == "done" else 3)
-
-
-def listener_for(time_point: str, at: int, released: Path) -> Listener:
-    """Return who sends the signal of a time_point."""
-    if time_point == "killed after step, saving all the time":
-        clock.SAVE_EVERY = 0.0
-        return KilledAtStep(at, signal.SIGKILL)
-    if time_point == "killed after step":
-        return KilledAtStep(at, signal.SIGKILL)
-    if time_point == "asked to stop after step":
-        return KilledAtStep(at, signal.SIGTERM)
-    if time_point.startswith("stopped twice in step by "):
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        return StoppedTwiceAtStep(at, signal.Signals[time_point.rpartition(" ")[2]])
-    return HeldAtStep(at, released) if time_point == "held at step" else Listener()
-
-
-def _break(module, name, at, instead) -> None:
-    """Replace a function so that its call number `at` does `instead`, then kills the process."""
-    real, calls = getattr(module, name), []
-
-    def counted(*args):
-        calls.append(args)
-        if len(calls) == at:
-            instead(*args)
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(*args)
-
-    setattr(module, name, counted)
-
-
-def _write_half(tensors, path, metadata) -> None:
-    checkpoint.save_file(tensors, path, metadata)
-    os.truncate(path, path.stat().st_size // 2)
-
-
-def _forget_momentum() -> None:
-    real = resume.restore_state
-
-    def restore(state, saved):
-        real(state, saved)
-        state.optimizer.state.clear()
-
-    resume.restore_state = restore
-
-
-def start(config: ExperimentConfig, time_point: str = "", at: int = 0):
-    process = SERVER.Process(target=run_until, args=(config, time_point, at))
-    process.start()
-    return process
-
-
-def run_in_child(config: ExperimentConfig, time_point: str = "", at: int = 0) -> int:
-    process = start(config, time_point, at)
-    process.join()
-    assert process.exitcode is not None
-    return process.exitcode
-
-
-def bytes_of(config: ExperimentConfig) -> dict[str, bytes]:
-    run = RunDir(Path(config.runs_dir) / run_id(config))
-    weights = run.checkpoint / "weights.safetensors"
-    return {p.name: p.read_bytes() for p in (run.metrics, run.traces, run.channels, weights)}
 
 
 @pytest.fixture(scope="module")
@@ -277,9 +158,8 @@ def test_control_a_restore_without_momentum_does_not_give_the_same_bytes(tiny, s
 def wait_until_held(config: ExperimentConfig, step: int) -> RunDir:
     """Wait until a run that is held at a step has brought the epochs before it to disk."""
     run = RunDir(Path(config.runs_dir) / run_id(config))
-    rows = step // 8
-    while read_status(run).get("status") != "running" or len(read_table(run.metrics)) < rows:
-        time.sleep(0.01)
+    wait_until(lambda: read_status(run).get("status") == "running")
+    wait_until(lambda: len(read_table(run.metrics)) == step // 8)
     return run
 
 
@@ -398,7 +278,7 @@ def test_table_that_was_changed_is_named_and_put_back(tiny, straight, damage):
     (line,) = resume_after(
         tiny, lambda run: run.metrics.write_bytes(damage(run.metrics.read_bytes()))
     )
-    assert "metrics.csv was changed after it was written; it is put back" in line
+    assert "metrics.csv was changed after it was written; it is restored" in line
     assert bytes_of(tiny) == straight(tiny)
 
 

@@ -154,14 +154,6 @@ def test_failed_save_leaves_the_old_states_and_no_scrap(tmp_path, monkeypatch):
     assert {path.name: path.read_bytes() for path in (tmp_path / "c").iterdir()} == before
 
 
-def test_scratch_file_of_a_killed_process_is_swept(tmp_path):
-    state = make_state()
-    save_state(state, tmp_path / "c", {}, {})
-    (tmp_path / "c" / f".{NEWEST}.12345.tmp").write_text("half")
-    save_state(state, tmp_path / "c", {}, {})
-    assert sorted(path.name for path in (tmp_path / "c").iterdir()) == [PREVIOUS, NEWEST]
-
-
 def test_saved_file_is_safetensors_that_any_reader_opens(tmp_path):
     from safetensors.torch import load_file
 

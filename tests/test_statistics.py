@@ -10,6 +10,7 @@ from scipy import stats
 from nnexp.compare import read_rows
 from nnexp.compare.against import compare_against
 from nnexp.compare.families import judge_against, judge_pairs
+from nnexp.compare.judgement import judge_with_baseline
 from nnexp.compare.linear_model import Contrast, LinearModel
 from nnexp.compare.multiplicity import (
     critical_value,
@@ -17,7 +18,7 @@ from nnexp.compare.multiplicity import (
     sidak_tail,
     tukey_tail,
 )
-from nnexp.compare.planning import shift_for
+from nnexp.compare.planning import seeds_for_interval, seeds_to_show, shift_for
 from nnexp.compare.variance_pools import bartlett, make_pools
 from nnexp.settings import NormConfig
 
@@ -148,7 +149,7 @@ def test_unequal_arms_are_compared_by_welch():
 def test_unequal_arms_whose_seeds_correlate_are_compared_by_paired_t_tests():
     values = np.random.default_rng(3)
     common = values.normal(0, 1, 8)
-    arms = {"a": common + values.normal(0, 0.1, 8), "b": 5 * common + values.normal(0, 0.1, 8)}
+    arms = {"a": common + values.normal(0, 0.1, 8), "b": 2.5 * common + values.normal(0, 0.1, 8)}
     cells_ = {(0, name): dict(enumerate(arm)) for name, arm in arms.items()}
     model = LinearModel({**cells_, (1, "a"): cells_[0, "a"], (1, "b"): cells_[0, "b"]})
     assert model.paired
@@ -214,6 +215,25 @@ def test_power_of_a_detectable_difference_is_eighty_percent():
     critical = critical_value(dunnett_tail(((math.sqrt(0.5),) * 4,) * 4, 40.0))
     shift = shift_for(critical, 40.0)
     assert stats.nct.sf(critical, 40, shift) == pytest.approx(0.8, abs=1e-6)
+
+
+def test_seeds_for_another_precision_are_the_fewest_that_give_it():
+    judged = judge_with_baseline(make_cells(np.random.default_rng(11)), {}, "a", [])
+    variance, freedom = judged.model.pools.variances["grid"]
+
+    def critical(seeds):
+        return critical_value(dunnett_tail(((math.sqrt(0.5),) * 4,) * 4, freedom * (seeds - 1) / 2))
+
+    def power(seeds):
+        error = math.sqrt(2 * variance / seeds)
+        return stats.nct.sf(critical(seeds), freedom * (seeds - 1) / 2, 1 / error)
+
+    seeds = seeds_to_show(judged, 1.0)
+    assert power(seeds) >= 0.8 > power(seeds - 1)
+    seeds = seeds_for_interval(judged, 0.5)
+    room = [1 + 1 / (freedom * (n - 1) / 2) for n in (seeds, seeds - 1)]
+    reach = [critical(n) * math.sqrt(2 * variance / n) for n in (seeds, seeds - 1)]
+    assert reach[0] * room[0] <= 0.5 < reach[1] * room[1]
 
 
 def test_against_compares_runs_that_are_equal_in_all_else():

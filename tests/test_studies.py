@@ -253,8 +253,39 @@ def test_many_jobs_are_composed_as_hydra_composes_each(words):
     other = ["seed=1", *words]
     with hydra.initialize_config_dir(str(config_home()), **VERSION_BASE):
         expected = [to_config(hydra.compose("config", job)) for job in (words, other)]
-        made = compose_all([words, other, words], read_choices())
-        assert [to_config(one) for one in made] == [*expected, expected[0]]
+        made = compose_all([words, other, words], read_choices(), to_config)
+        assert list(made) == [*expected, expected[0]]
+
+
+def test_what_a_config_of_the_users_own_takes_from_another_setting_follows_each_job(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for option, lines in {
+        "follows": "data: {val_images: '${batch_size}'}",
+        "lacks": "epochs: ???",
+    }.items():
+        file = tmp_path / "own" / "study" / f"{option}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"# @package _global_\n{lines}\n")
+    follows = compose_jobs(["study=follows", "batch_size=8,16"], "own")
+    assert [config.data.val_images for _, config in follows] == [8, 16]
+    lacks = compose_jobs(["study=lacks", "epochs=8,16"], "own")
+    assert [config.epochs for _, config in lacks] == [8, 16]
+
+
+def test_thousands_of_jobs_that_differ_in_values_are_composed_by_hydra_once(monkeypatch):
+    composed = []
+    compose = hydra.compose
+
+    def count(*args, **kwargs):
+        composed.append(args)
+        return compose(*args, **kwargs)
+
+    monkeypatch.setattr(hydra, "compose", count)
+    jobs = compose_jobs(["seed=range(100)", "epochs=1,2,3,4,5,6,7,8,9,10", "norm.eps=1e-3,1e-5"])
+    assert len({run_id(config) for _, config in jobs}) == 2000
+    assert len(composed) == 2  # the second to read what the files would sweep
 
 
 def test_bench_measures_what_differs_in_seed_or_learning_rate_once():

@@ -20,7 +20,7 @@ from sweeping import (
     rows_of,
     runs_of,
     start_sweep,
-    states_of,
+    statuses_of,
     sweep_command,
     swept,
     wait_until,
@@ -32,12 +32,27 @@ from nnexp.experiment.checkpoint import NEWEST
 from nnexp.rundir import RunDir, is_locked, locked, read_json, read_status
 from nnexp.sweeps import SweepObserver
 from nnexp.sweeps.cluster_task import SweepTask
-from nnexp.sweeps.jobs import read_state_of
+from nnexp.sweeps.jobs import read_status_of
 from nnexp.sweeps.launcher import count_cpus
 from nnexp.sweeps.worker import open_fork_server
 
 LONG = ("data.train_images=600", "epochs=4")  # long enough to be stopped in the middle
 ENDLESS = "epochs=1000"  # minutes
+KILLER = """
+import os
+from pathlib import Path
+from nnexp.experiment import LISTENERS, Listener
+
+class Killer(Listener):
+    def progress(self, progress):
+        Path("{mark}").touch()
+        os.kill(os.getpid(), {signum})
+
+def build(config, folder):
+    return Killer() if folder.name == "{name}" and not Path("{mark}").exists() else Listener()
+
+LISTENERS["killer"] = build
+"""
 ON_A_TERMINAL = """
 import os, pty, sys
 sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))
@@ -54,22 +69,11 @@ def _warm_server() -> None:
     open_fork_server()
 
 
-@pytest.fixture
-def kill_soon():
-    """Return a function that kills a run's process as soon as there is one."""
-    threads = []
-
-    def kill(run: RunDir, signum: int) -> None:
-        wait_until(lambda: "pid" in read_status(run))
-        os.kill(read_status(run)["pid"], signum)
-
-    def begin(run: RunDir, signum: int = signal.SIGKILL) -> None:
-        threads.append(threading.Thread(target=kill, args=(run, signum)))
-        threads[-1].start()
-
-    yield begin
-    for thread in threads:
-        thread.join()
+def killed_once(run: RunDir, signum: int = signal.SIGKILL) -> tuple[str, str]:
+    """Return the settings with which a run is killed at its first step, the first time."""
+    mark = str(Path("killed").absolute())
+    Path("killer.py").write_text(KILLER.format(name=run.path.name, mark=mark, signum=int(signum)))
+    return "plugins=[killer.py]", "listeners=[killer]"
 
 
 def spoil(run: RunDir) -> Path:
@@ -98,7 +102,7 @@ def assert_first_is_as_trained_alone(words: tuple[str, ...], folder: Path) -> No
         assert (job.run.path / name).read_bytes() == (alone.path / name).read_bytes()
 
 
-def test_whatever_befalls_a_run_is_one_row_and_the_others_go_on(capsys, kill_soon):
+def test_whatever_befalls_a_run_is_one_row_and_the_others_go_on(capsys):
     grid = ("norm=batch,none,group", "norm.num_groups=3", "optimizer.learning_rate=0.02,1e30")
     words = (*grid, "seed=0,1")
     done = runs_of("norm=batch,none", *grid[1:2], "optimizer.learning_rate=0.02", "seed=0,1")
@@ -106,7 +110,7 @@ def test_whatever_befalls_a_run_is_one_row_and_the_others_go_on(capsys, kill_soo
     cannot = runs_of("norm=group", *grid[1:], "seed=0,1")
     raises, killed = done.pop(0), done.pop(0)
     in_the_way = spoil(raises)
-    kill_soon(killed)
+    words = (*words, *killed_once(killed))
     code, out, _ = swept(capsys, *words, "--jobs", "8")
     assert code == 1
     rows = rows_of("runs")
@@ -138,25 +142,25 @@ def test_whatever_befalls_a_run_is_one_row_and_the_others_go_on(capsys, kill_soo
     code, out, _ = swept(capsys, *words, "--jobs", "8", "--retry-failed")
     assert code == 1  # the four that cannot work
     assert "6 to train" in out
-    assert [read_state_of(run)[0] for run in (raises, killed)] == ["done", "done"]
+    assert [read_status_of(run)[0] for run in (raises, killed)] == ["done", "done"]
     for run in (*done, raises, killed):
         assert_row_is_the_result(run)
         assert log_of(run).count("done after") == 1
     assert {row["status"] for row in rows_of("runs").values()} == {"done", "diverged", "failed"}
 
 
-def test_run_that_crashes_has_a_row_and_is_tried_again_when_asked(capsys, kill_soon):
+def test_run_that_crashes_has_a_row_and_is_tried_again_when_asked(capsys):
     (run,) = runs_of("epochs=2")
-    kill_soon(run, signal.SIGSEGV)
-    code, out, _ = swept(capsys, "epochs=2")
+    words = ("epochs=2", *killed_once(run, signal.SIGSEGV))
+    code, out, _ = swept(capsys, *words)
     assert code == 1
     assert rows_of("runs")[run.path.name]["reason"] == "killed by SIGSEGV"
     assert "1 run: 1 failed" in out
     assert "the same command with --retry-failed" in out
-    code, out, _ = swept(capsys, "epochs=2")
+    code, out, _ = swept(capsys, *words)
     assert code == 1
     assert "0 to train" in out
-    assert swept(capsys, "epochs=2", "--retry-failed")[0] == 0
+    assert swept(capsys, *words, "--retry-failed")[0] == 0
     assert_row_is_the_result(run)
 
 
@@ -171,7 +175,7 @@ def test_log_that_is_a_symbolic_link_fails_its_run_alone_and_is_not_written(caps
     assert rows_of("runs")[failed.path.name]["reason"].startswith(
         f"{failed.log} is a symbolic link; remove it"
     )
-    assert states_of(*words) == ["failed", "done"]
+    assert statuses_of(*words) == ["failed", "done"]
     assert_row_is_the_result(done)
     assert not Path("victim").exists()
 
@@ -183,7 +187,7 @@ def test_output_that_cannot_be_written_ends_no_run_of_a_sweep():
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False, text=True)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    assert states_of(*words) == ["done", "done"]
+    assert statuses_of(*words) == ["done", "done"]
 
 
 def test_a_norm_that_cannot_work_in_a_model_is_a_failed_row_with_the_reason(capsys):
@@ -206,7 +210,7 @@ def test_eight_runs_that_end_together_all_have_their_row(capsys):
     for run in runs_of(*words):
         assert_row_is_the_result(run)
     lines = out.splitlines()
-    assert lines[:2] == ["8 runs: 8 to train", "8 at a time, 1 thread each"]
+    assert lines[:2] == ["8 runs: 8 to train", "8 runs at a time, 1 thread each"]
     assert sum(line.startswith("start ") for line in lines) == 8  # a line per event when piped
     assert sum(line.startswith("done ") for line in lines) == 8
     assert not any("\x1b" in line for line in lines)
@@ -219,9 +223,16 @@ def test_divergence_is_a_result_and_no_failure(capsys):
     assert "at step " in out
 
 
+def is_asked_to_stop(pid: int) -> bool:
+    """Return whether a process that is frozen has a SIGTERM to come."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    fields = dict(line.split(":\t", 1) for line in lines)
+    return bool(int(fields["ShdPnd"], 16) >> signal.SIGTERM - 1 & 1)
+
+
 def freeze(run: RunDir) -> int:
-    """Stop the process that trains a run, as soon as there is one, and return it."""
-    wait_until(lambda: is_locked(run).startswith("process "))
+    """Stop the process that trains a run, as soon as it has a state, and return it."""
+    wait_until(run.checkpoint.exists)
     pid = int(is_locked(run).split()[1])
     os.kill(pid, signal.SIGSTOP)
     return pid
@@ -263,21 +274,38 @@ def test_runs_notice_that_their_sweep_was_killed_and_save_their_states(tmp_path,
     sweep.kill()
     sweep.wait()
     wait_until(lambda: not is_locked(run))
-    assert read_state_of(run) == ("interrupted", "SIGTERM")
+    assert read_status_of(run) == ("interrupted", "SIGTERM")
     assert "state saved" in log_of(run)
     wait_until(lambda: not processes_with(str(tmp_path)))
 
 
+def test_run_whose_sweep_was_killed_brings_the_table_of_results_up_to_date(tmp_path, monkeypatch):
+    monkeypatch.setenv("NNEXP_CACHE", str(tmp_path / "cache"))
+    short, endless = runs_of(f"epochs=1,{ENDLESS.removeprefix('epochs=')}")
+    sweep = start_sweep(f"epochs=1,{ENDLESS.removeprefix('epochs=')}", "--jobs", "1")
+    wait_until(endless.checkpoint.exists)
+    wait_until(Path("runs/results.csv").exists)
+    Path("runs/results.csv").unlink()
+    sweep.kill()
+    sweep.wait()
+    wait_until(lambda: not processes_with(str(tmp_path)))
+    assert_row_is_the_result(short)
+
+
 def test_ctrl_c_on_a_terminal_saves_every_run_and_leaves_no_process(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("NNEXP_CACHE", str(tmp_path / "cache"))
-    words = (*LONG, "epochs=8", "seed=0,1,2")
+    words = (*LONG, "seed=0,1,2")
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setenv("TERM", "xterm-256color")
     command = [sys.executable, "-c", ON_A_TERMINAL, *sweep_command(*words), "--jobs", "2"]
     folders = runs_of(*words)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as sweep:
-        wait_until(lambda: [run.checkpoint.exists() for run in folders].count(True) == 2)
-        seen, _ = sweep.communicate(b"\x03")
+        held = [freeze(run) for run in folders[:2]]
+        os.write(sweep.stdin.fileno(), b"\x03")
+        for pid in held:
+            wait_until(lambda pid=pid: is_asked_to_stop(pid))
+            os.kill(pid, signal.SIGCONT)
+        seen, _ = sweep.communicate()
     assert sweep.returncode == 130
     wait_until(lambda: not processes_with(str(tmp_path)))
     text = re.sub(r"\x1b\[[0-9;]*m", "", seen.decode())  # without its colours
@@ -285,7 +313,7 @@ def test_ctrl_c_on_a_terminal_saves_every_run_and_leaves_no_process(capsys, tmp_
     assert "Traceback" not in text
     assert "stopping after SIGINT" in text
     assert text.count("\x1b[?25h") == text.count("\x1b[?25l") == 1  # the cursor is back
-    assert states_of(*words) == ["interrupted", "interrupted", "new"]
+    assert statuses_of(*words) == ["interrupted", "interrupted", "new"]
     assert swept(capsys, *words)[0] == 0
     for run in runs_of(*words):
         assert_trained_once(run)
@@ -296,9 +324,9 @@ def test_fail_fast_stops_the_others_with_their_states_saved(capsys):
     words = ("norm=batch,group,none", ENDLESS)
     endless, raises, last = runs_of(*words)
     in_the_way = spoil(raises)
-    code, out, _ = swept(capsys, *words, "--jobs", "2", "--fail-fast", "--timeout", "60")
+    code, out, _ = swept(capsys, *words, "--jobs", "2", "--fail-fast")
     assert code == 1
-    assert states_of(*words) == ["interrupted", "failed", "new"]
+    assert statuses_of(*words) == ["interrupted", "failed", "new"]
     assert f"stopping after {raises.path.name} failed" in out
     assert "state saved" in log_of(endless)
     assert not last.path.exists()
@@ -307,9 +335,13 @@ def test_fail_fast_stops_the_others_with_their_states_saved(capsys):
 
 def test_run_that_takes_too_long_is_stopped_with_its_state_saved(capsys):
     (run,) = runs_of(ENDLESS)
-    assert swept(capsys, ENDLESS, "--timeout", "3")[0] == 1
-    assert read_status(run) == {"status": "failed", "reason": "timed out after 3 s"}
-    assert rows_of("runs")[run.path.name]["reason"] == "timed out after 3 s"
+    for seconds in ("2", "30", "300"):  # until the first step; more on a machine that is busy
+        assert swept(capsys, ENDLESS, "--timeout", seconds, "--retry-failed")[0] == 1
+        reason = f"timed out after {seconds} s"
+        assert read_status(run) == {"status": "failed", "reason": reason}
+        assert rows_of("runs")[run.path.name]["reason"] == reason
+        if (run.checkpoint / NEWEST).exists():
+            break
     assert "state saved" in log_of(run)
     assert (run.checkpoint / NEWEST).exists()
 
@@ -376,8 +408,14 @@ def test_dry_run_says_where_each_run_stands_and_what_the_whole_takes(capsys):
     minutes, seconds = estimate.split(":")
     assert int(minutes) * 60 + int(seconds) <= read_json(done.result)["seconds"]
     assert "4 runs: 1 done, 1 diverged, 1 failed, 1 new; 1 to train" in out
-    assert f"about {estimate} with 1 at a time" in out
+    assert f"about {estimate} with 1 run at a time" in out
     assert sorted(Path("runs").rglob("*")) == before
+
+
+def test_dry_run_of_many_jobs_says_that_it_is_planning_them(capsys, monkeypatch):
+    monkeypatch.setattr("nnexp.sweeps.display.MANY", 3)
+    assert "planning" not in swept(capsys, "seed=0,1", "--dry-run")[2]
+    assert "nnexp: planning 3 runs" in swept(capsys, "seed=0,1,2", "--dry-run")[2]
 
 
 def test_images_that_one_run_cannot_have_fail_that_run_alone(capsys):
@@ -385,7 +423,7 @@ def test_images_that_one_run_cannot_have_fail_that_run_alone(capsys):
     done, failed = runs_of(*words)
     code, out, _ = swept(capsys, *words)
     assert code == 1
-    assert states_of(*words) == ["done", "failed"]
+    assert statuses_of(*words) == ["done", "failed"]
     assert_row_is_the_result(done)
     assert rows_of("runs")[failed.path.name]["reason"].startswith("data.root=nowhere is not a")
     assert f"nnexp logs {failed.path}" in out
@@ -433,7 +471,7 @@ class Heard(SweepObserver):
         self.words.append(f"{len(todo)} of {len(jobs)}")
 
     def ended(self, job, seconds) -> None:
-        self.words.append(job.state)
+        self.words.append(job.status)
 
 
 def test_sweep_from_python_returns_its_jobs_and_prints_nothing(capsys):

@@ -1,12 +1,10 @@
 import csv
-import json
 import os
-import pickle
 import pty
 import re
-import shlex
 import subprocess
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import pytest
 from sweeping import TINY, runs_of
 
 from nnexp.cli.terminal import describe_norm, describe_rate, train_command
-from nnexp.rundir import RunDir, read_status
+from nnexp.rundir import read_status
 from nnexp.settings import ExperimentConfig, NormConfig, OptimizerConfig, run_id, to_yaml
 
 
@@ -24,7 +22,7 @@ def test_run_says_what_it_is_how_it_goes_and_what_to_type_next(tiny, capsys):
     assert "baseline · norm batch (N,H,W per channel) · batch size 16 · seed 0" in out
     assert "parameters · fp32 on cpu, 1 thread\n" in out
     assert "synthetic: 120 training, 40 validation, 40 test images" in out
-    assert f"writes {tiny.runs_dir}/{run_id(tiny)}" in out
+    assert f"writes to {tiny.runs_dir}/{run_id(tiny)}" in out
     assert [line.split()[0] for line in out.splitlines() if re.match(r" +\d/3 ", line)] == [
         "1/3",
         "2/3",
@@ -103,20 +101,20 @@ def test_norm_is_shown_with_what_it_is_over(norm, words):
     assert describe_norm(ExperimentConfig(norm=norm)) == words
 
 
-def test_reader_that_goes_away_does_not_end_the_run(tiny, tmp_path):
-    script = (
-        "import sys, pickle\n"
-        "from nnexp.cli.terminal import train_command\n"
-        "sys.exit(train_command(pickle.loads(bytes.fromhex(sys.argv[1])), []))\n"
-    )
-    command = shlex.join([sys.executable, "-c", script, pickle.dumps(tiny).hex()])
-    subprocess.run(["bash", "-c", f"{command} | head -n 1"], check=True, capture_output=True)
-    status = Path(tiny.runs_dir) / run_id(tiny) / "status.json"
-    assert json.loads(status.read_text()) == {"status": "done"}
+def test_reader_that_goes_away_does_not_end_the_run(nnexp, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    reading, output = os.pipe()
+    with subprocess.Popen(["head", "-n", "1"], stdin=reading, stdout=subprocess.DEVNULL):
+        os.close(reading)
+        done = nnexp("train", *TINY, output=output)
+        os.close(output)
+    assert done.returncode == 0, done.stderr
+    assert read_status(runs_of()[0]) == {"status": "done"}
 
 
-def output_of(command: list[str], kind: str) -> subprocess.CompletedProcess[str]:
-    """Run a command whose standard output cannot be written."""
+@contextmanager
+def unwritable(kind: str) -> Iterator[int]:
+    """Give a standard output that cannot be written."""
     if kind == "full disk":
         output = os.open("/dev/full", os.O_WRONLY)
     elif kind == "terminal that is gone":
@@ -125,38 +123,36 @@ def output_of(command: list[str], kind: str) -> subprocess.CompletedProcess[str]
     else:
         other_end, output = os.pipe()
         os.close(other_end)
-    try:
-        return subprocess.run(
-            command, stdout=output, stderr=subprocess.PIPE, text=True, check=False
-        )
-    finally:
-        os.close(output)
+    yield output
+    os.close(output)
 
 
 UNWRITABLE = ["full disk", "terminal that is gone", "pipe that nobody reads"]
 
 
 @pytest.mark.parametrize("kind", UNWRITABLE)
-def test_output_that_cannot_be_written_does_not_end_the_run(kind, tmp_path, monkeypatch):
+def test_output_that_cannot_be_written_does_not_end_the_run(kind, nnexp, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    command = [sys.executable, "-m", "nnexp", "train", *TINY]
-    done = output_of(command, kind)
+    with unwritable(kind) as output:
+        done = nnexp("train", *TINY, output=output)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    (run,) = (RunDir(path.parent) for path in Path("runs").glob("*/status.json"))
+    (run,) = runs_of()
     assert read_status(run) == {"status": "done"}
     log = run.log.read_text()
     assert [f"epoch {epoch}:" in log for epoch in (1, 2, 3)] == [True] * 3
     assert "done after 24 steps" in log
 
 
-def test_exit_code_says_what_became_of_a_training_that_could_not_print(tmp_path, monkeypatch):
+def test_exit_code_says_what_became_of_a_training_that_could_not_print(
+    nnexp, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     (run,) = runs_of()
     run.path.mkdir(parents=True)
     run.checkpoint.write_text("in the way")
-    command = [sys.executable, "-m", "nnexp", "train", *TINY]
-    done = output_of(command, "full disk")
+    with unwritable("full disk") as output:
+        done = nnexp("train", *TINY, output=output)
     assert done.returncode == 1
     assert "the run failed: FileExistsError" in done.stderr
 
@@ -202,4 +198,7 @@ def test_the_learning_rate_used_is_told_with_its_rule(scaling, batch_size, peak,
 def test_run_that_has_learned_nothing_is_said_to_be_at_chance(tiny, capsys):
     stuck = replace(tiny, optimizer=OptimizerConfig(learning_rate=1e-12), epochs=1)
     train_command(stuck, [])
-    assert "at chance: guessing among the classes gives 10.00 %" in capsys.readouterr().out
+    assert (
+        "at chance: the test accuracy is no better than guessing a class (10.00 %)"
+        in capsys.readouterr().out
+    )

@@ -56,7 +56,7 @@ def test_run_folder_without_images_that_cannot_be_had_is_refused(run, module_tin
     run.config.write_text(
         text.replace("name: synthetic", "name: folder").replace("root: null", "root: /nowhere")
     )
-    with pytest.raises(ConfigError, match=r"has no images\.json, and its images cannot be had"):
+    with pytest.raises(ConfigError, match=r"has no images\.json, and its images cannot be loaded"):
         experiment.load_model(run)
 
 

@@ -11,15 +11,33 @@ EXAMPLE = "nnexp bench model=vgg16,resnet18 batch_size=32,128"
 
 def bench(
     overrides: arguments.Overrides = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Turns that each contender takes.")] = 5,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of a turn.")] = 10,
-    textbook: Annotated[bool, typer.Option(help="Also the loop of tutorials.")] = True,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each loop is measured.")] = 5,
+    steps: Annotated[int, typer.Option(min=1, help="Steps in one measurement.")] = 10,
+    textbook: Annotated[bool, typer.Option(help="Also measure the loop of tutorials.")] = True,
     config_dir: arguments.ConfigDir = None,
 ) -> None:
-    """Measure training speed beside the bare step and the textbook loop; commas make a grid."""
-    from nnexp.bench.bench import BenchSettings, differing_in_speed
-    from nnexp.cli.bench_page import bench_page
+    """Compare nnexp's training speed with a single repeated step and the loop of tutorials.
+
+    Settings with several values, such as batch_size=32,128, are measured in every combination.
+    """
+    from nnexp.bench.bench import (
+        BenchSettings,
+        bench_in_own_process,
+        bench_table,
+        differing_in_speed,
+    )
+    from nnexp.console import Console, open_console, print_table
     from nnexp.settings.compose import compose_jobs
 
-    jobs = differing_in_speed(config for _, config in compose_jobs(overrides or [], config_dir))
-    bench_page(jobs, BenchSettings(rounds=rounds, steps=steps, textbook=textbook))
+    console, messages = open_console(), Console(stderr=True, highlight=False)
+    settings, rows = BenchSettings(rounds=rounds, steps=steps, textbook=textbook), []
+    jobs = compose_jobs(overrides or [], config_dir)
+    for config in differing_in_speed(config for _, config in jobs):
+        cell = f"{config.model.name}, {config.norm.name}, batch size {config.batch_size}"
+        messages.print(f"measuring {cell} …")
+        rows.append(bench_in_own_process(config, settings))
+    print_table(console, bench_table(rows))
+    console.print(
+        f"ratios of throughput, medians of {rounds} rounds of {steps} steps; "
+        "in each round the loops are measured one after another"
+    )

@@ -8,10 +8,32 @@ EXAMPLE = "nnexp data data=folder data.root=photos"
 
 
 def data(overrides: arguments.Overrides = None, config_dir: arguments.ConfigDir = None) -> None:
-    """Fetch, verify and describe the images."""
+    """Download the images or read them from a folder, check them, and describe them."""
     config = composed(overrides, config_dir)
     if config.data.name == "folder":
-        find_folder(config.data.root)
-    from nnexp.cli.data_page import data_page
+        find_folder(config.data.root)  # before torch is imported, which takes seconds
+    from rich.markup import escape
+    from rich.table import Table
 
-    data_page(config)
+    from nnexp.cli.terminal import TerminalListener
+    from nnexp.console import open_console, print_table
+    from nnexp.data import load_images
+
+    listener = TerminalListener()
+    try:
+        images = load_images(config.data, listener.loading)
+    finally:
+        listener.close()
+    console = open_console()
+    console.print(f"[bold]{images.name}[/] · {len(images.classes)} classes")
+    table = Table("split", pad_edge=False)
+    for heading in ("images", *map(escape, images.classes)):
+        table.add_column(heading, justify="right")
+    for name, split in images.splits.items():
+        counts = split.labels.bincount(minlength=len(images.classes)).tolist()
+        table.add_row(name, f"{len(split):,}", *(f"{count:,}" for count in counts))
+    print_table(console, table)
+    for name, values in (("mean", images.mean), ("std", images.std)):
+        console.print(f"{name:<12} " + " ".join(f"{value:.4f}" for value in values))
+    console.print(f"{'sha256':<12} {images.fingerprint[:16]}…")
+    console.print(f"{'place':<12} {escape(images.place)}")

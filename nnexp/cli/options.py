@@ -3,175 +3,164 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
-from nnexp.cli.completion import (
-    complete_baseline,
-    complete_choice,
-    complete_condition,
-    complete_key,
-    complete_kind,
-    complete_metric,
-    complete_order,
-    complete_override,
-    complete_run,
-)
+from nnexp.cli import completion
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(
+    Argument(
         metavar="KEY=VALUE",
         help="Settings: [bold]norm=group batch_size=8[/]; [bold]nnexp configs[/] lists them.",
-        autocompletion=complete_override,
-        show_default=False,
+        autocompletion=completion.complete_override,
     ),
+]
+UntilInterval = Annotated[
+    float | None,
+    Option(
+        help="Add seeds until every interval of the comparison is ± this or narrower, in points.",
+        metavar="POINTS",
+        min=0,
+    ),
+]
+MostSeeds = Annotated[int, Option(help="With --until-interval: stop at this many seeds.", min=2)]
+Hours = Annotated[
+    float | None,
+    Option(help="With --until-interval: begin no more seeds after these hours.", min=0),
 ]
 ConfigDir = Annotated[
-    str | None,
-    typer.Option("--config-dir", "-cd", help="One more folder of configs.", show_default=False),
+    str | None, Option("--config-dir", "-cd", help="One more folder of config files.")
 ]
 Multirun = Annotated[
-    bool, typer.Option("--multirun", "-m", help="Run every combination of comma lists.")
+    bool, Option("--multirun", "-m", help="Run every combination: norm=batch,none seed=0,1.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="List the runs, train none.")]
+DryRun = Annotated[
+    bool, Option("--dry-run", "-n", help="List the runs and the time they take; train none.")
+]
 Jobs = Annotated[
     int | None,
-    typer.Option(
-        "--jobs",
-        "-j",
-        help="Runs at a time; unset: as many as cores and free memory allow.",
-        show_default=False,
-    ),
+    Option("--jobs", "-j", help="Runs at a time; without it, what cores and free memory allow."),
 ]
 Devices = Annotated[
-    str | None,
-    typer.Option(help="One slot for each: cuda:0,cuda:1.", show_default=False),
+    str | None, Option(help="Where to train, one run on each at a time: cuda:0,cuda:1.")
 ]
 Timeout = Annotated[
-    float | None,
-    typer.Option(help="Seconds after which a run counts as failed.", show_default=False),
+    float | None, Option(help="Stop a run after so many seconds and count it as failed.")
 ]
-FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop all runs when one fails.")]
+FailFast = Annotated[bool, Option("--fail-fast", help="Stop all runs when one fails.")]
 RetryFailed = Annotated[
-    bool, typer.Option("--retry-failed", help="Also try again what failed before.")
+    bool, Option("--retry-failed", help="Also train the runs that failed in an earlier sweep.")
 ]
 Rerun = Annotated[
-    bool, typer.Option("--rerun", help="Delete these runs and train them anew, finished ones too.")
+    bool, Option("--rerun", help="Delete these runs, finished ones too, and train them again.")
 ]
 Groups = Annotated[
     list[str] | None,
-    typer.Argument(
+    Argument(
         metavar="GROUP[=OPTION]",
-        help="A group, or one of its options.",
-        autocompletion=complete_choice,
-        show_default=False,
+        help="A group such as norm, or one of its options such as norm=group.",
+        autocompletion=completion.complete_choice,
+    ),
+]
+OneRun = Annotated[
+    str,
+    Argument(
+        metavar="RUN",
+        help="The folder or the name of a run.",
+        autocompletion=completion.complete_run,
     ),
 ]
 RunSources = Annotated[
     list[str] | None,
-    typer.Argument(
+    Argument(
         metavar="RUN",
-        help="Folders of runs, single runs, results.csv files, globs; [bold]runs[/] if none. "
-        "[bold]study=NAME[/] takes of them what belongs to a study.",
-        show_default=False,
-        autocompletion=complete_run,
+        help="Run folders, folders of runs, results.csv files, patterns with *; without any, the "
+        "folder [bold]runs[/]. [bold]study=NAME[/] keeps only the runs of that study.",
+        autocompletion=completion.complete_run,
     ),
 ]
 RowKeys = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--rows",
-        help="Settings that make the rows: norm,model.",
-        show_default=False,
-        autocompletion=complete_key,
+        help="Settings with one row for each value: norm,model.",
+        autocompletion=completion.complete_key,
     ),
 ]
 ColumnKeys = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--cols",
-        help="Settings that make the columns.",
-        show_default=False,
-        autocompletion=complete_key,
+        help="Settings with one column for each value.",
+        autocompletion=completion.complete_key,
     ),
 ]
 Metric = Annotated[
     str,
-    typer.Option(
-        help="The figure in the cells; compare takes several: a,b.", autocompletion=complete_metric
+    Option(
+        help="What to compare; the command compare takes several: test_accuracy,seconds.",
+        autocompletion=completion.complete_metric,
     ),
 ]
 Where = Annotated[
     list[str] | None,
-    typer.Option(
-        help="Only these runs: norm=batch,none or norm!=none; may be repeated.",
-        show_default=False,
-        autocompletion=complete_condition,
+    Option(
+        help="Only the runs with norm=batch,none or norm!=none; can be given several times.",
+        autocompletion=completion.complete_condition,
     ),
 ]
 Sort = Annotated[
     str | None,
-    typer.Option(
-        help="Rows by a setting or by the metric; -KEY reverses the order.",
-        show_default=False,
-        autocompletion=complete_order,
+    Option(
+        help="Sort the rows by a setting or by the metric; -KEY reverses the order.",
+        autocompletion=completion.complete_order,
     ),
 ]
 Everything = Annotated[
-    bool, typer.Option("--all", help="Also the settings that are equal in every run.")
+    bool, Option("--all", help="Also show the settings that are equal in every run.")
 ]
 Against = Annotated[
     str | None,
-    typer.Option(
-        help="Differences to this norm, or to KEY=VALUE, with intervals and p-values.",
-        show_default=False,
-        autocompletion=complete_baseline,
+    Option(
+        help="Also show the differences to this norm, or to KEY=VALUE, with their intervals.",
+        autocompletion=completion.complete_baseline,
     ),
 ]
 Margin = Annotated[
     float | None,
-    typer.Option(
+    Option(
         help="A difference that does not matter, in points: marks what is as good as the baseline.",
-        show_default=False,
         min=0,
     ),
 ]
 Best = Annotated[
     str | None,
-    typer.Option(
-        "--best",
+    Option(
         metavar="KEY",
-        help="Each cell at its best value of KEY, by validation accuracy.",
-        show_default=False,
-        autocompletion=complete_key,
+        help="In each cell, only the value of KEY with the best validation accuracy.",
+        autocompletion=completion.complete_key,
     ),
 ]
 FigureKind = Annotated[
     str,
-    typer.Argument(
+    Argument(
         metavar="KIND",
-        help="[bold]error[/] (against batch size), [bold]rates[/] (against learning rate), "
-        "[bold]dots[/] (the table, each seed), [bold]curves[/] (over the epochs), [bold]traces[/], "
-        "[bold]heatmap[/] (single channels), [bold]probes[/] (inside the network).",
-        show_default=False,
-        autocompletion=complete_kind,
+        help="[bold]error[/] (over batch size), [bold]rates[/] (over learning rate), "
+        "[bold]dots[/] (a dot for each seed), [bold]curves[/] (over the epochs), [bold]traces[/] "
+        "(running statistics), [bold]heatmap[/] (running statistics of each channel), "
+        "[bold]probes[/] (measurements inside the network).",
+        autocompletion=completion.complete_kind,
     ),
 ]
 FigureFile = Annotated[
     Path | None,
-    typer.Option(
-        "--output", "-o", help="The file: .png, .svg or .pdf; KIND.png if none.", show_default=False
-    ),
+    Option("--output", "-o", help="The file: .png, .svg or .pdf; without it, KIND.png."),
 ]
-Layer = Annotated[
-    str | None, typer.Option(help="This layer alone: traces, heatmap.", show_default=False)
-]
-PageFile = Annotated[Path, typer.Option("--output", "-o", help="The page, an .html file.")]
-Title = Annotated[str, typer.Option(help="What the page is headed by.", show_default=False)]
-Asks = Annotated[
-    str, typer.Option("--question", help="The question below the title.", show_default=False)
-]
-AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV, in full precision.")]
-AsMarkdown = Annotated[bool, typer.Option("--md", help="Print Markdown.")]
-AsLatex = Annotated[bool, typer.Option("--tex", help="Print LaTeX.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, in full precision.")]
+Layer = Annotated[str | None, Option(help="Only this layer, for traces and heatmap.")]
+PageFile = Annotated[Path, Option("--output", "-o", help="The page, an .html file.")]
+Title = Annotated[str, Option(help="The title of the page.")]
+Asks = Annotated[str, Option("--question", help="The question below the title.")]
+AsCsv = Annotated[bool, Option("--csv", help="Print CSV, in full precision.")]
+AsMarkdown = Annotated[bool, Option("--md", help="Print Markdown.")]
+AsLatex = Annotated[bool, Option("--tex", help="Print LaTeX.")]
+AsJson = Annotated[bool, Option("--json", help="Print JSON, in full precision.")]

@@ -25,7 +25,7 @@ def site_table(sketch: Sketch) -> Table:
     table = Table("norm site", "norm", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("C×H×W", justify="right")
     table.add_column("one statistic over")
-    for heading in ("values each", "groups", "eps", "parameters"):
+    for heading in ("values per statistic", "groups", "eps", "parameters"):
         table.add_column(heading, justify="right")
     for site in sketch.sites:
         table.add_row(

@@ -8,17 +8,19 @@ from pathlib import Path
 
 import yaml
 from rich.markup import escape
-from rich.table import Table
 
 from nnexp.cli.compare_page import print_comparison
-from nnexp.compare.comparison import Question
+from nnexp.compare import Question, make_comparison, metric_of
 from nnexp.compare.load import read_rows
+from nnexp.compare.planning import POWER, detectable
 from nnexp.console import (
     Console,
+    counted,
     duration,
     forgiving_output,
     open_console,
     percent,
+    plain_table,
     print_table,
     write,
 )
@@ -29,8 +31,9 @@ from nnexp.settings.grid import refuse_intervals
 from nnexp.settings.overrides import split_words
 from nnexp.sweeps.display import SweepDisplay
 from nnexp.sweeps.estimate import estimate_seconds
-from nnexp.sweeps.jobs import FAILED, NEW, Job
+from nnexp.sweeps.jobs import FAILED, Job
 from nnexp.sweeps.launcher import count_cpus, most_jobs
+from nnexp.sweeps.precision import Precision, sweep_until
 from nnexp.sweeps.runner import (
     OWN,
     SweepOptions,
@@ -46,8 +49,10 @@ STUDY = "study="
 LONGEST_TABLE = 40  # runs of a study whose table is printed at its end
 
 
-def sweep_command(words: Sequence[str], options: SweepOptions) -> int:
+def sweep_command(words: Sequence[str], options: SweepOptions, wanted: Precision) -> int:
     """Train what is missing of a sweep, say how it ended, and return the exit code.
+
+    With a precision that is `wanted`, also more seeds until it is reached.
 
     Returns:
         1 where a run has no result, 128 + its number after a signal.
@@ -59,7 +64,11 @@ def sweep_command(words: Sequence[str], options: SweepOptions) -> int:
         run_hydra(["-m", *words], _train_nothing)
         return 0
     with forgiving_output():
-        outcome, study = run_sweep(words, options, SweepDisplay()), study_of(words)
+        study = study_of(words)
+        if wanted.reach is None:
+            outcome = run_sweep(words, options, SweepDisplay())
+        else:
+            outcome = sweep_until(words, options, SweepDisplay, wanted)
         _conclude(outcome, study, own=launcher_of(words) == OWN)
         if is_search(words):
             _say_best(outcome.jobs[0].run.path.parent)
@@ -86,30 +95,51 @@ def _show_table(jobs: Sequence[Job]) -> None:
         print_comparison(rows, complete(Question(), rows))
 
 
-def dry_run(words: Sequence[str], options: SweepOptions) -> None:
-    """Print each run of a sweep, where it stands, and what the whole will take.
+def dry_run(words: Sequence[str], options: SweepOptions, wanted: Precision) -> int:
+    """Print each run of a sweep, where it stands, and what the whole will take; return 0.
+
+    Where runs of it are done, also what difference its seeds can show.
 
     Raises:
         ConfigError: A word names nothing, or a value cannot be.
     """
-    jobs = plan_jobs(words)
+    jobs = plan_jobs(words, SweepDisplay())
     refuse_intervals(split_words(words)[1])
     todo = jobs if options.rerun else [job for job in jobs if job.is_wanted(options.retry_failed)]
     at_a_time = min(options.jobs or most_jobs(), max(1, len(todo)))
     costs = estimate_seconds(todo, max(1, count_cpus() // at_a_time))
     console = open_console()
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading, justify in (("run", "left"), ("state", "left"), ("estimate", "right")):
-        table.add_column(heading, justify=justify)  # pyright: ignore[reportArgumentType]
+    table = plain_table("run", "status", numbers=("estimate",))
     table.add_column("made by", overflow="fold")
     common = set.intersection(*(set(job.words) for job in jobs)) if len(jobs) > 1 else set()
     for job in jobs:
         cost = costs.get(job.name)
         words = " ".join(word for word in job.words if word not in common)
-        cells = (job.name, job.state, "" if cost is None else duration(cost), words)
+        cells = (job.name, job.status, "" if cost is None else duration(cost), words)
         table.add_row(*(escape(cell) for cell in cells))
     print_table(console, table)
     _say_cost(console, jobs, todo, list(costs.values()), at_a_time)
+    _say_power(console, jobs, wanted.question)
+    return 0
+
+
+def _say_power(console: Console, jobs: Sequence[Job], question: Question) -> None:
+    """Say what the planned seeds can show, by the spread of those that are done."""
+    done = [str(job.run.path) for job in jobs if job.status == "done"]
+    seeds = len({job.config.seed for job in jobs})
+    if not done or seeds < 2:
+        return
+    rows = read_rows(done)
+    judgements = make_comparison(rows, complete(question, rows)).judgements.values()
+    shown = [least for one in judgements if (least := detectable(one, seeds)) is not None]
+    if shown:
+        metric = metric_of(question.metric)
+        unit = " points" if metric.in_percent else ""
+        console.print(
+            f"{seeds} seeds show a true difference of {metric.text(max(shown))}{unit} with a "
+            f"probability of {100 * POWER:.0f} %, by the spread of the {counted(len(done), 'run')} "
+            "that are done"
+        )
 
 
 def _say_best(runs_dir: Path) -> None:
@@ -122,61 +152,45 @@ def _say_best(runs_dir: Path) -> None:
 
 
 def _conclude(outcome: SweepOutcome, study: str, *, own: bool) -> None:
-    """Say how the sweep ended; `own` is nnexp's launcher."""
-    jobs = outcome.jobs
-    console = open_console()
-    counts = Counter(job.state for job in jobs)
-    runs = "1 run" if len(jobs) == 1 else f"{len(jobs)} runs"
-    told = [f"{n} {state if state != NEW else 'not begun'}" for state, n in counts.items()]
-    console.print(f"\n[bold]{runs}[/]: {escape(', '.join(told))}")
-    odd = [job for job in jobs if job.state != "done"]
+    """Say how the sweep ended and which command comes next; `own` is nnexp's launcher."""
+    jobs, console = outcome.jobs, open_console()
+    console.print(f"\n{_counted(jobs)}")
+    odd = [job for job in jobs if job.status != "done"]
     if odd:
-        print_table(console, _odd_table(odd))
-    _say_next(console, counts, outcome, own)
-    _say_reader(console, counts, outcome, study)
-
-
-def _odd_table(jobs: Sequence[Job]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("run", "state", "why"):
-        table.add_column(heading, overflow="fold")
-    for job in jobs:
-        table.add_row(*map(escape, (job.name, job.state, job.reason.partition("\n")[0])))
-    return table
-
-
-def _say_next(console: Console, counts: Counter[str], outcome: SweepOutcome, own: bool) -> None:
-    jobs = outcome.jobs
-    failed = next((job for job in jobs if job.state == FAILED), None)
+        table = plain_table("run", "status", "why")
+        for job in odd:
+            table.add_row(*map(escape, (job.name, job.status, job.reason.partition("\n")[0])))
+        print_table(console, table)
+    failed = next((job for job in odd if job.status == FAILED), None)
     if failed is not None:
-        console.print(f"[dim]why:[/]   nnexp logs {escape(str(failed.run.path))}")
+        console.print(f"[dim]to see why a run failed:[/] nnexp logs {escape(str(failed.run.path))}")
         how = " with --retry-failed" if own else ""  # other launchers try again by themselves
-        console.print(f"[dim]again:[/] the same command{how}")
+        console.print(f"[dim]to train it again:[/] the same command{how}")
     elif not outcome.complete:
-        console.print("[dim]resume:[/] the same command; every run resumes where it stopped")
-
-
-def _say_reader(console: Console, counts: Counter[str], outcome: SweepOutcome, study: str) -> None:
-    """Name the command that shows what came of it."""
-    if counts["done"]:
-        folder = str(outcome.jobs[0].run.path.parent)
+        console.print("[dim]to resume:[/] the same command; every run resumes where it stopped")
+    if len(odd) < len(jobs):
+        folder = str(jobs[0].run.path.parent)
         sources = [*([] if folder == "runs" else [folder]), *([study] if study else [])]
         reader = ["report", *sources, "-o", "report.html"] if study else ["compare", *sources]
         console.print(f"[dim]next:[/]  nnexp {escape(shlex.join(reader))}")
 
 
+def _counted(jobs: Sequence[Job]) -> str:
+    """Return how many runs there are, and how many of each status."""
+    counts = Counter(job.status for job in jobs)
+    statuses = ", ".join(f"{n} {status}" for status, n in counts.items())
+    return f"[bold]{counted(len(jobs), 'run')}[/]: {escape(statuses)}"
+
+
 def _say_cost(
     console: Console, jobs: Sequence[Job], todo: Sequence[Job], costs: list[float], at_a_time: int
 ) -> None:
-    counts = Counter(job.state for job in jobs)
-    states = ", ".join(f"{n} {state}" for state, n in counts.items())
-    runs = "1 run" if len(jobs) == 1 else f"{len(jobs)} runs"
-    console.print(f"{runs}: {escape(states)}; {len(todo)} to train")
+    console.print(f"{_counted(jobs)}; {len(todo)} to train")
     if not todo:
         return
     if not costs:
         console.print("[dim]no estimate: the settings do not say how many images there are[/]")
         return
     total = sum(costs) / len(costs) * len(todo) / at_a_time
-    partly = "" if len(costs) == len(todo) else f", by the {len(costs)} that can be estimated"
-    console.print(f"about {duration(total)} with {at_a_time} at a time{partly}")
+    partly = "" if len(costs) == len(todo) else f", estimated from {len(costs)} of them"
+    console.print(f"about {duration(total)} with {counted(at_a_time, 'run')} at a time{partly}")

@@ -49,7 +49,7 @@ def train_command(config: ExperimentConfig, argv: Sequence[str]) -> int:
             listener.say_error(str(error))
             return 1
         except KeyboardInterrupt:
-            listener.say_error("stopped; what came after the last saved state is lost")
+            listener.say_error("stopped at once; the steps since the last saved state are lost")
             return SIGNAL_EXIT + signal.SIGINT
         finally:
             listener.close()
@@ -97,27 +97,20 @@ class TerminalListener(Listener):
         self._run_info = info
         config = info.config
         train, val, test = info.num_images
-        threads = "thread" if info.threads == 1 else "threads"
+        threads = f", {info.threads} thread" + "s" * (info.threads > 1)
+        threads = threads if info.device == "cpu" else ""
         self.out.print(
             f"[bold]{config.model.name}[/] · norm [bold]{escape(describe_norm(config))}[/] · "
-            f"batch size {config.batch_size} · seed {config.seed}"
-        )
-        self.out.print(
-            f"{info.parameters:,} parameters · {config.precision} on {info.device}"
-            + (f", {info.threads} {threads}" if info.device == "cpu" else "")
-        )
-        self.out.print(
-            f"{config.data.name}: {train:,} training, {val:,} validation, {test:,} test images"
-        )
-        self.out.print(
+            f"batch size {config.batch_size} · seed {config.seed}\n"
+            f"{info.parameters:,} parameters · {config.precision} on {info.device}{threads}\n"
+            f"{config.data.name}: {train:,} training, {val:,} validation, {test:,} test images\n"
             f"{config.epochs} epochs, {info.total_steps:,} steps · {config.optimizer.name} · "
-            f"{describe_rate(config, info.peak_learning_rate)}"
+            f"{describe_rate(config, info.peak_learning_rate)}\n"
+            f"writes to [bold]{escape(str(info.run))}[/]"
         )
-        self.out.print(f"writes [bold]{escape(str(info.run))}[/]")
         if info.step:
             self.out.print(f"resumes after epoch {info.epoch}, step {info.step:,}")
-        self.out.print()
-        self.out.print(f"[dim]{_columns(HEADINGS)}[/]")
+        self.out.print(f"\n[dim]{_columns(HEADINGS)}[/]")
         self._start_live(info)
 
     def progress(self, progress: RunProgress) -> None:
@@ -164,7 +157,8 @@ class TerminalListener(Listener):
         """Say that everything is saved, and how to go on."""
         self.close()
         self.err.print(f"\nstopped in epoch {epoch + 1} at step {step}; everything is saved")
-        self.err.print(f"resume with:  {escape(self._command())}")
+        command = shlex.join(["nnexp", "train", *self.argv])
+        self.err.print(f"resume with:  {escape(command)}")
 
     def failed(self, run: Path, reason: str) -> None:
         """Say why, and where the rest is."""
@@ -211,23 +205,17 @@ class TerminalListener(Listener):
         self.out.print(table)
         if result_is_at_chance(result):
             self.out.print(
-                f"[yellow]at chance[/]: guessing among the classes gives "
-                f"{percent(result['chance_accuracy'])}; this run has learned nothing that shows"
+                "[yellow]at chance[/]: the test accuracy is no better than guessing a class "
+                f"({percent(result['chance_accuracy'])})"
             )
-        self.out.print()
-        self.out.print(f"[dim]next:[/]  {escape(self._command_with_other_norm(result))}")
+        other = "none" if result.get("norm") == "batch" else "batch"
+        kept = [word for word in self.argv if not word.lstrip("+").startswith(ONE_NORM_ALONE)]
+        command = shlex.join(["nnexp", "train", *kept, f"norm={other}"])
+        self.out.print(f"\n[dim]next:[/]  {escape(command)}")
         if len(list(run.parent.glob("*/result.json"))) > 1:
             folder = "" if str(run.parent) == "runs" else f" {shlex.quote(str(run.parent))}"
             self.out.print(f"       nnexp compare{escape(folder)} --rows norm")
         self.out.print(f"       nnexp traces {escape(shlex.quote(str(run)))}")
-
-    def _command(self) -> str:
-        return shlex.join(["nnexp", "train", *self.argv])
-
-    def _command_with_other_norm(self, result: dict[str, Any]) -> str:
-        other = "none" if result.get("norm") == "batch" else "batch"
-        kept = [word for word in self.argv if not word.lstrip("+").startswith(ONE_NORM_ALONE)]
-        return shlex.join(["nnexp", "train", *kept, f"norm={other}"])
 
 
 def describe_norm(config: ExperimentConfig) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,12 +39,17 @@ class Judged:
         return self.p is not None and self.p < 1 - LEVEL
 
 
+def _student(freedom: float) -> Tail:
+    return sidak_tail(1, freedom)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
     """Comparisons that are judged together, so that all their intervals hold at once."""
 
     method: str = ""  # Dunnett, Tukey or Šidák
     comparisons: int = 0  # how many the p-values are corrected for
+    tail: Callable[[float], Tail] = _student  # of a typical comparison, by its degrees of freedom
     judged: dict[Contrast, Judged] = field(default_factory=dict)
 
 
@@ -100,22 +106,31 @@ def _judge_groups(
     simple = model.has_independent_means and all(len(sources) == 1 for sources in shared)
     judged: dict[Contrast, Judged] = {}
     if simple and len(shared) == 1:
-        judged = _judged(known, list(known), tail(list(groups), _freedom(known)))
+        of_freedom = partial(tail, list(groups))
+        judged = _judged(known, list(known), of_freedom(_freedom(known)))
     elif simple and all(len(group) <= 1 for group in variances.values()):
         for name, members in groups.items():
             alone = {one: known[one] for one in members}
-            judged |= (
-                _judged(alone, members, together(tail([name], _freedom(alone)), len(groups)))
-                if members
-                else {}
-            )
+            limit = together(tail([name], _freedom(alone)), len(groups)) if members else None
+            judged |= _judged(alone, members, limit) if limit else {}
+        of_freedom = partial(_alone, tail, list(groups))
     else:
-        method = "Šidák"
+        method, of_freedom = "Šidák", partial(sidak_tail, comparisons)
         for one, estimate in known.items():
-            judged |= _judged(known, [one], sidak_tail(comparisons, estimate.freedom))
+            judged |= _judged(known, [one], of_freedom(estimate.freedom))
     return Family(
-        method=method, comparisons=comparisons, judged={one: judged[one] for one in known}
+        method=method,
+        comparisons=comparisons,
+        tail=of_freedom,
+        judged={one: judged[one] for one in known},
     )
+
+
+def _alone(
+    tail: Callable[[Sequence[Any], float], Tail], names: Sequence[Any], freedom: float
+) -> Tail:
+    """Return the tail of one group of several that have a variance each."""
+    return together(tail(names[:1], freedom), len(names))
 
 
 def _estimates(model: LinearModel, contrasts: Sequence[Contrast]) -> dict[Contrast, Estimate]:

@@ -15,7 +15,7 @@ from nnexp.compare.seed_blocks import SeedBlocks
 from nnexp.compare.variance_pools import Cell, Pools, arms_differ, make_pools, pooled
 
 ROUNDING = 1e-12  # relative spread below which values are the same number
-TOGETHER = 0.2  # p-value of the F test of seeds below which they are blocks
+TOGETHER = 0.05  # p-value of the F test of seeds below which they are blocks
 
 Place = Hashable
 Arm = Hashable

@@ -6,7 +6,9 @@ from typing import Any
 from nnexp.compare.families import Family
 from nnexp.compare.judgement import Judgement
 from nnexp.compare.metrics import metric_of
-from nnexp.compare.planning import POWER, detectable
+from nnexp.compare.planning import POWER, detectable, seeds_of, seeds_to_show
+
+ONE_POINT = 0.01  # of an accuracy, which is a share
 
 POOLS = {
     "grid": "one variance for all cells, since tests find no inequality",
@@ -103,11 +105,12 @@ def _seed_line(judgement: Judgement) -> Iterator[str]:
 
 def _power_line(judgement: Judgement, metric: str) -> Iterator[str]:
     least = detectable(judgement)
-    if least is not None:
-        yield (
-            f"a true difference of {_amount(least, metric)} would be shown with a probability of "
-            f"{100 * POWER:.0f} %"
-        )
+    if least is None:
+        return
+    seeds = f"{seeds_of(judgement)} seeds show a true difference of {_amount(least, metric)}"
+    more = seeds_to_show(judgement, ONE_POINT) if metric_of(metric).in_percent else None
+    takes = f"; 1 point takes {more} seeds" if more and least > ONE_POINT else ""
+    yield f"{seeds} with a probability of {100 * POWER:.0f} %{takes}"
 
 
 def _amount(value: float, metric: str) -> str:

@@ -14,6 +14,7 @@ from scipy.special import gammaln, ndtr, stdtr
 
 LEVEL = 0.95  # of every interval
 CHUNK = 64  # statistics whose tails are integrated together: bounds the memory
+MOST = 300  # statistics whose tails are integrated; more are interpolated between as many
 NODES = np.linspace(-9, 9, 181)  # of a standard normal variable; the trapezoid rule is exact enough
 NORMAL = np.exp(-(NODES**2) / 2) / np.sqrt(2 * np.pi) * (NODES[1] - NODES[0])
 
@@ -111,6 +112,9 @@ def _studentized(inside: Tail, freedom: float) -> Tail:
     deviations = np.exp(logs)
 
     def tail(statistics: np.ndarray) -> np.ndarray:
+        if len(statistics) > MOST:
+            nodes = np.linspace(0, statistics.max(), MOST)
+            return np.exp(np.interp(statistics, nodes, np.log(np.maximum(tail(nodes), 1e-300))))
         parts = [
             np.clip((1 - inside(statistics[i : i + CHUNK, None] * deviations)) @ weights, 0, 1)
             for i in range(0, len(statistics), CHUNK)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from nnexp.rundir import (
     UnreadableError,
     parse_cells,
     read_text,
-    wrong_type,
+    wrong_value,
 )
 from nnexp.settings import ConfigError, column_types, fits
 
@@ -33,12 +34,12 @@ def read_results(path: Path) -> Iterator[Row | BrokenRun]:
     except UnreadableError as error:
         raise ConfigError(error.problem, SAVE_AS_UTF8) from error
     for number, line in enumerate(lines, 2):
-        row = {key: _value(key, cell) for key, cell in zip(header, line, strict=True)}
-        row = {key: value for key, value in row.items() if value is not None or _is_kept(key)}
-        if problem := wrong_type(row):
+        read = {key: _read_cell(key, cell) for key, cell in zip(header, line, strict=True)}
+        if problem := next((problem for _, problem in read.values() if problem), ""):
             yield BrokenRun(name=f"row {number} of {path}", reason=problem, kind="row")
-        else:
-            yield complete_row({**row, "folder": str(path)}, {})
+            continue
+        row = {key: value for key, (value, _) in read.items() if value is not None or _is_kept(key)}
+        yield complete_row({**row, "folder": str(path)}, {})
 
 
 def _cells_of_results(path: Path) -> list[list[str]]:
@@ -50,6 +51,14 @@ def _cells_of_results(path: Path) -> list[list[str]]:
     raise ConfigError(f"{path} is no results.csv", "nnexp writes one beside its runs")
 
 
+@lru_cache(1 << 16)  # most cells of a column are alike
+def _read_cell(key: str, cell: str) -> tuple[Any, str]:
+    """Return the value of a cell, and what is wrong with it."""
+    value = _value(key, cell)
+    return value, "" if value is None and not _is_kept(key) else wrong_value(key, value)
+
+
+@cache
 def _is_kept(key: str) -> bool:
     """Return whether an empty cell says something; else the run was made without the setting."""
     return key in REQUIRED or key not in column_types() or fits(None, column_types()[key])

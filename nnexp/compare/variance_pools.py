@@ -14,7 +14,7 @@ from scipy.special import chdtrc, fdtrc
 UNEQUAL = {"arm": 0.15, "place": 0.05}
 BOTH = 0.05  # of arms and of places, so that no two cells are pooled
 UNEQUAL_CELLS = 0.03  # of the cells of one pool
-FAR = 0.05  # of one cell with all others, times the number of cells
+FAR = 0.01  # of one cell with all others, times the number of cells
 
 Cell = tuple[Hashable, Hashable]  # place, arm
 Squares = tuple[float, float]  # a sum of squares and its degrees of freedom

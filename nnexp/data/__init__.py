@@ -3,7 +3,7 @@
 from nnexp.data.batches import normalized, train_batches
 from nnexp.data.cache import Examples, Source, fingerprint
 from nnexp.data.plan import EpochPlan, batch_sizes, epoch_plan
-from nnexp.data.sources import SOURCES, describe, describe_images, load_images
+from nnexp.data.sources import SOURCES, describe_images, load_images
 from nnexp.data.split import Images, Split
 
 __all__ = [
@@ -14,7 +14,6 @@ __all__ = [
     "Source",
     "Split",
     "batch_sizes",
-    "describe",
     "describe_images",
     "epoch_plan",
     "fingerprint",

@@ -8,12 +8,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from nnexp.data.plan import OFFSETS, PADDING, EpochPlan, batch_sizes
-from nnexp.data.split import Split
+from nnexp.data.split import Channels, Split
 
 SIDE = 32
 PADDED = SIDE + 2 * PADDING
-
-Channels = tuple[float, float, float]  # a number for red, green, blue, in units of 0 to 1
 
 
 def train_batches(  # noqa: PLR0913 - the images, what befalls them, and where to begin
@@ -49,7 +47,10 @@ def train_batches(  # noqa: PLR0913 - the images, what befalls them, and where t
     for chosen in chunks:
         images = split.images.index_select(0, chosen)
         if augment:
-            images = _crop(images, table.index_select(0, windows[chosen]))
+            # Pixel p of image b is pixel `sources_BP[b, p]` of it padded.
+            sources_BP = table.index_select(0, windows[chosen])
+            padded = pad(images, [PADDING] * 4).flatten(2)
+            images = padded.gather(2, sources_BP[:, None].expand(-1, 3, -1)).view_as(images)
         yield normalized(images, mean, std), split.labels[chosen]
 
 
@@ -57,12 +58,6 @@ def normalized(images: Tensor, mean: Channels, std: Channels) -> Tensor:
     """Return (x / 255 − mean) / std of uint8 images (N, 3, 32, 32), as float32."""
     mean_C11, std_C11 = _constants(mean, std, images.device)
     return images.to(torch.float32).div_(255).sub_(mean_C11).div_(std_C11)
-
-
-def _crop(images: Tensor, sources_BP: Tensor) -> Tensor:
-    """Return each image's window: pixel p of image b is pixel `sources_BP[b, p]` of it padded."""
-    padded = pad(images, [PADDING] * 4).flatten(2)
-    return padded.gather(2, sources_BP[:, None].expand(-1, 3, -1)).view_as(images)
 
 
 @lru_cache(maxsize=4)

@@ -109,9 +109,16 @@ def cached(folder: Path, decode: Callable[[], Source], progress: Progress) -> So
             return _open(folder)
         except DAMAGE as error:
             progress(f"{folder} is damaged ({error}): decoding again", 0, 0)
-            decoded = _decode_again(folder, error, decode)
-            _remove(folder)
-            return _build(folder, decoded)
+            damage = error
+        try:
+            decoded = decode()
+        except ConfigError as error:
+            raise ConfigError(
+                f"{folder} is damaged ({damage}) and cannot be decoded again: {error.problem}",
+                error.remedy,
+            ) from error
+        _remove(folder)
+        return _build(folder, decoded)
     except OSError as error:
         raise ConfigError(
             f"the decoded images cannot be put into {folder}: {error}",
@@ -143,8 +150,10 @@ def _open(folder: Path, place: Path | None = None) -> Source:
             raise ValueError(f"{half}_images.npy does not hold {count} images")
         if labels.shape != (count,) or labels.dtype != np.int64:
             raise ValueError(f"{half}_labels.npy does not hold {count} labels")
-    train = Examples(np.asarray(arrays["train_images"]), np.array(arrays["train_labels"]))
-    test = Examples(np.asarray(arrays["test_images"]), np.array(arrays["test_labels"]))
+    train, test = (
+        Examples(np.asarray(arrays[f"{half}_images"]), np.array(arrays[f"{half}_labels"]))
+        for half in ("train", "test")
+    )
     _check_content(meta, train, test)
     return Source(
         classes=tuple(meta["classes"]),
@@ -172,16 +181,6 @@ def _check_content(meta: dict[str, Any], train: Examples, test: Examples) -> Non
             raise ValueError("its content does not match its digest")
 
 
-def _decode_again(folder: Path, damage: Exception, decode: Callable[[], Source]) -> Source:
-    try:
-        return decode()
-    except ConfigError as error:
-        raise ConfigError(
-            f"{folder} is damaged ({damage}) and cannot be decoded again: {error.problem}",
-            error.remedy,
-        ) from error
-
-
 def _build(folder: Path, decoded: Source) -> Source:
     """Write `decoded` beside `folder` and rename it into place: half a cache is never seen."""
     scratch = scratch_folder(folder.parent)
@@ -205,10 +204,8 @@ def _write(folder: Path, source: Source) -> None:
     test = Examples(source.test.images[:], source.test.labels)
     arrays = (train.images, train.labels, test.images, test.labels)
     for name, array in zip(ARRAYS, arrays, strict=True):
-        with (folder / f"{name}.npy").open("wb") as file:
-            np.save(file, np.asarray(array))
-            file.flush()
-            os.fsync(file.fileno())
+        np.save(folder / f"{name}.npy", np.asarray(array))
+        _sync(folder / f"{name}.npy")
     meta = {
         "version": VERSION,
         "classes": source.classes,
@@ -218,10 +215,8 @@ def _write(folder: Path, source: Source) -> None:
         "fingerprinted": source.fingerprinted,
         "digest": fingerprint(source.classes, train, test),
     }
-    with (folder / "meta.json").open("w", encoding="utf-8") as file:
-        json.dump(meta, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
+    (folder / "meta.json").write_text(json.dumps(meta, indent=1), "utf-8")
+    _sync(folder / "meta.json")
     _sync(folder)
 
 
@@ -233,9 +228,9 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _sync(folder: Path) -> None:
-    """Make the names in `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Make the content of a file, or the names in a folder, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

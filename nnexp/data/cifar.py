@@ -25,17 +25,12 @@ TIMEOUT = 10.0  # seconds of silence after which a download is given up
 PIECE = 1 << 18  # bytes
 
 
-def load_cifar10(config: DataConfig, progress: Progress) -> Source:
-    """Return CIFAR-10 (Krizhevsky 2009): 50,000 + 10,000 photographs of ten classes."""
-    return _load("cifar10", "CIFAR10", config, progress)
+def load_cifar(dataset_name: str, config: DataConfig, progress: Progress) -> Source:
+    """Return CIFAR10 or CIFAR100 (Krizhevsky 2009): 50,000 + 10,000 photographs, 10 or 100 classes.
 
-
-def load_cifar100(config: DataConfig, progress: Progress) -> Source:
-    """Return CIFAR-100 (Krizhevsky 2009): the same sizes, a hundred classes."""
-    return _load("cifar100", "CIFAR100", config, progress)
-
-
-def _load(name: str, dataset_name: str, config: DataConfig, progress: Progress) -> Source:
+    The name is that of torchvision's class.
+    """
+    name = dataset_name.lower()
     home = cache_home(config)
     root = Path(config.root).expanduser() if config.root else home / "downloads"
 

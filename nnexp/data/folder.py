@@ -54,7 +54,11 @@ def load_folder(config: DataConfig, progress: Progress) -> Source:
     train, test = _listing(root, "train"), _listing(root, "test")
     _check_classes(root, train, test)
     place = hashlib.sha256(os.fsencode(root)).hexdigest()[:8]
-    folder = cache_home(config) / f"folder-{place}-{_digest(train, test)}"
+    digest = hashlib.sha256()
+    for pictures in (*train.values(), *test.values()):
+        lines = [f"{p.path}\0{p.size}\0{p.modified_ns}\n" for p in pictures]
+        digest.update("".join(lines).encode(errors="surrogateescape"))
+    folder = cache_home(config) / f"folder-{place}-{digest.hexdigest()[:16]}"
     source = cached(folder, lambda: _decode(root, train, test, progress), progress)
     for outdated in folder.parent.glob(f"folder-{place}-*"):
         if outdated != folder:
@@ -145,8 +149,7 @@ def _check_classes(root: Path, train: Listing, test: Listing) -> None:
     ):
         if missing := sorted(here.keys() - there.keys()):
             raise ConfigError(
-                f"{root}: in {half} but not in {other}: {', '.join(missing[:NAMED])}"
-                + _more(len(missing)),
+                f"{root}: in {half} but not in {other}: {_first(missing)}",
                 "train and test need folders of the same names",
             )
         if empty := [name for name, pictures in here.items() if not pictures]:
@@ -154,15 +157,6 @@ def _check_classes(root: Path, train: Listing, test: Listing) -> None:
                 f"{root / half / empty[0]} holds no picture",
                 "put pictures there, or remove the class from train and test",
             )
-
-
-def _digest(train: Listing, test: Listing) -> str:
-    digest = hashlib.sha256()
-    for listing in (train, test):
-        for pictures in listing.values():
-            lines = [f"{p.path}\0{p.size}\0{p.modified_ns}\n" for p in pictures]
-            digest.update("".join(lines).encode(errors="surrogateescape"))
-    return digest.hexdigest()[:16]
 
 
 def _decode(root: Path, train: Listing, test: Listing, progress: Progress) -> Source:
@@ -177,8 +171,7 @@ def _decode(root: Path, train: Listing, test: Listing, progress: Progress) -> So
     if broken:
         raise ConfigError(
             f"{len(broken)} of {len(files)} files in {root} cannot be read as pictures: "
-            + ", ".join(broken[:NAMED])
-            + _more(len(broken)),
+            f"{_first(broken)}",
             f"replace them with pictures in a format that is read ({', '.join(FORMATS)}), move them"
             " away, or put a dot before their names",
         )
@@ -231,5 +224,7 @@ def _labels(listing: Listing) -> np.ndarray:
     return np.repeat(np.arange(len(counts), dtype=np.int64), counts)
 
 
-def _more(count: int) -> str:
-    return f" and {count - NAMED} more" if count > NAMED else ""
+def _first(names: list[str]) -> str:
+    """Return the first names, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

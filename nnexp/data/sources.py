@@ -1,22 +1,21 @@
 """Finds the source that `data.name` names and returns the images of a run, split."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import torch
-
 from nnexp.data.cache import Progress, Source, report_nothing
-from nnexp.data.cifar import load_cifar10, load_cifar100
+from nnexp.data.cifar import load_cifar
 from nnexp.data.folder import load_folder
-from nnexp.data.split import Images, Split, split_images
+from nnexp.data.split import Images, split_images
 from nnexp.data.synthetic import load_synthetic
 from nnexp.settings import DataConfig, Table
 
 SOURCES: Table[Callable[[DataConfig, Progress], Source]] = Table(
     "data",
     {
-        "cifar10": load_cifar10,
-        "cifar100": load_cifar100,
+        "cifar10": partial(load_cifar, "CIFAR10"),
+        "cifar100": partial(load_cifar, "CIFAR100"),
         "folder": load_folder,
         "synthetic": load_synthetic,
     },
@@ -35,23 +34,6 @@ def load_images(config: DataConfig, progress: Progress | None = None) -> Images:
     return split_images(SOURCES[config.name](config, progress or report_nothing), config)
 
 
-def describe(config: DataConfig, progress: Progress | None = None) -> dict[str, Any]:
-    """Return what `nnexp data` says: counts per class, statistics, fingerprint and place."""
-    images = load_images(config, progress)
-    return {
-        "name": images.name,
-        "classes": list(images.classes),
-        "images": images.counts,
-        "per_class": {
-            name: _per_class(split, images.classes) for name, split in images.splits.items()
-        },
-        "mean": images.mean,
-        "std": images.std,
-        "fingerprint": images.fingerprint,
-        "place": images.place,
-    }
-
-
 def describe_images(images: Images) -> dict[str, Any]:
     """Return the contents of `images.json`: what a trained model needs to classify a picture."""
     return {
@@ -63,8 +45,3 @@ def describe_images(images: Images) -> dict[str, Any]:
         "counts": images.counts,
         "sha256": images.fingerprint,
     }
-
-
-def _per_class(split: Split, classes: tuple[str, ...]) -> dict[str, int]:
-    counts = torch.bincount(split.labels, minlength=len(classes)).tolist()
-    return dict(zip(classes, counts, strict=True))

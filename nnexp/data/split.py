@@ -13,6 +13,8 @@ from nnexp.settings import ConfigError, DataConfig
 
 CLASS_ORDER_KEY = 0x6E6E657870  # "nnexp": the same splits for every run, whatever its seed
 
+Channels = tuple[float, float, float]  # a number for red, green, blue, in units of 0 to 1
+
 
 @dataclass(frozen=True, slots=True)
 class Split:
@@ -50,8 +52,8 @@ class Images:
     train: Split
     val: Split
     test: Split
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Channels
+    std: Channels
     fingerprint: str
     place: str
 
@@ -81,7 +83,14 @@ def split_images(source: Source, config: DataConfig) -> Images:
         ConfigError: There are fewer images than `config` asks for, or no two differ.
     """
     train, val = _train_and_val(source.train.labels, len(source.classes), config)
-    test = _test(source.test.labels, len(source.classes), config)
+    wanted, given = config.test_images, len(source.test.labels)
+    if wanted is not None and wanted > given:
+        raise ConfigError(
+            f"data.test_images cannot be {wanted}", f"{config.name} has {given} test images"
+        )
+    members = _shuffled_classes(source.test.labels, len(source.classes))
+    quotas = class_quotas(list(map(len, members)), given if wanted is None else wanted)
+    test = _sorted(m[:quota] for m, quota in zip(members, quotas, strict=True))
     train_split = _take(source.train, train)
     mean, std = channel_statistics(train_split.images)
     if min(std) == 0:
@@ -119,9 +128,7 @@ def class_quotas(counts: list[int], total: int) -> list[int]:
     return quotas
 
 
-def channel_statistics(
-    images_NCHW: Tensor,
-) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+def channel_statistics(images_NCHW: Tensor) -> tuple[Channels, Channels]:
     """Return each channel's mean and population standard deviation, in units of 0 to 1.
 
     Summed as integers: exact, whatever the order and the number of threads.
@@ -144,7 +151,7 @@ def _train_and_val(
     labels: np.ndarray, num_classes: int, config: DataConfig
 ) -> tuple[np.ndarray, np.ndarray]:
     members = _shuffled_classes(labels, num_classes)
-    counts = [len(indices) for indices in members]
+    counts = list(map(len, members))
     # One image of every class is kept back: a class that is only validated cannot be learned.
     spare = [count - 1 for count in counts]
     if config.val_images > sum(spare):
@@ -165,18 +172,6 @@ def _train_and_val(
         _sorted(m[v : v + t] for m, v, t in zip(members, val, train, strict=True)),
         _sorted(m[:v] for m, v in zip(members, val, strict=True)),
     )
-
-
-def _test(labels: np.ndarray, num_classes: int, config: DataConfig) -> np.ndarray:
-    members = _shuffled_classes(labels, num_classes)
-    wanted = len(labels) if config.test_images is None else config.test_images
-    if wanted > len(labels):
-        raise ConfigError(
-            f"data.test_images cannot be {wanted}",
-            f"{config.name} has {len(labels)} test images",
-        )
-    quotas = class_quotas([len(indices) for indices in members], wanted)
-    return _sorted(m[:quota] for m, quota in zip(members, quotas, strict=True))
 
 
 def _shuffled_classes(labels: np.ndarray, num_classes: int) -> list[np.ndarray]:

@@ -41,7 +41,6 @@ def save_state(
         OSError: The file cannot be written; the states that were there are intact.
     """
     make_folder(folder)
-    _sweep(folder)
     tensors = _tensors(state)
     for name, content in files.items():
         tensors[f"files.{name}"] = torch.from_numpy(np.array(bytearray(content), dtype=np.uint8))
@@ -76,21 +75,16 @@ def drop_states(folder: Path) -> None:
     """Remove the saved states of a run that will not go on."""
     for name in (NEWEST, PREVIOUS):
         (folder / name).unlink(missing_ok=True)
-    _sweep(folder)
 
 
 def _write(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
     except SafetensorError as error:  # it wraps the system's own error in text
-        raise _as_os_error(error, path) from error
+        found = re.search(r"os error (\d+)", str(error))
+        number = int(found[1]) if found else errno.EIO
+        raise OSError(number, str(error), str(path)) from error
     path.chmod(0o644)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what a process killed while it saved has left."""
-    for left_over in folder.glob(".*.tmp"):
-        left_over.unlink()
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +203,8 @@ def _tensors(state: TrainState) -> dict[str, Tensor]:
         for slot, value in state.optimizer.state.get(parameter, {}).items():
             if isinstance(value, Tensor):
                 tensors[f"optimizer.{name}.{slot}"] = value
-    tensors["totals.loss"] = state.totals.loss
-    tensors["totals.correct"] = state.totals.correct
-    tensors["totals.gradient_norm"] = state.totals.gradient_norm
+    for name in ("loss", "correct", "gradient_norm"):
+        tensors[f"totals.{name}"] = getattr(state.totals, name)
     tensors["first_bad_step"] = state.first_bad_step
     return tensors
 
@@ -223,9 +216,3 @@ def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
         values = tensors[name].detach().cpu().contiguous().reshape(-1)
         digest.update(values.numpy().data)
     return digest.hexdigest()
-
-
-def _as_os_error(error: SafetensorError, path: Path) -> OSError:
-    """Return the system error that `save_file` met; a write that fails is a full disk at worst."""
-    found = re.search(r"os error (\d+)", str(error))
-    return OSError(int(found[1]) if found else errno.EIO, str(error), str(path))

@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,6 +27,7 @@ COLUMNS = (
 
 def describe_environment(device: torch.device, command: Sequence[str]) -> dict[str, Any]:
     """Return the contents of `environment.json`."""
+    cpu = f"cpu ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
     return {
         "command": shareable_command(command),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -36,7 +38,7 @@ def describe_environment(device: torch.device, command: Sequence[str]) -> dict[s
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),
         **{package: _version(package) for package in PACKAGES},
-        "device": _device_name(device),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "flush_denormal": True,
@@ -73,26 +75,16 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"cpu ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
-
-
 def _commit() -> dict[str, Any]:
     """Return the commit nnexp runs from and whether its files were changed; None outside git."""
-    folder = Path(__file__).resolve().parent.parent
-    if not (folder.parent / ".git").exists():
-        return {"commit": None, "dirty": None}
+    home = Path(__file__).resolve().parents[2]
 
     def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
+        command = ["git", "-C", str(home), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
-    try:
-        changed = git("status", "--porcelain", "--untracked-files=no")
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changed)}
-    except (OSError, subprocess.CalledProcessError):
-        return {"commit": None, "dirty": None}
+    if (home / ".git").exists():
+        with suppress(OSError, subprocess.CalledProcessError):
+            changed = git("status", "--porcelain", "--untracked-files=no")
+            return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changed)}
+    return {"commit": None, "dirty": None}

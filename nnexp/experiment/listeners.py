@@ -91,28 +91,14 @@ class Listeners:
                 getattr(listener, event.__name__)(*args, **kwargs)
             except Exception as error:  # noqa: BLE001  a run does not depend on who looks on
                 self._listeners.remove(listener)
-                self._say(listener, error)
-
-    def _say(self, listener: Listener, error: Exception) -> None:
-        """Note a mistake of a listener: in one line here, in full in the run's log."""
-        name = type(listener).__name__
-        say_error(
-            f"{name} raised {type(error).__name__}: {error}",
-            f"the run goes on without it; the traceback is in {self.run.log}",
-        )
-        if self.run.path.is_dir():
-            append_log(
-                self.run, f"{name} is dropped: " + "".join(traceback.format_exception(error))
-            )
-
-
-def make_listeners(config: ExperimentConfig, run: RunDir) -> list[Listener]:
-    """Return the listeners that the setting `listeners` names.
-
-    Raises:
-        ConfigError: There is no such listener, or what it needs is not installed.
-    """
-    return [LISTENERS[name](config, run.path) for name in config.listeners]
+                name = type(listener).__name__
+                say_error(
+                    f"{name} raised {type(error).__name__}: {error}",
+                    f"the run goes on without it; the traceback is in {self.run.log}",
+                )
+                if self.run.path.is_dir():
+                    lines = "".join(traceback.format_exception(error))
+                    append_log(self.run, f"{name} is dropped: {lines}")
 
 
 def _tensorboard(config: ExperimentConfig, folder: Path) -> Listener:
@@ -121,6 +107,7 @@ def _tensorboard(config: ExperimentConfig, folder: Path) -> Listener:
     return TensorBoardListener(folder)
 
 
+# The setting `listeners` names them; each raises a ConfigError where a package is missing.
 LISTENERS: Table[Callable[[ExperimentConfig, Path], Listener]] = Table(
     "listeners", {"tensorboard": _tensorboard}
 )

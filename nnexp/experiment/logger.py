@@ -28,7 +28,7 @@ class RunLogger:
         self.listeners.tell(Listener.started, info)
         self.clock.start(state.step)
         verb = "resumed" if state.step else "started"
-        self.write_log(f"{verb} at epoch {state.epoch}, step {state.step} on {info.device}")
+        append_log(self.run, f"{verb} at epoch {state.epoch}, step {state.step} on {info.device}")
 
     def progress(self, state: TrainState) -> None:
         """Note that a batch has passed."""
@@ -56,7 +56,10 @@ class RunLogger:
         )
         if left is not None and not self._estimated and self.clock.is_settled(state.step):
             self._estimated = True
-            self._warn_of_long_run(left)
+            if left > LONG_RUN:
+                smaller = SMALLER_SCALE.get(self.info.config.scale)
+                remedy = f"; scale={smaller} is smaller" if smaller else ""
+                self.note(f"this run will take about {left / 3600:.1f} hours here{remedy}")
 
     def keep_rows(self, observers: Observers) -> None:
         """Bring what was measured at the steps so far to disk."""
@@ -73,35 +76,27 @@ class RunLogger:
         append_rows(self.run.timing, [timing])
         self.clock.start_epoch()
         self.listeners.tell(Listener.epoch, asdict(row), speed)
-        self.write_log(
+        append_log(
+            self.run,
             f"epoch {row.epoch}: train loss {row.train_loss:.4f}, "
-            f"val accuracy {row.val_accuracy:.4f}, {speed:.0f} images/s"
+            f"val accuracy {row.val_accuracy:.4f}, {speed:.0f} images/s",
         )
 
     def note(self, text: str) -> None:
         """Say one line to the user and the log."""
         self.listeners.tell(Listener.note, text)
-        self.write_log(text)
+        append_log(self.run, text)
 
     def interrupted(self, state: TrainState) -> None:
         """Say where the run stopped."""
-        self.write_log(f"interrupted at epoch {state.epoch}, step {state.step}; state saved")
+        append_log(self.run, f"interrupted at epoch {state.epoch}, step {state.step}; state saved")
         self.listeners.tell(Listener.interrupted, self.run.path, state.epoch, state.step)
 
     def finished(self, result: dict[str, Any]) -> None:
         """Say how the run ended."""
-        self.write_log(
+        append_log(
+            self.run,
             f"{result['status']} after {result['steps']} steps, "
-            f"test accuracy {result['test_accuracy']}"
+            f"test accuracy {result['test_accuracy']}",
         )
         self.listeners.tell(Listener.finished, self.run.path, result)
-
-    def write_log(self, text: str) -> None:
-        """Add a line, with the time, to the run's log."""
-        append_log(self.run, text)
-
-    def _warn_of_long_run(self, seconds_left: float) -> None:
-        if seconds_left > LONG_RUN:
-            smaller = SMALLER_SCALE.get(self.info.config.scale)
-            remedy = f"; scale={smaller} is smaller" if smaller else ""
-            self.note(f"this run will take about {seconds_left / 3600:.1f} hours here{remedy}")

@@ -60,7 +60,7 @@ def check_config(
         began = getattr(before, part)
         if began != getattr(config, part):
             words = " ".join(f"{part}.{key}={value}" for key, value in asdict(began).items())
-            note(f"this run began with {words} and keeps them; another runs_dir {part}s it anew")
+            note(f"this run began with {words} and keeps them; use another runs_dir for others")
     return replace(config, trace=before.trace, probe=before.probe, tags=before.tags)
 
 
@@ -114,14 +114,16 @@ def resume(run: RunDir, state: TrainState, logger: RunLogger) -> None:
             logger.note(f"{error}; trying the state before it")
             continue
         for table in restore_tables(run, saved.files):
-            logger.note(f"{table} was changed after it was written; it is put back")
+            logger.note(f"{table} was changed after it was written; it is restored")
         if path.name == PREVIOUS:  # else the next save would put the damaged file in its place
             (run.checkpoint / NEWEST).unlink(missing_ok=True)
         logger.clock.recall(spent)
-        _note_environment(run, logger)
+        record = read_json(run.environment)  # the result counts what differs
+        for difference in differences(record, record["resumed"][-1]):
+            logger.note(f"resumed in another environment; last digits may differ ({difference})")
         return
     if run.checkpoint.exists():
-        logger.note(f"no whole state in {run.checkpoint}; starting again from step 0")
+        logger.note(f"no complete saved state in {run.checkpoint}; starting again from step 0")
     restore_tables(run, {})
 
 
@@ -136,10 +138,3 @@ def _read_spent(saved: SavedState) -> dict[str, float]:
         return {key: float(spent[key]) for key in ("seconds", "train_seconds")}
     except (KeyError, TypeError, ValueError) as error:
         raise StateError(f"{saved.path} does not say how long its epoch took") from error
-
-
-def _note_environment(run: RunDir, logger: RunLogger) -> None:
-    """Say what differs from the first try; the result counts it, see `environment_columns`."""
-    record = read_json(run.environment)
-    for difference in differences(record, record["resumed"][-1]):
-        logger.note(f"resumed in another environment; last digits may differ ({difference})")

@@ -14,7 +14,7 @@ import torch
 from nnexp.data import Images, load_images
 from nnexp.experiment.checkpoint import drop_states, keep_weights, save_state
 from nnexp.experiment.environment import describe_environment
-from nnexp.experiment.listeners import Listener, Listeners, RunInfo, make_listeners
+from nnexp.experiment.listeners import LISTENERS, Listener, Listeners, RunInfo
 from nnexp.experiment.logger import RunLogger
 from nnexp.experiment.result import make_result
 from nnexp.experiment.resume import check_config, check_images, open_folder, resume
@@ -61,7 +61,11 @@ class Outcome:
 
 
 def run(
-    config: ExperimentConfig, listeners: Sequence[Listener] = (), command: Sequence[str] = ()
+    config: ExperimentConfig,
+    listeners: Sequence[Listener] = (),
+    command: Sequence[str] = (),
+    *,
+    rebuild_view: bool = True,
 ) -> Outcome:
     """Train `config` to its end in its folder, going on where an earlier try stopped.
 
@@ -73,17 +77,19 @@ def run(
         listeners: Who is told how it goes, beside those that the setting `listeners` names. One
             that raises is noted in `log.txt` and on standard error, and told nothing more.
         command: The words that `environment.json` records.
+        rebuild_view: Whether `results.csv` is rebuilt; a sweep does that itself, for many runs.
 
     Raises:
         ConfigError: The settings cannot work and nothing was written, or the folder cannot be used.
         RunError: The folder is in use, belongs to other settings, or the disk is full.
     """
     folder = RunDir(Path(config.runs_dir) / run_id(config))
-    everyone = Listeners(folder, [*listeners, *make_listeners(config, folder)])
+    named = [LISTENERS[name](config, folder.path) for name in config.listeners]
+    everyone = Listeners(folder, [*listeners, *named])
     if not finished_result(folder):
         with locked(folder):
             if not finished_result(folder):  # still: another process may have ended it meanwhile
-                return _run_guarded(folder, config, everyone, command)
+                return _run_guarded(folder, config, everyone, command, rebuild_view)
     return _already_done(folder, config, everyone)
 
 
@@ -100,18 +106,22 @@ def _already_done(run: RunDir, config: ExperimentConfig, listeners: Listeners) -
             check_images(run, images.fingerprint)
     if read_status(run).get("status") != result["status"]:
         with suppress(OSError, ConfigError, RunError), locked(run):  # the result stands without it
-            _close(run, result)
+            _close(run, result, rebuild_view=True)
     listeners.tell(Listener.already_done, run.path, result)
     return Outcome(run, result["status"], result)
 
 
 def _run_guarded(
-    run: RunDir, config: ExperimentConfig, listeners: Listeners, command: Sequence[str]
+    run: RunDir,
+    config: ExperimentConfig,
+    listeners: Listeners,
+    command: Sequence[str],
+    rebuild_view: bool,
 ) -> Outcome:
     """Run, and leave a true status behind whatever happens."""
     try:
         with naming_full_disk(run):
-            return _run(run, config, listeners, command)
+            return _run(run, config, listeners, command, rebuild_view)
     except Interrupted as stop:
         write_status(run, "interrupted", reason=str(stop))
         return Outcome(run, "interrupted", {}, stop.signum)
@@ -130,13 +140,18 @@ def _run_guarded(
         with suppress(OSError):
             append_log(run, traceback.format_exc())
             write_status(run, "failed", reason=reason)
-            write_results_view(run.path.parent)
+            if rebuild_view:
+                write_results_view(run.path.parent)
         listeners.tell(Listener.failed, run.path, reason)
         return Outcome(run, "failed", {})
 
 
 def _run(
-    run: RunDir, config: ExperimentConfig, listeners: Listeners, command: Sequence[str]
+    run: RunDir,
+    config: ExperimentConfig,
+    listeners: Listeners,
+    command: Sequence[str],
+    rebuild_view: bool,
 ) -> Outcome:
     device = choose_device(config.device)
     prepare_process(config, device)
@@ -163,11 +178,16 @@ def _run(
         peak_learning_rate=plan.peak_learning_rate,
     )
     logger.started(state, info)
-    return _train(config, plan, state, images.to(device), logger)
+    return _train(config, plan, state, images.to(device), logger, rebuild_view)
 
 
 def _train(
-    config: ExperimentConfig, plan: RunPlan, state: TrainState, images: Images, logger: RunLogger
+    config: ExperimentConfig,
+    plan: RunPlan,
+    state: TrainState,
+    images: Images,
+    logger: RunLogger,
+    rebuild_view: bool,
 ) -> Outcome:
     run, stop, saved = logger.run, StopSignal(), (-1, -1)
     observers = make_observers(state, images, config, plan)
@@ -205,7 +225,7 @@ def _train(
         if result["status"] == "done":
             keep_weights(state, run.checkpoint)
         write_json(run.result, result)  # with it on disk, the run is over
-        _close(run, result)
+        _close(run, result, rebuild_view)
         logger.finished(result)
     return Outcome(run, result["status"], result, stop.signum)
 
@@ -225,9 +245,10 @@ def _measure_finished(
     return measured
 
 
-def _close(run: RunDir, result: dict[str, Any]) -> None:
+def _close(run: RunDir, result: dict[str, Any], rebuild_view: bool) -> None:
     """Do what follows from a result: the view, the status, and no saved states any more."""
-    write_results_view(run.path.parent)
+    if rebuild_view:
+        write_results_view(run.path.parent)
     drop_states(run.checkpoint)
     step = result["diverged_at_step"]
     write_status(run, result["status"], **({} if step is None else {"step": step}))

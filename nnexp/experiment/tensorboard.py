@@ -1,5 +1,6 @@
 """`listeners=[tensorboard]`: the metrics of every epoch as scalars for TensorBoard."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,12 @@ class TensorBoardListener(Listener):
                 "listeners=[tensorboard] needs the package tensorboard",
                 "install it with: pip install 'nnexp[tensorboard]'",
             ) from error
-        self._make_writer = lambda step: SummaryWriter(
-            str(folder / "tensorboard"), purge_step=step + 1 if step else None
-        )
+        self._make_writer = partial(SummaryWriter, str(folder / "tensorboard"))
         self._writer = None
 
     def started(self, info: RunInfo) -> None:
         """Open the file; what an earlier try wrote of later steps is hidden."""
-        self._writer = self._make_writer(info.step)
+        self._writer = self._make_writer(purge_step=info.step + 1 if info.step else None)
 
     def epoch(self, row: dict[str, Any], images_per_second: float) -> None:
         """Write the epoch's row."""

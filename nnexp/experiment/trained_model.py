@@ -62,7 +62,9 @@ def load_model(run: RunDir | Path | str, *, plugins: Sequence[str] = ()) -> Trai
     """
     load_plugins(plugins)
     folder = run if isinstance(run, RunDir) else find_run(str(run))
-    config = _config_of(folder)
+    config = read_config(folder)
+    if config is None:
+        raise ConfigError(f"{folder.path} is not the folder of a run", "it needs a config.yaml")
     weights = folder.checkpoint / WEIGHTS
     if not weights.exists():
         raise ConfigError(
@@ -95,13 +97,6 @@ def load_model(run: RunDir | Path | str, *, plugins: Sequence[str] = ()) -> Trai
     )
 
 
-def _config_of(run: RunDir) -> ExperimentConfig:
-    config = read_config(run)
-    if config is None:
-        raise ConfigError(f"{run.path} is not the folder of a run", "it needs a config.yaml")
-    return config
-
-
 def _images_of(run: RunDir, config: ExperimentConfig) -> Mapping[str, Any]:
     """Return the contents of `images.json`, or what they would be."""
     if (record := read_object(run.images)) is not None:
@@ -112,7 +107,7 @@ def _images_of(run: RunDir, config: ExperimentConfig) -> Mapping[str, Any]:
         images = load_images(config.data)
     except ConfigError as error:
         raise ConfigError(
-            f"{run.path} has no images.json, and its images cannot be had: {error.problem}",
+            f"{run.path} has no images.json, and its images cannot be loaded: {error.problem}",
             error.remedy,
         ) from error
     check_images(run, images.fingerprint)

@@ -1,5 +1,6 @@
 """A run's folder: which file holds what, how it is written, who may write it."""
 
+from nnexp.console import printable
 from nnexp.rundir.files import (
     make_folder,
     naming_full_disk,
@@ -24,7 +25,6 @@ from nnexp.rundir.reading import (
     SAVE_AS_UTF8,
     UnreadableError,
     parse_cells,
-    printable,
     read_object,
     read_text,
 )
@@ -35,9 +35,10 @@ from nnexp.rundir.records import (
     read_result,
     result_is_at_chance,
     wrong_type,
+    wrong_value,
 )
 from nnexp.rundir.results import write_results_view
-from nnexp.rundir.status import FINAL, STATUSES, Status, append_log, write_status
+from nnexp.rundir.status import FINAL, STATUSES, append_log, write_status
 from nnexp.rundir.tables import (
     append_rows,
     read_table,
@@ -56,7 +57,6 @@ __all__ = [
     "DiskFullError",
     "RunDir",
     "RunError",
-    "Status",
     "UnreadableError",
     "append_log",
     "append_rows",
@@ -90,4 +90,5 @@ __all__ = [
     "write_results_view",
     "write_status",
     "wrong_type",
+    "wrong_value",
 ]

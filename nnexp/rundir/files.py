@@ -78,10 +78,9 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object in `path`, or an empty one where there is none to read."""
-    try:
+    with suppress(UnreadableError):
         return read_object(path) or {}
-    except UnreadableError:
-        return {}
+    return {}
 
 
 @contextmanager

@@ -30,25 +30,23 @@ def locked(run: RunDir) -> Iterator[None]:
         BusyError: Another process holds it.
         ConfigError: The system does not let this process make or lock the folder.
     """
+    handle = None
     with explaining_refusals(run):
-        handle = _lock(run)
+        while handle is None:
+            make_folder(run.path)
+            with suppress(FileNotFoundError):  # the process before us has removed the folder
+                handle = _lock_in_place(run)
     for folder in (run.path, run.checkpoint):
         remove_scratch_files(folder)
     try:
         yield
     finally:
-        _remove_if_empty(run)
+        with suppress(OSError):
+            if {path.name for path in run.path.iterdir()} <= {".lock"}:
+                (run.path / ".lock").unlink(missing_ok=True)
+                run.path.rmdir()
         os.ftruncate(handle, 0)  # a folder that is shared names no host
         os.close(handle)
-
-
-def _lock(run: RunDir) -> int:
-    while True:
-        make_folder(run.path)
-        with suppress(FileNotFoundError):  # the process before us has removed the folder
-            handle = _lock_in_place(run)
-            if handle is not None:
-                return handle
 
 
 def _lock_in_place(run: RunDir) -> int | None:
@@ -139,10 +137,3 @@ def empty_folder(run: RunDir) -> None:
                 shutil.rmtree(path)
             elif path.name != ".lock":
                 path.unlink()
-
-
-def _remove_if_empty(run: RunDir) -> None:
-    with suppress(OSError):
-        if {path.name for path in run.path.iterdir()} <= {".lock"}:
-            (run.path / ".lock").unlink(missing_ok=True)
-            run.path.rmdir()

@@ -8,18 +8,13 @@ import io
 import json
 import os
 import stat
-from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nnexp.console import printable
 from nnexp.settings import ConfigError
-from nnexp.settings.values import quoted
 
 MB = 2**20
 LARGEST_TEXT, LARGEST_OBJECT, LARGEST_TABLE = MB // 4, 16 * MB, 256 * MB  # bytes
-LARGEST_WHOLE = 2**53  # every whole number up to it is a float64
-WHOLE = ("epoch", "step", "images", "channels", "channel")  # columns of whole numbers
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # marks that a text begins with
 SAVE_AS_UTF8 = "save it as UTF-8 text; if it is damaged, move its folder away"
 
@@ -44,7 +39,7 @@ def read_bytes(path: Path, most: int = LARGEST_TABLE) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise UnreadableError(path, _in_words(error)) from None
+        raise UnreadableError(path, (error.strerror or str(error)).lower()) from None
     try:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):
@@ -54,7 +49,7 @@ def read_bytes(path: Path, most: int = LARGEST_TABLE) -> bytes | None:
         with os.fdopen(handle, "rb", closefd=False) as file:
             return file.read(most)
     except OSError as error:
-        raise UnreadableError(path, _in_words(error)) from None
+        raise UnreadableError(path, (error.strerror or str(error)).lower()) from None
     finally:
         os.close(handle)
 
@@ -101,30 +96,6 @@ def read_object(path: Path) -> dict[str, Any] | None:
     return content
 
 
-def read_cells(path: Path, *, growing: bool = False) -> list[list[str]]:
-    """Return the rows of a CSV file as text, the header first; none where there is no file.
-
-    Args:
-        path: The file.
-        growing: Whether a run still appends rows, so that the last may be on its way to disk.
-
-    Raises:
-        UnreadableError: It is no table: empty, torn, or with rows of unequal length.
-    """
-    text = read_text(path, LARGEST_TABLE)
-    if text is None:
-        return []
-    if growing:
-        text = text[: text.rfind("\n") + 1]
-        if not text:
-            return []
-    elif not text:
-        raise UnreadableError(path, "it is empty")
-    elif not text.endswith("\n"):
-        raise UnreadableError(path, "it ends in the middle of a row")
-    return parse_cells(path, text)
-
-
 def parse_cells(path: Path, text: str, delimiter: str = ",") -> list[list[str]]:
     """Return the rows of CSV text, each as long as the header.
 
@@ -141,46 +112,3 @@ def parse_cells(path: Path, text: str, delimiter: str = ",") -> list[list[str]]:
                 path, f"row {number} has {len(row)} cells, the header has {len(rows[0])}"
             )
     return rows
-
-
-def read_columns(
-    path: Path, words: Container[str], needs: Iterable[str], *, growing: bool
-) -> dict[str, list[Any]]:
-    """Return the columns of a table of numbers, text in `words`; none where there is no file.
-
-    Raises:
-        UnreadableError: It is no such table, lacks a column of `needs`, or holds another type.
-    """
-    rows = read_cells(path, growing=growing)
-    if not rows:
-        return {}
-    missing = [name for name in needs if name not in rows[0]]
-    if missing:
-        raise UnreadableError(path, f"it has no column {missing[0]}")
-    cells = zip(*rows[1:], strict=True) if len(rows) > 1 else ((),) * len(rows[0])
-    return {
-        name: list(map(printable, column)) if name in words else _numbers(path, name, column)
-        for name, column in zip(rows[0], cells, strict=True)
-    }
-
-
-def _numbers(path: Path, name: str, cells: Sequence[str]) -> list[Any]:
-    kind = _whole if name in WHOLE else float
-    numbers = []
-    for row, cell in enumerate(cells, 2):
-        try:
-            numbers.append(kind(cell))
-        except ValueError:
-            raise UnreadableError(path, f"in row {row} {name} is {quoted(cell)}") from None
-    return numbers
-
-
-def _whole(cell: str) -> int:
-    number = int(cell)
-    if not 0 <= number <= LARGEST_WHOLE:
-        raise ValueError(cell)
-    return number
-
-
-def _in_words(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()

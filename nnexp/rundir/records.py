@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from nnexp.console import printable
 from nnexp.rundir.folder import RunDir
-from nnexp.rundir.reading import UnreadableError, printable, read_object, read_text
+from nnexp.rundir.reading import UnreadableError, read_object, read_text
 from nnexp.rundir.status import FINAL
 from nnexp.settings import ConfigError, ExperimentConfig, column_types, fits, from_yaml
 from nnexp.settings.values import quoted
@@ -52,10 +53,15 @@ def finished_result(run: RunDir) -> dict[str, Any]:
 
 def wrong_type(row: Mapping[str, Any]) -> str:
     """Return what is wrong with the first column that is not of its setting's type, or nothing."""
-    for key, hint in column_types().items():
-        if key in row and not fits(row[key], hint):
-            return f"{key} is {'empty' if row[key] in (None, '') else quoted(row[key])}"
-    return ""
+    problems = (wrong_value(key, row[key]) for key in column_types() if key in row)
+    return next(filter(None, problems), "")
+
+
+def wrong_value(key: str, value: Any) -> str:
+    """Return what is wrong with a column's value that is not of its setting's type, or nothing."""
+    if fits(value, column_types().get(key, Any)):
+        return ""
+    return f"{key} is {'empty' if value in (None, '') else quoted(value)}"
 
 
 def result_is_at_chance(result: Mapping[str, Any]) -> bool:

@@ -53,15 +53,12 @@ def _row_of(run: RunDir) -> dict[str, Any]:
             return {**result, **shareable(result)}
         status = read_object(run.status) or {}
         if status.get("status") == "failed":
-            return {**_settings_of(run), "reason": None, **shareable(status)}
+            head: dict[str, Any] = {"run_id": run.path.name, "status": "failed"}
+            with suppress(UnreadableError):
+                if config := read_config(run):
+                    head = result_head(config, "failed")
+            return {**head, "reason": None, **shareable(status)}
     return {}
-
-
-def _settings_of(run: RunDir) -> dict[str, Any]:
-    with suppress(UnreadableError):
-        if config := read_config(run):
-            return result_head(config, "failed")
-    return {"run_id": run.path.name, "status": "failed"}
 
 
 def _cell(value: object) -> object:

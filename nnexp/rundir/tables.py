@@ -10,12 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nnexp.console import printable
 from nnexp.rundir.files import open_own_file, replacing, sync_folder
 from nnexp.rundir.folder import RunDir
-from nnexp.rundir.reading import read_bytes, read_cells, read_columns
+from nnexp.rundir.reading import (
+    LARGEST_TABLE,
+    UnreadableError,
+    parse_cells,
+    read_bytes,
+    read_text,
+)
+from nnexp.settings.values import quoted
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+LARGEST_WHOLE = 2**53  # every whole number up to it is a float64
+WHOLE = ("epoch", "step", "images", "channels", "channel")  # columns of whole numbers
 
 
 def append_rows(path: Path, rows: Sequence["DataclassInstance"]) -> None:
@@ -54,21 +65,54 @@ def read_table_columns(
     path: Path, words: Container[str] = (), needs: Iterable[str] = ()
 ) -> dict[str, list[Any]]:
     """Return the columns of a table of numbers; see `read_table`."""
-    return read_columns(path, words, needs, growing=_grows(path))
+    rows = read_table_cells(path)
+    if not rows:
+        return {}
+    missing = [name for name in needs if name not in rows[0]]
+    if missing:
+        raise UnreadableError(path, f"it has no column {missing[0]}")
+    cells = zip(*rows[1:], strict=True) if len(rows) > 1 else ((),) * len(rows[0])
+    return {
+        name: list(map(printable, column)) if name in words else _numbers(path, name, column)
+        for name, column in zip(rows[0], cells, strict=True)
+    }
 
 
 def read_table_cells(path: Path) -> list[list[str]]:
     """Return the rows of a table as they were written, the header first; none without a table.
 
     Raises:
-        UnreadableError: It is no table.
+        UnreadableError: It is no table: empty, torn, or with rows of unequal length.
     """
-    return read_cells(path, growing=_grows(path))
+    text = read_text(path, LARGEST_TABLE)
+    if text is None:
+        return []
+    if not RunDir(path.parent).result.exists():  # the last row may be on its way to disk
+        text = text[: text.rfind("\n") + 1]
+        return parse_cells(path, text) if text else []
+    if not text:
+        raise UnreadableError(path, "it is empty")
+    if not text.endswith("\n"):
+        raise UnreadableError(path, "it ends in the middle of a row")
+    return parse_cells(path, text)
 
 
-def _grows(table: Path) -> bool:
-    """Return whether the table's run may still append rows to it."""
-    return not RunDir(table.parent).result.exists()
+def _numbers(path: Path, name: str, cells: Sequence[str]) -> list[Any]:
+    kind = _whole if name in WHOLE else float
+    numbers = []
+    for row, cell in enumerate(cells, 2):
+        try:
+            numbers.append(kind(cell))
+        except ValueError:
+            raise UnreadableError(path, f"in row {row} {name} is {quoted(cell)}") from None
+    return numbers
+
+
+def _whole(cell: str) -> int:
+    number = int(cell)
+    if not 0 <= number <= LARGEST_WHOLE:
+        raise ValueError(cell)
+    return number
 
 
 def _written(value: object) -> object:

@@ -116,11 +116,24 @@ def compose_config(
 
 
 def compose_jobs(
-    overrides: Sequence[str], config_dir: str | None = None
+    overrides: Sequence[str],
+    config_dir: str | None = None,
+    watch: Callable[[list[list[str]]], Iterable[list[str]]] = iter,
 ) -> list[tuple[list[str], ExperimentConfig]]:
-    """Return what a sweep would run: each job's overrides, and its settings."""
+    """Return what a sweep would run: each job's overrides, and its settings.
+
+    Args:
+        overrides: Settings as on the command line, with several values.
+        config_dir: One more folder of configs.
+        watch: Is given the jobs and returns them, such as `rich.progress.track`.
+
+    Raises:
+        ConfigError: A word names nothing, or a value cannot be.
+    """
     jobs = expand_jobs(overrides, config_dir)
-    return list(zip(jobs, compose_each(jobs, config_dir), strict=True))
+    choices = read_choices(config_dir, plugins_named(overrides))
+    with _hydra(choices):
+        return list(zip(jobs, compose_all(watch(jobs), choices, to_config), strict=True))
 
 
 def expand_jobs(overrides: Sequence[str], config_dir: str | None = None) -> list[list[str]]:
@@ -138,7 +151,7 @@ def compose_each(
     words = dict.fromkeys(word for job in jobs for word in job)
     choices = read_choices(config_dir, plugins_named(words))
     with _hydra(choices):
-        return [to_config(one) for one in compose_all(jobs, choices)]
+        return list(compose_all(jobs, choices, to_config))
 
 
 def read_grid(overrides: Sequence[str], config_dir: str | None = None) -> dict[str, str]:

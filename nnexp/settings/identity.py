@@ -23,13 +23,18 @@ def signature(config: ExperimentConfig) -> str:
     Hashing the difference from the defaults keeps old signatures valid when a new setting
     with a default is added.
     """
-    default = flatten(ExperimentConfig())
+    default = _defaults()
     chosen = {
         key: value
         for key, value in sorted(flatten(config).items())
         if key not in NOT_IDENTITY and value != default.get(key)
     }
     return hashlib.sha256(json.dumps(chosen).encode()).hexdigest()[:8]
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    return flatten(ExperimentConfig())
 
 
 def run_id(config: ExperimentConfig) -> str:

@@ -139,7 +139,7 @@ class TraceConfig(Part):
 
     points: int = setting(
         50,
-        "time points, from step 0 to the last, even in log; 0 for none",
+        "time points, from step 0 to the last, evenly spaced in log; 0 for none",
         at_least=0,
         identity=False,
     )
@@ -154,7 +154,7 @@ class ProbeConfig(Part):
 
     points: int = setting(
         0,
-        "time points, from the first step to the last, even in log; 0 for none",
+        "time points, from the first step to the last, evenly spaced in log; 0 for none",
         at_least=0,
         identity=False,
     )
@@ -195,7 +195,7 @@ class ExperimentConfig(Part):
     )
     scale: str = setting("full", "the named size that set images and epochs", identity=False)
     study: str | None = setting(
-        None, "the named grid that the run was first made for", identity=False
+        None, "the study (a grid with a name) that the run was first trained for", identity=False
     )
     device: str = setting("auto", "auto: CUDA where there is one, else the CPU", identity=False)
     threads: int | None = setting(

@@ -31,50 +31,36 @@ class SweepTask:
 
     observer: SweepObserver = field(default_factory=SweepObserver)
     planned: dict[tuple[str, ...], ExperimentConfig] = field(default_factory=dict)  # by overrides
-    ledger: str = ""
+    ledger: str = ""  # a folder that takes the names of runs that nobody knows beforehand
     jobs: list[Job] = field(default_factory=list)
     signum: int | None = None
 
     def __call__(self, composed: DictConfig) -> float:
-        """Train one job; see `train_job`."""
-        return train_job(composed, self.ledger)
+        """Train the run that Hydra composed, in a process of its own; return what a search goes by.
+
+        What becomes of the run is in its folder and never an exception: that would end the sweep.
+
+        Raises:
+            ConfigError: This node lacks the folder that the sweep was begun in.
+        """
+        hydra = HydraConfig.get()
+        _enter(Path(hydra.runtime.cwd))
+        load_plugins(composed.plugins or plugins_of_environment())  # the process may be a new one
+        job = Job(words=list(hydra.overrides.task), config=to_config(composed))
+        if self.ledger:
+            Path(self.ledger).mkdir(parents=True, exist_ok=True)
+            (Path(self.ledger) / job.name).touch()
+        job.look()
+        if job.is_wanted(retry_failed=True):
+            with forgiving_output():
+                signum = _train(job)
+            if signum is not None:
+                os.kill(os.getpid(), signum)  # it was meant for the launcher's process
+        return objective(job)
 
     def __getstate__(self) -> dict[str, str]:
         """Return what a process on another machine needs."""
         return {"ledger": self.ledger}
-
-
-def train_job(composed: DictConfig, ledger: str = "") -> float:
-    """Train the run that Hydra composed, in a process of its own; return what a search goes by.
-
-    What becomes of the run is in its folder and never an exception: that would end the sweep.
-
-    Args:
-        composed: The settings.
-        ledger: A folder in which to leave the run's name, for those who cannot know it beforehand.
-
-    Raises:
-        ConfigError: This node lacks the folder that the sweep was begun in.
-    """
-    hydra = HydraConfig.get()
-    _enter(Path(hydra.runtime.cwd))
-    job = Job(words=list(hydra.overrides.task), config=_settings(composed))
-    if ledger:
-        Path(ledger).mkdir(parents=True, exist_ok=True)
-        (Path(ledger) / job.name).touch()
-    job.look()
-    if job.is_wanted(retry_failed=True):
-        with forgiving_output():
-            signum = _train(job)
-        if signum is not None:
-            os.kill(os.getpid(), signum)  # it was meant for the launcher's process
-    return objective(job)
-
-
-def _settings(composed: DictConfig) -> ExperimentConfig:
-    """Return the settings, their plug-ins imported: the launcher may have begun a new process."""
-    load_plugins(composed.plugins or plugins_of_environment())
-    return to_config(composed)
 
 
 def _enter(folder: Path) -> None:
@@ -91,9 +77,11 @@ def _train(job: Job) -> int | None:
     multiprocessing.set_start_method("forkserver", force=True)  # joblib's own no child knows
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
-    rules = PoolSettings(slots=[None], threads=None)  # threads: what the launcher gave this process
-    command = ["nnexp", "train", *_own_folder(), *job.words]
-    return Pool(context, rules, LineObserver(), lambda _: command).train([job])
+    sources = HydraConfig.get().runtime.config_sources
+    given = [one.path for one in sources if one.provider == "command-line"]
+    command = ["nnexp", "train", *(["--config-dir", given[0]] if given else []), *job.words]
+    one_at_a_time = PoolSettings(slots=[None], threads=None)  # threads: as the launcher decided
+    return Pool(context, one_at_a_time, LineObserver(), lambda _: command).train([job])
 
 
 def objective(job: Job) -> float:
@@ -113,15 +101,8 @@ class LineObserver(SweepObserver):
 
     def ended(self, job: Job, seconds: float) -> None:
         """Say how the run ended."""
-        say(f"{job.name} {job.state} after {seconds:.0f} s {job.reason}".rstrip())
+        say(f"{job.name} {job.status} after {seconds:.0f} s {job.reason}".rstrip())
 
     def stopping(self, reason: str, running: int) -> None:
         """Say that a signal has come."""
         say(f"{reason}: the run saves its state and stops")
-
-
-def _own_folder() -> list[str]:
-    """Return the `--config-dir FOLDER` that the sweep was given."""
-    sources = HydraConfig.get().runtime.config_sources
-    given = [one.path for one in sources if one.provider == "command-line"]
-    return ["--config-dir", given[0]] if given else []

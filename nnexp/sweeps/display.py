@@ -2,19 +2,21 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
+from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from nnexp.console import Console, duration, percent, say
+from nnexp.console import Console, counted, duration, percent, plain_table, say
 from nnexp.rundir import FINAL, STATUSES, read_json, result_is_at_chance
 from nnexp.sweeps.jobs import FAILED, INTERRUPTED, Job
 from nnexp.sweeps.observer import SweepObserver
 
+MANY = 1000  # runs that take a second to plan
 REFRESH = 0.5  # seconds between two pictures
 WIDEST_WORD = len(INTERRUPTED)
 
@@ -32,10 +34,27 @@ class SweepDisplay(SweepObserver):
         self._drawn_at = 0.0
         self._live: Live | None = None
 
+    def planning(self, jobs: list[list[str]]) -> Iterable[list[str]]:
+        """Show how many of the runs are planned, where there are so many that it takes a while."""
+        if len(jobs) < MANY:
+            return jobs
+        messages = Console(stderr=True)
+        if not messages.is_terminal:
+            say(f"planning {len(jobs):,} runs")
+            return jobs
+        return track(jobs, "planning runs", console=messages, transient=True)
+
     def planned(self, jobs: Sequence[Job], todo: Sequence[Job]) -> None:
         """Say what is there already."""
         self._todo += todo
-        self._say_what_is_there(jobs)
+        wanted = {job.name for job in self._todo}
+        rest = [job for job in jobs if job.name not in wanted]
+        words = [f"{n} {status} already" for status, n in Counter(j.status for j in rest).items()]
+        words.append(f"{len(self._todo)} to train")
+        self._out.print(f"[bold]{counted(len(jobs), 'run')}[/]: {escape(', '.join(words))}")
+        for job in rest:
+            if job.status == FAILED:
+                self._line(FAILED, job, "in an earlier sweep; --retry-failed trains it again")
 
     def note(self, text: str) -> None:
         """Say one line to standard error."""
@@ -47,7 +66,8 @@ class SweepDisplay(SweepObserver):
         devices = sorted({slot for slot in slots if slot})
         where = f" on {', '.join(devices)}" if devices else ""
         each = " or ".join(map(str, threads)) + (" thread" if threads == [1] else " threads")
-        self._out.print(f"[dim]{len(slots)} at a time{where}, {each} each[/]")
+        at_once = f"{counted(len(slots), 'run')} at a time{where}"
+        self._out.print(f"[dim]{at_once}, {each} each[/]")
         self._begun = time.monotonic()
         if self._out.is_terminal:
             self._live = Live(console=self._out, transient=True, auto_refresh=False)
@@ -60,26 +80,36 @@ class SweepDisplay(SweepObserver):
 
     def waits(self, job: Job) -> None:
         """Say who has the run."""
-        self._line("wait", job, f"{job.reason} trains it")
+        self._line("wait", job, f"it is being trained by {job.reason}")
 
     def ended(self, job: Job, seconds: float) -> None:
         """Say what became of a run."""
         self._finished += 1
-        if job.state in FINAL:
+        if job.status in FINAL:
             self._seconds.append(seconds)
-        self._line(job.state, job, _outcome(job), duration(seconds))
+        self._line(job.status, job, _outcome(job), duration(seconds))
 
     def stopping(self, reason: str, running: int) -> None:
         """Say that the sweep ends early."""
         runs = "1 run saves its state" if running == 1 else f"{running} runs save their state"
-        self._print(f"[yellow]stopping[/] after {escape(reason)}: {runs}; once more ends them now")
+        self._print(
+            f"[yellow]stopping[/] after {escape(reason)}: {runs}; a second signal ends them at once"
+        )
 
     def tick(self, running: Sequence[Job]) -> None:
         """Draw the live table anew, now and then."""
         if self._live is None or time.monotonic() - self._drawn_at < REFRESH:
             return
         self._drawn_at = time.monotonic()
-        self._live.update(Group(_running_table(running), self._summary(running)), refresh=True)
+        left = self.seconds_left(running)
+        guess = f" · about {duration(left)} left" if left is not None else ""
+        waiting = len(self._todo) - self._finished - len(running)
+        summary = (
+            f"{self._finished} of {len(self._todo)} ended · {len(running)} running · "
+            f"{waiting} to come · {duration(time.monotonic() - self._begun)} so far{guess}"
+        )
+        picture = Group(_running_table(running), Text(summary, style="dim"))
+        self._live.update(picture, refresh=True)
 
     def closed(self) -> None:
         """Take the live table away."""
@@ -104,27 +134,6 @@ class SweepDisplay(SweepObserver):
             1, min(self._num_slots, ahead + len(running))
         )
 
-    def _say_what_is_there(self, jobs: Sequence[Job]) -> None:
-        wanted = {job.name for job in self._todo}
-        left = Counter(job.state for job in jobs if job.name not in wanted)
-        words = [f"{n} {state} already" for state, n in left.items()]
-        words.append(f"{len(self._todo)} to train")
-        runs = "1 run" if len(jobs) == 1 else f"{len(jobs)} runs"
-        self._out.print(f"[bold]{runs}[/]: {escape(', '.join(words))}")
-        for job in jobs:
-            if job.name not in wanted and job.state == FAILED:
-                self._line(FAILED, job, "before; --retry-failed tries it again")
-
-    def _summary(self, running: Sequence[Job]) -> Text:
-        left = self.seconds_left(running)
-        guess = f" · about {duration(left)} left" if left is not None else ""
-        waiting = len(self._todo) - self._finished - len(running)
-        return Text(
-            f"{self._finished} of {len(self._todo)} ended · {len(running)} running · "
-            f"{waiting} to come · {duration(time.monotonic() - self._begun)} so far{guess}",
-            style="dim",
-        )
-
     def _line(self, word: str, job: Job, *more: str) -> None:
         colour = STATUSES[word].colour if word in STATUSES else "dim"
         rest = "  ".join(escape(one) for one in more if one)
@@ -136,7 +145,7 @@ class SweepDisplay(SweepObserver):
 
 def _outcome(job: Job) -> str:
     """Return a run's accuracies in a few words, or why it has none."""
-    if job.state != "done":
+    if job.status != "done":
         return job.reason.partition("\n")[0]
     result = read_json(job.run.result)
     guessed = " (at chance)" if result_is_at_chance(result) else ""
@@ -145,15 +154,7 @@ def _outcome(job: Job) -> str:
 
 
 def _running_table(running: Sequence[Job]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading, justify in (
-        ("running", "left"),
-        ("epoch", "right"),
-        ("step", "right"),
-        ("val acc", "right"),
-        ("left", "right"),
-    ):
-        table.add_column(heading, justify=justify, overflow="fold")  # pyright: ignore[reportArgumentType]
+    table = plain_table("running", numbers=("epoch", "step", "val acc", "left"))
     for job in running:
         news = job.news
         table.add_row(

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Iterable, Sequence
 from multiprocessing.connection import Connection
+from operator import attrgetter
 from typing import Any
 
 from nnexp.rundir import RunDir, finished_result
-from nnexp.settings import ExperimentConfig, flatten
+from nnexp.settings import ExperimentConfig
 from nnexp.settings.values import is_number
 from nnexp.sweeps.jobs import Job
-from nnexp.sweeps.worker import open_fork_server
+from nnexp.sweeps.worker import heard_from
 
 CIFAR_IMAGES = {"train": 50_000, "test": 10_000}
 FORWARD_SHARE = 1 / 3  # of a training step's work that an evaluated image takes
@@ -31,7 +32,7 @@ def estimate_seconds(jobs: Sequence[Job], threads: int) -> dict[str, float]:
     wanted = {kind_of(job.config): job.config for job in jobs if images[job.name] is not None}
     missing = [config for kind, config in wanted.items() if kind not in speeds]
     if missing:
-        speeds |= _measured_speeds(missing, threads)
+        speeds |= dict(heard_from(_measure, missing, threads))
     costs: dict[str, float] = {}
     for job in jobs:
         speed, num = _nearest_speed(kind_of(job.config), speeds), images[job.name]
@@ -42,8 +43,7 @@ def estimate_seconds(jobs: Sequence[Job], threads: int) -> dict[str, float]:
 
 def kind_of(config: ExperimentConfig) -> Kind:
     """Return what decides how long a run's image takes."""
-    settings = flatten(config)
-    return tuple(settings[key] for key in LIKE)
+    return attrgetter(*LIKE)(config)
 
 
 def num_images(config: ExperimentConfig) -> float | None:
@@ -63,19 +63,16 @@ def num_images(config: ExperimentConfig) -> float | None:
 
 def _finished_speeds(jobs: Iterable[Job]) -> dict[Kind, float]:
     """Return seconds per image of each kind of run that is finished in the jobs' folders."""
+    columns = {"model.name": "model", "norm.name": "norm"}
     spent: dict[Kind, list[float]] = {}
     for folder in {job.run.path.parent for job in jobs}:
         for path in folder.glob("*/result.json"):
             result = finished_result(RunDir(path.parent))
             num = _num_images_of(result)
             if result.get("status") == "done" and num and is_number(result.get("seconds")):
-                spent.setdefault(_kind_of_result(result), []).append(result["seconds"] / num)
+                kind = tuple(result.get(columns.get(key, key)) for key in LIKE)
+                spent.setdefault(kind, []).append(result["seconds"] / num)
     return {kind: sum(times) / len(times) for kind, times in spent.items()}
-
-
-def _kind_of_result(result: dict[str, Any]) -> Kind:
-    columns = {"model.name": "model", "norm.name": "norm"}
-    return tuple(result.get(columns.get(key, key)) for key in LIKE)
 
 
 def _num_images_of(result: dict[str, Any]) -> float | None:
@@ -95,24 +92,6 @@ def _nearest_speed(kind: Kind, speeds: dict[Kind, float]) -> float | None:
         if like:
             return sum(like) / len(like)
     return None
-
-
-def _measured_speeds(configs: Sequence[ExperimentConfig], threads: int) -> dict[Kind, float]:
-    context = open_fork_server()
-    answer, told = context.Pipe(duplex=False)
-    process = context.Process(target=_measure, args=(list(configs), threads, told))
-    process.start()
-    told.close()
-    speeds: dict[Kind, float] = {}
-    try:
-        while True:
-            kind, speed = answer.recv()
-            speeds[kind] = speed
-    except EOFError:
-        return speeds
-    finally:
-        process.terminate()  # after Ctrl-C it may have much to measure still
-        process.join()
 
 
 def _measure(configs: Sequence[ExperimentConfig], threads: int, connection: Connection) -> None:

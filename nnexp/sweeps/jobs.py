@@ -14,7 +14,6 @@ from nnexp.rundir import (
     locked,
     read_status,
     replacing,
-    write_results_view,
     write_status,
 )
 from nnexp.settings import ConfigError, ExperimentConfig, run_id, to_yaml
@@ -40,14 +39,13 @@ class Job:
 
     words: list[str]  # the overrides that make it
     config: ExperimentConfig
-    state: str = NEW
+    status: str = NEW
     reason: str = ""
     news: News = field(default_factory=News)
+    run: RunDir = field(init=False)  # its folder
 
-    @property
-    def run(self) -> RunDir:
-        """The folder of the run."""
-        return RunDir(Path(self.config.runs_dir) / run_id(self.config))
+    def __post_init__(self) -> None:
+        self.run = RunDir(Path(self.config.runs_dir) / run_id(self.config))
 
     @property
     def name(self) -> str:
@@ -56,11 +54,11 @@ class Job:
 
     def look(self) -> None:
         """Read from disk where the run stands."""
-        self.state, self.reason = read_state_of(self.run)
+        self.status, self.reason = read_status_of(self.run)
 
     def is_wanted(self, retry_failed: bool) -> bool:
         """Whether a sweep trains it: not what is done, and what failed only when asked to."""
-        return self.state not in FINAL and (retry_failed or self.state != FAILED)
+        return self.status not in FINAL and (retry_failed or self.status != FAILED)
 
 
 def make_jobs(composed: Sequence[tuple[list[str], ExperimentConfig]]) -> list[Job]:
@@ -74,7 +72,7 @@ def make_jobs(composed: Sequence[tuple[list[str], ExperimentConfig]]) -> list[Jo
     return list(jobs.values())
 
 
-def read_state_of(run: RunDir) -> tuple[str, str]:
+def read_status_of(run: RunDir) -> tuple[str, str]:
     """Return where a run stands, and why: its result is the truth, then its lock, its status."""
     holder = is_locked(run)  # looked at first: a run that ends meanwhile has its result by now
     if result := finished_result(run):
@@ -83,14 +81,14 @@ def read_state_of(run: RunDir) -> tuple[str, str]:
     if holder:
         return RUNNING, holder
     status = read_status(run)
-    state = str(status.get("status", NEW))
-    if state in FINAL or state == RUNNING:  # without a result, and nobody at work
-        state = INTERRUPTED
-    return state, str(status.get("reason") or "")
+    name = str(status.get("status", NEW))
+    if name in FINAL or name == RUNNING:  # without a result, and nobody at work
+        name = INTERRUPTED
+    return name, str(status.get("reason") or "")
 
 
 def record_failure(job: Job, reason: str) -> None:
-    """Leave a row behind for a run whose process could not: its settings, `failed`, and why."""
+    """Leave settings, `failed` and the reason behind for a run whose process could not."""
     try:
         with locked(job.run):
             if finished_result(job.run):
@@ -99,7 +97,6 @@ def record_failure(job: Job, reason: str) -> None:
                 with replacing(job.run.config) as scratch:
                     scratch.write_text(to_yaml(job.config), "utf-8")
             write_status(job.run, FAILED, reason=reason)
-            write_results_view(job.run.path.parent)
             append_log(job.run, f"failed: {reason}")
     except (OSError, ConfigError, RunError):
         return  # nothing can be written there; or another sweep has taken it up already

@@ -1,13 +1,14 @@
-"""Hydra's launcher of nnexp: every run a process of its own, as many at a time as there is room."""
+"""Hydra's launcher of nnexp: every run a process of its own, as many at a time as fit."""
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from importlib.machinery import ModuleSpec
 from importlib.util import module_from_spec
 from itertools import cycle, islice
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 from hydra.core.plugins import Plugins
@@ -16,13 +17,13 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from nnexp.settings import ConfigError, DataConfig, ExperimentConfig
+from nnexp.settings import ConfigError, ExperimentConfig
 from nnexp.settings.compose import to_config
 from nnexp.sweeps.cluster_task import SweepTask, objective
 from nnexp.sweeps.jobs import Job, make_jobs
 from nnexp.sweeps.observer import SweepObserver
 from nnexp.sweeps.pool import Pool, PoolSettings
-from nnexp.sweeps.worker import look_ahead, open_fork_server
+from nnexp.sweeps.worker import heard_from, look_ahead, open_fork_server
 
 MEMORY_OF_A_RUN = 2 * 2**30  # bytes; what resnet18 at batch size 128 was seen to need on a CPU
 
@@ -51,7 +52,10 @@ class ProcessLauncher(Launcher):
         self._timeout = timeout
         self._fail_fast = fail_fast
         self._retry_failed = retry_failed
-        self._check()
+        if jobs is not None and not (isinstance(jobs, int) and jobs >= 1):
+            raise ConfigError(f"--jobs cannot be {jobs}", "it needs a whole number of at least 1")
+        if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
+            raise ConfigError(f"--timeout cannot be {timeout}", "it needs more than 0 seconds")
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -82,8 +86,12 @@ class ProcessLauncher(Launcher):
             self._task.observer.closed()
         if self._task.signum is not None:
             raise SystemExit(128 + self._task.signum)
-        runs = [Job(words=list(words), config=config) for words, config in composed]
-        return [_returned(job, one) for job, one in zip(runs, job_overrides, strict=True)]
+        returned = []
+        for overrides, (_, config) in zip(job_overrides, composed, strict=True):
+            one = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED)
+            one.return_value = objective(Job(words=[], config=config))
+            returned.append(one)
+        return returned
 
     def _compose(self, overrides: Sequence[str]) -> ExperimentConfig:
         if known := self._task.planned.get(tuple(overrides)):
@@ -93,22 +101,16 @@ class ProcessLauncher(Launcher):
 
     def _train(self, jobs: Sequence[Job], todo: Sequence[Job]) -> int | None:
         observer = self._task.observer
-        context = open_fork_server()
-        num_cuda = _look_ahead(context, todo, observer)
+        num_cuda = _look_ahead(todo, observer)
         slots = choose_slots(jobs, self._limit, self._devices, num_cuda)
         threads = max(1, count_cpus() // len(slots))  # the same for what is left of a sweep
         settings = PoolSettings(
             slots=slots, threads=threads, timeout=self._timeout, fail_fast=self._fail_fast
         )
         observer.begun(slots, sorted({job.config.threads or threads for job in todo}))
-        return Pool(context, settings, observer, _command).train(todo)
-
-    def _check(self) -> None:
-        limit, timeout = self._limit, self._timeout
-        if limit is not None and not (isinstance(limit, int) and limit >= 1):
-            raise ConfigError(f"--jobs cannot be {limit}", "it needs a whole number of at least 1")
-        if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
-            raise ConfigError(f"--timeout cannot be {timeout}", "it needs seconds above 0")
+        command = ["nnexp", "train", *own_folder(sys.argv)]
+        pool = Pool(open_fork_server(), settings, observer, lambda job: [*command, *job.words])
+        return pool.train(todo)
 
 
 PLUGIN = "hydra_plugins.nnexp"  # the name by which Hydra looks the launcher's module up
@@ -154,43 +156,29 @@ def count_cpus() -> int:
 
 def _available_memory() -> int | None:
     """Return the bytes that may be used without swapping; None where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return (
-            int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
-        )
-    except (OSError, StopIteration):
-        return None
+    with suppress(OSError):
+        if found := re.search(r"MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text()):
+            return 1024 * int(found[1])
+    return None
 
 
-def _look_ahead(context: ForkServerContext, todo: Sequence[Job], observer: SweepObserver) -> int:
+def _look_ahead(todo: Sequence[Job], observer: SweepObserver) -> int:
     """Fetch and decode the images once, before many runs need them; return the CUDA devices.
 
     Raises:
         ConfigError: No run can have its images.
     """
-    sources: dict[str, DataConfig] = {str(job.config.data): job.config.data for job in todo}
+    sources = {str(job.config.data): job.config.data for job in todo}
     plugins = list(dict.fromkeys(name for job in todo for name in job.config.plugins))
-    answer, told = context.Pipe(duplex=False)
-    process = context.Process(target=look_ahead, args=(list(sources.values()), plugins, told))
-    process.start()
-    told.close()
-    try:
-        while isinstance(heard := answer.recv(), str):
+    for heard in heard_from(look_ahead, list(sources.values()), plugins):
+        if isinstance(heard, str):
             observer.note(heard)
-    except EOFError:  # it died; the runs will say why
-        return 0
-    finally:
-        process.terminate()  # after Ctrl-C it may have much to fetch still
-        process.join()
-    num_cuda, problems = heard
-    if all(problems):
-        raise problems[0]
-    return num_cuda
-
-
-def _command(job: Job) -> list[str]:
-    return ["nnexp", "train", *own_folder(sys.argv), *job.words]
+            continue
+        num_cuda, problems = heard
+        if all(problems):
+            raise problems[0]
+        return num_cuda
+    return 0  # the process died; the runs will say why
 
 
 def own_folder(argv: Iterable[str]) -> list[str]:
@@ -198,9 +186,3 @@ def own_folder(argv: Iterable[str]) -> list[str]:
     words = list(argv)
     at = next((n for n, word in enumerate(words) if word in ("--config-dir", "-cd")), None)
     return [] if at is None else words[at : at + 2]
-
-
-def _returned(job: Job, overrides: Sequence[str]) -> JobReturn:
-    returned = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED)
-    returned.return_value = objective(job)
-    return returned

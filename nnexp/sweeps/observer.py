@@ -1,12 +1,16 @@
 """Who is told how a sweep goes; nothing an observer does changes a result."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from nnexp.sweeps.jobs import Job
 
 
 class SweepObserver:
     """Is told how a sweep goes; a subclass overrides what it wants to hear of."""
+
+    def planning(self, jobs: list[list[str]]) -> Iterable[list[str]]:
+        """The settings of the jobs come next; return the jobs, perhaps wrapped to count them."""
+        return jobs
 
     def planned(self, jobs: Sequence[Job], todo: Sequence[Job]) -> None:
         """The runs of the sweep are known, and which of them are to be trained."""

@@ -14,13 +14,23 @@ from types import FrameType
 from typing import cast
 
 from nnexp.experiment.signals import INTERRUPTIONS, SIGNAL_EXIT
-from nnexp.rundir import FINAL
-from nnexp.sweeps.jobs import FAILED, INTERRUPTED, RUNNING, Job, News, read_state_of, record_failure
+from nnexp.rundir import FINAL, write_results_view
+from nnexp.settings import ConfigError
+from nnexp.sweeps.jobs import (
+    FAILED,
+    INTERRUPTED,
+    RUNNING,
+    Job,
+    News,
+    read_status_of,
+    record_failure,
+)
 from nnexp.sweeps.observer import SweepObserver
 from nnexp.sweeps.worker import BUSY, settings_of_slot, work
 
 BEAT = 0.25  # seconds between two looks at the clock
 GRACE = 20.0  # seconds that a run which took too long has to save its state
+VIEW_SHARE = 20  # of the time at most one part is spent on `results.csv`
 LOOK_AGAIN = 2.0  # seconds between two looks at a run that another process trains
 
 
@@ -54,24 +64,26 @@ class Pool:
     def __init__(
         self,
         context: ForkServerContext,
-        rules: PoolSettings,
-        audience: SweepObserver,
+        settings: PoolSettings,
+        observer: SweepObserver,
         command: Callable[[Job], list[str]],
     ) -> None:
         self._context = context
-        self._rules = rules
-        self._audience = audience
+        self._settings = settings
+        self._observer = observer
         self._command = command
-        self._free = deque(rules.slots)
+        self._free = deque(settings.slots)
         self._live: list[Worker] = []
         self._waiting: dict[Path, tuple[Job, float]] = {}  # folder → job, when to look again
+        self._outdated: set[Path] = set()  # folders whose `results.csv` lacks a run
+        self._rebuild_at = 0.0
         self._stopping = False
         self._signals: list[int] = []
 
     def train(self, jobs: Sequence[Job]) -> int | None:
         """Train every job; return the signal that ended it early, if one did.
 
-        Each job's state and reason say afterwards what became of it.
+        Each job's status and reason say afterwards what became of it.
         """
         todo = deque(jobs)
         with self._listening():
@@ -84,50 +96,48 @@ class Pool:
                     self._start(todo)
                 self._listen()
                 self._end_overdue()
-                self._audience.tick([member.job for member in self._live])
+                if self._outdated and time.monotonic() >= self._rebuild_at:
+                    self._rebuild_views()
+                self._observer.tick([worker.job for worker in self._live])
         return self._signals[0] if self._signals else None
 
     def _start(self, todo: deque[Job]) -> None:
         while todo and self._free:
             job = todo.popleft()
-            before = job.state
+            before = job.status
             job.look()
-            if job.state in FINAL or (job.state == FAILED and before != FAILED):
-                self._audience.ended(job, 0.0)  # another sweep was faster
+            if job.status in FINAL or (job.status == FAILED and before != FAILED):
+                self._observer.ended(job, 0.0)  # another sweep was faster
                 continue
-            if job.state == RUNNING:
+            if job.status == RUNNING:
                 self._wait_for(job)
                 continue
             self._begin(job, self._free.popleft())
 
     def _begin(self, job: Job, slot: str | None) -> None:
         job.news = News()
-        placed = replace(job, config=settings_of_slot(job.config, slot, self._rules.threads))
+        placed = replace(job, config=settings_of_slot(job.config, slot, self._settings.threads))
         news, told = self._context.Pipe(duplex=False)
         process = self._context.Process(target=work, args=(placed, self._command(job), told))
         process.start()
         told.close()
-        job.state = RUNNING
-        member = Worker(
-            job=job,
-            process=process,
-            news=cast("Connection", news),  # the stubs know Windows' pipes too
-            slot=slot,
-            begun=time.monotonic(),
+        job.status = RUNNING
+        pipe = cast("Connection", news)  # the stubs know Windows' pipes too
+        self._live.append(
+            Worker(job=job, process=process, news=pipe, slot=slot, begun=time.monotonic())
         )
-        self._live.append(member)
-        self._audience.started(job)
+        self._observer.started(job)
 
     def _wait_for(self, job: Job) -> None:
         if job.run.path not in self._waiting:
-            self._audience.waits(job)
+            self._observer.waits(job)
         self._waiting[job.run.path] = (job, time.monotonic() + LOOK_AGAIN)
 
     def _look_at_waiting(self, todo: deque[Job]) -> None:
         for folder, (job, look_at) in list(self._waiting.items()):
             if time.monotonic() < look_at:
                 continue
-            if read_state_of(job.run)[0] == RUNNING:
+            if read_status_of(job.run)[0] == RUNNING:
                 self._wait_for(job)
                 continue
             del self._waiting[folder]
@@ -135,61 +145,71 @@ class Pool:
 
     def _listen(self) -> None:
         ready = wait(
-            [one for member in self._live for one in (member.news, member.process.sentinel)],
+            [one for worker in self._live for one in (worker.news, worker.process.sentinel)],
             timeout=BEAT,
         )
-        for member in list(self._live):
-            _take_news(member)
-            if member.process.sentinel in ready:
-                self._end(member)
+        for worker in list(self._live):
+            _take_news(worker)
+            if worker.process.sentinel in ready:
+                self._end(worker)
 
-    def _end(self, member: Worker) -> None:
-        member.process.join()
-        _take_news(member)
-        member.news.close()
-        self._live.remove(member)
-        self._free.append(member.slot)
-        job = member.job
+    def _end(self, worker: Worker) -> None:
+        worker.process.join()
+        _take_news(worker)
+        worker.news.close()
+        self._live.remove(worker)
+        self._free.append(worker.slot)
+        self._outdated.add(worker.job.run.path.parent)
+        job = worker.job
         job.look()
         # A run goes on without its process here when the fork server has died.
-        if member.process.exitcode == BUSY or job.state == RUNNING:
-            job.state = RUNNING
+        if worker.process.exitcode == BUSY or job.status == RUNNING:
+            job.status = RUNNING
             self._wait_for(job)
             return
-        if job.state not in FINAL:
-            _settle(member)
-        self._audience.ended(job, time.monotonic() - member.begun)
-        if job.state == FAILED and self._rules.fail_fast and not self._stopping:
+        if job.status not in FINAL:
+            _settle(worker)
+        self._observer.ended(job, time.monotonic() - worker.begun)
+        if job.status == FAILED and self._settings.fail_fast and not self._stopping:
             self._stop(f"{job.name} failed")
 
     def _end_overdue(self) -> None:
         """End what has taken too long: asked first, so that its state is saved, then by force."""
-        limit, now = self._rules.timeout, time.monotonic()
-        for member in self._live:
-            if limit and member.asked_at is None and now - member.begun > limit:
-                member.ended_by = f"timed out after {limit:g} s"
-                self._ask(member)
-            elif member.ended_by and member.asked_at and now - member.asked_at > GRACE:
-                _send(member, signal.SIGKILL)
+        limit, now = self._settings.timeout, time.monotonic()
+        for worker in self._live:
+            if limit and worker.asked_at is None and now - worker.begun > limit:
+                worker.ended_by = f"timed out after {limit:g} s"
+                self._ask(worker)
+            elif worker.ended_by and worker.asked_at and now - worker.asked_at > GRACE:
+                _send(worker, signal.SIGKILL)
 
     def _stop(self, reason: str) -> None:
         self._stopping = True
-        self._audience.stopping(reason, len(self._live))
-        for member in self._live:
-            if member.asked_at is None:  # a second signal would end it before its state is saved
-                self._ask(member)
+        self._observer.stopping(reason, len(self._live))
+        for worker in self._live:
+            if worker.asked_at is None:  # a second signal would end it before its state is saved
+                self._ask(worker)
 
-    def _ask(self, member: Worker) -> None:
-        member.asked_at = time.monotonic()
-        _send(member, signal.SIGTERM)
+    def _ask(self, worker: Worker) -> None:
+        worker.asked_at = time.monotonic()
+        _send(worker, signal.SIGTERM)
 
     def _heed_signals(self) -> None:
         if self._signals and not self._stopping:
             self._stop(signal.Signals(self._signals[0]).name)
         if len(self._signals) > 1:
-            for member in self._live:
-                member.killed = True
-                _send(member, signal.SIGKILL)
+            for worker in self._live:
+                worker.killed = True
+                _send(worker, signal.SIGKILL)
+
+    def _rebuild_views(self) -> None:
+        """Bring `results.csv` up to date, and leave it the longer the more runs it has."""
+        begun = time.monotonic()
+        for folder in self._outdated:
+            with suppress(OSError, ConfigError):  # the end of the sweep tries again, and says so
+                write_results_view(folder)
+        self._outdated.clear()
+        self._rebuild_at = time.monotonic() + VIEW_SHARE * (time.monotonic() - begun)
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
@@ -202,61 +222,50 @@ class Pool:
         try:
             yield
         finally:
-            for member in self._live:
-                _send(member, signal.SIGKILL)
-                member.process.join()
+            for worker in self._live:
+                _send(worker, signal.SIGKILL)
+                worker.process.join()
+            self._rebuild_views()
             for signum, handler in before.items():
                 signal.signal(signum, handler)
 
 
-def _take_news(member: Worker) -> None:
+def _take_news(worker: Worker) -> None:
     with suppress(EOFError, OSError):
-        while member.news.poll():
-            member.job.news = member.news.recv()
+        while worker.news.poll():
+            worker.job.news = worker.news.recv()
 
 
-def _was_interrupted(member: Worker) -> bool:
-    """Whether a run without a result was told to stop, and did not fail."""
-    if member.ended_by or member.job.news.reason:
-        return False
-    signum = _signal_of(member.process.exitcode)
-    return signum in INTERRUPTIONS or (member.killed and signum == signal.SIGKILL)
-
-
-def _settle(member: Worker) -> None:
-    """Give a run without a result its state and its reason; a failure is also written down."""
-    job = member.job
-    if _was_interrupted(member):
-        if job.state == FAILED:  # an earlier try; this one was stopped before it began
-            job.state, job.reason = INTERRUPTED, ""
+def _settle(worker: Worker) -> None:
+    """Give a run without a result its status and its reason; a failure is also written down."""
+    job, code = worker.job, worker.process.exitcode
+    assert code is not None
+    signum = -code if code < 0 else code - SIGNAL_EXIT
+    reason = worker.ended_by or job.news.reason
+    if not reason and (signum in INTERRUPTIONS or (worker.killed and signum == signal.SIGKILL)):
+        if job.status == FAILED:  # an earlier try; this one was stopped before it began
+            job.status, job.reason = INTERRUPTED, ""
         return
-    reason = member.ended_by or job.news.reason or _of_exit(member.process.exitcode)
-    known = (job.state, job.reason) == (FAILED, reason)  # the run itself has written it
-    job.state, job.reason = FAILED, reason
+    reason = reason or _reason_of_exit(code)
+    known = (job.status, job.reason) == (FAILED, reason)  # the run itself has written it
+    job.status, job.reason = FAILED, reason
     if not known:
         record_failure(job, reason)
 
 
-def _send(member: Worker, signum: int) -> None:
+def _send(worker: Worker, signum: int) -> None:
     """Send a signal to a run; by force, also to the processes that it has started."""
-    assert member.process.pid is not None
+    assert worker.process.pid is not None
     with suppress(ProcessLookupError):
-        if signum == signal.SIGKILL and os.getpgid(member.process.pid) == member.process.pid:
-            os.killpg(member.process.pid, signum)
+        if signum == signal.SIGKILL and os.getpgid(worker.process.pid) == worker.process.pid:
+            os.killpg(worker.process.pid, signum)
         else:
-            os.kill(member.process.pid, signum)
+            os.kill(worker.process.pid, signum)
 
 
-def _signal_of(code: int | None) -> int:
-    """Return the signal that ended a process, or that its exit code stands for; 0 for none."""
-    if code is None:
-        return 0
-    return -code if code < 0 else max(0, code - SIGNAL_EXIT)
-
-
-def _of_exit(code: int | None) -> str:
+def _reason_of_exit(code: int) -> str:
     """Return why a process ended that could not say so itself."""
-    if code is None or code >= 0:
+    if code >= 0:
         return f"the process ended with exit code {code}"
     try:
         name = signal.Signals(-code).name

@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,6 +20,7 @@ from nnexp.sweeps.worker import open_fork_server
 
 LAUNCHER, SWEEPER = "hydra/launcher=", "hydra/sweeper="
 OWN = "process"  # nnexp's launcher
+BUSY_REMEDY = "wait until that process has ended, or stop it: --rerun deletes the run's folder"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,14 +36,14 @@ class SweepOptions:
 
     def as_overrides(self) -> list[str]:
         """Return the options as settings of nnexp's launcher."""
-        words = [
-            f"hydra.launcher.jobs={self.jobs}" if self.jobs is not None else "",
-            f"hydra.launcher.devices=[{','.join(self.devices)}]" if self.devices else "",
-            f"hydra.launcher.timeout={self.timeout}" if self.timeout is not None else "",
-            "hydra.launcher.fail_fast=true" if self.fail_fast else "",
-            "hydra.launcher.retry_failed=true" if self.retry_failed else "",
+        devices = f"[{','.join(self.devices)}]" if self.devices else None
+        values = {**asdict(self), "devices": devices}
+        del values["rerun"]  # which is done before the launcher begins
+        return [
+            f"hydra.launcher.{name}={value}"
+            for name, value in values.items()
+            if value is not None and value is not False
         ]
-        return [word for word in words if word]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +56,7 @@ class SweepOutcome:
     @property
     def complete(self) -> bool:
         """Whether every run has a result; one that diverged has."""
-        return all(job.state in FINAL for job in self.jobs)
+        return all(job.status in FINAL for job in self.jobs)
 
 
 def sweep(  # noqa: PLR0913  one keyword an option of the command
@@ -106,7 +107,7 @@ def run_sweep(words: Sequence[str], options: SweepOptions, observer: SweepObserv
     register_launcher()
     launcher, searching = launcher_of(words), is_search(words)
     _check_options(launcher, options)
-    planned = plan_jobs(words)
+    planned = plan_jobs(words, observer)
     if options.rerun:
         _empty(planned)
     if launcher == OWN:
@@ -142,14 +143,14 @@ def _launch(words: Sequence[str], launcher: str, task: SweepTask) -> None:
         task.observer.note(f"the launcher {launcher} stopped: {type(error).__name__}: {first}")
 
 
-def plan_jobs(words: Sequence[str]) -> list[Job]:
+def plan_jobs(words: Sequence[str], observer: SweepObserver) -> list[Job]:
     """Return the jobs that the words make, each with where it stands.
 
     Raises:
         ConfigError: A word names nothing, or a value cannot be.
     """
     flags, overrides = split_words(words)
-    planned = compose_jobs(overrides, value_of("--config-dir", flags))
+    planned = compose_jobs(overrides, value_of("--config-dir", flags), observer.planning)
     refuse_session_code(config for _, config in planned)
     return make_jobs(planned)
 
@@ -201,15 +202,15 @@ def _jobs_of(ledger: str, planned: Sequence[Job]) -> list[Job]:
 def _empty(jobs: Sequence[Job]) -> None:
     """Empty every folder, or none where one of them is in use."""
     for job in jobs:
-        if job.state == RUNNING:
+        if job.status == RUNNING:
             raise ConfigError(
                 f"{job.run.path} is being trained by {job.reason}",
-                "--rerun needs runs that nobody trains",
+                BUSY_REMEDY,
             )
     for job in jobs:
         try:
             empty_folder(job.run)
         except BusyError as error:
-            raise ConfigError(str(error), "--rerun needs runs that nobody trains") from None
+            raise ConfigError(str(error), BUSY_REMEDY) from None
     for folder in {job.run.path.parent for job in jobs}:
         write_results_view(folder)

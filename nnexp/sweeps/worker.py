@@ -1,4 +1,4 @@
-"""One run of a sweep in a process of its own: trained as ever, told of by a pipe."""
+"""Trains one run of a sweep in a process of its own and reports its progress over a pipe."""
 
 import atexit
 import faulthandler
@@ -8,8 +8,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing import forkserver, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
@@ -18,7 +19,14 @@ from typing import Any
 
 from nnexp.experiment import Listener, Progress, RunInfo
 from nnexp.experiment.signals import SIGNAL_EXIT
-from nnexp.rundir import BusyError, RunError, explaining_refusals, make_folder, open_own_file
+from nnexp.rundir import (
+    BusyError,
+    RunError,
+    explaining_refusals,
+    make_folder,
+    open_own_file,
+    write_results_view,
+)
 from nnexp.settings import ConfigError, DataConfig, ExperimentConfig
 from nnexp.settings.plugins import load_plugins, load_plugins_of
 from nnexp.sweeps.jobs import Job, News, record_failure
@@ -81,7 +89,7 @@ def work(job: Job, command: Sequence[str], connection: Connection) -> None:
         with explaining_refusals(job.run):
             _print_into(job.run.log)
         load_plugins_of(job.config)
-        outcome = run(job.config, [listener], command)
+        outcome = run(job.config, [listener], command, rebuild_view=False)
     except BusyError:
         sys.exit(BUSY)
     except KeyboardInterrupt:
@@ -91,6 +99,10 @@ def work(job: Job, command: Sequence[str], connection: Connection) -> None:
         record_failure(job, reason)
         listener.failed(job.run.path, reason)
         sys.exit(1)
+    finally:
+        if (sweep := parent_process()) and not sweep.is_alive():  # else the sweep does it
+            with suppress(OSError, ConfigError):
+                write_results_view(job.run.path.parent)
     if outcome.signum is not None:
         sys.exit(SIGNAL_EXIT + outcome.signum)
     sys.exit(1 if outcome.status == "failed" else 0)
@@ -135,17 +147,31 @@ def open_fork_server() -> ForkServerContext:
     return context
 
 
+def heard_from(target: Callable[..., None], *args: Any) -> Iterator[Any]:
+    """Call a function in a process of its own, and yield what it sends through its last argument.
+
+    The process ends when nobody listens any more: after Ctrl-C it may have much to do still.
+    """
+    context = open_fork_server()
+    answer, told = context.Pipe(duplex=False)
+    process = context.Process(target=target, args=(*args, told))
+    process.start()
+    told.close()
+    try:
+        with suppress(EOFError):
+            while True:
+                yield answer.recv()
+    finally:
+        process.terminate()
+        process.join()
+
+
 def settings_of_slot(
     config: ExperimentConfig, device: str | None, threads: int | None
 ) -> ExperimentConfig:
     """Return the settings with what the slot decides, where the user has not."""
-    from dataclasses import replace
-
-    return replace(
-        config,
-        device=device if device and config.device == "auto" else config.device,
-        threads=config.threads or threads,
-    )
+    device = device if device and config.device == "auto" else config.device
+    return replace(config, device=device, threads=config.threads or threads)
 
 
 def _end_fork_server() -> None:

@@ -12,12 +12,13 @@ from sweeping import PATIENCE, jobs_of, log_of, rows_of, wait_until
 
 from nnexp.data import load_images
 from nnexp.rundir import read_status
-from nnexp.sweeps.jobs import Job, read_state_of
+from nnexp.sweeps.jobs import Job, read_status_of
 from nnexp.sweeps.launcher import choose_slots, most_jobs, own_folder
 from nnexp.sweeps.pool import Pool, PoolSettings
 from nnexp.sweeps.worker import open_fork_server, settings_of_slot
 
 LONG = ("data.train_images=600", "epochs=4")
+ENDLESS = "epochs=100000"
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +40,7 @@ class Record:
         self.words.append(f"waits {job.config.seed}")
 
     def ended(self, job: Job, seconds: float) -> None:
-        self.words.append(f"{job.state} {job.config.seed}")
+        self.words.append(f"{job.status} {job.config.seed}")
 
     def stopping(self, reason: str, running: int) -> None:
         self.words.append(f"stopping {reason} {running}")
@@ -51,21 +52,22 @@ def train(jobs: list[Job], record: Record, *, fail_fast: bool = False) -> int | 
 
 
 def send_once(signum: int, pid_of):
-    """Return what sends a signal as soon as every job has begun its steps."""
+    """Return what sends a signal once, as soon as two jobs have begun and the first has steps."""
     sent = []
 
     def tick(running: list[Job]) -> None:
-        if not sent and len(running) == 2 and all(job.news.step for job in running):
+        begun = [job for job in running if job.news.total_steps]
+        if not sent and len(begun) == 2 and begun[0].news.step:
             sent.append(os.kill(pid_of(running), signum))
 
     return tick
 
 
 def test_signal_to_the_sweep_asks_every_run_to_save_its_state():
-    jobs = jobs_of(*LONG, "seed=0,1,2")
+    jobs = jobs_of(ENDLESS, "seed=0,1,2")
     record = Record(send_once(signal.SIGTERM, lambda _: os.getpid()))
     assert train(jobs, record) == signal.SIGTERM
-    assert [job.state for job in jobs] == ["interrupted", "interrupted", "new"]
+    assert [job.status for job in jobs] == ["interrupted", "interrupted", "new"]
     assert record.words[2] == "stopping SIGTERM 2"
     for job in jobs[:2]:
         assert "state saved" in log_of(job.run)
@@ -73,11 +75,11 @@ def test_signal_to_the_sweep_asks_every_run_to_save_its_state():
 
 
 def test_run_that_somebody_stops_alone_is_interrupted_and_the_others_go_on():
-    jobs = jobs_of(*LONG, "seed=0,1")
+    jobs = [*jobs_of(ENDLESS), *jobs_of(*LONG, "seed=1")]
     first = jobs[0].run
     record = Record(send_once(signal.SIGTERM, lambda _: read_status(first)["pid"]))
     assert train(jobs, record) is None
-    assert [job.state for job in jobs] == ["interrupted", "done"]
+    assert [job.status for job in jobs] == ["interrupted", "done"]
     assert "state saved" in log_of(first)
     assert first.path.name not in rows_of("runs")
 
@@ -86,7 +88,7 @@ def test_run_that_somebody_stops_alone_is_interrupted_and_the_others_go_on():
     signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="under nohup nothing hears a SIGHUP"
 )
 def test_run_that_hangs_up_is_interrupted_and_has_no_row():
-    jobs = [*jobs_of("epochs=100000"), *jobs_of("epochs=1", "seed=1")]
+    jobs = [*jobs_of(ENDLESS), *jobs_of("epochs=1", "seed=1")]
     sent = []
 
     def hang_up(running: list[Job]) -> None:
@@ -94,7 +96,7 @@ def test_run_that_hangs_up_is_interrupted_and_has_no_row():
             sent.append(os.kill(read_status(jobs[0].run)["pid"], signal.SIGHUP))
 
     assert train(jobs, Record(hang_up)) is None
-    assert [job.state for job in jobs] == ["interrupted", "done"]
+    assert [job.status for job in jobs] == ["interrupted", "done"]
     assert rows_of("runs").keys() == {jobs[1].name}
 
 
@@ -108,19 +110,19 @@ def test_run_that_hangs_up_is_interrupted_and_has_no_row():
     ],
 )
 def test_any_other_signal_is_a_failure_with_its_name_that_stops_a_sweep_told_to(signum, reason):
-    jobs = jobs_of(*LONG, "seed=0,1,2")
+    jobs = jobs_of(ENDLESS, "seed=0,1,2")
     first = jobs[0].run
     record = Record(send_once(signum, lambda _: read_status(first)["pid"]))
     assert train(jobs, record, fail_fast=True) is None
-    assert [job.state for job in jobs] == ["failed", "interrupted", "new"]
+    assert [job.status for job in jobs] == ["failed", "interrupted", "new"]
     assert f"stopping {jobs[0].name} failed 1" in record.words
-    assert read_state_of(first) == ("failed", reason)
+    assert read_status_of(first) == ("failed", reason)
     assert rows_of("runs")[jobs[0].name]["reason"] == reason
     assert "state saved" in log_of(jobs[1].run)
 
 
 def test_run_that_crashes_while_it_is_asked_to_stop_has_failed():
-    (job,) = jobs_of("epochs=1000")
+    (job,) = jobs_of(ENDLESS)
 
     def crash(running: list[Job]) -> None:
         if record.words[-1] == "stopping SIGTERM 1":
@@ -134,7 +136,7 @@ def test_run_that_crashes_while_it_is_asked_to_stop_has_failed():
     freeze = stuck(signal.SIGTERM)
     record = Record(crash)
     assert train([job], record) == signal.SIGTERM
-    assert read_state_of(job.run) == ("failed", "killed by SIGSEGV")
+    assert read_status_of(job.run) == ("failed", "killed by SIGSEGV")
 
 
 def test_death_of_the_fork_server_costs_no_run():
@@ -144,10 +146,21 @@ def test_death_of_the_fork_server_costs_no_run():
     server = forkserver._forkserver
     record = Record(send_once(signal.SIGKILL, lambda _: server._forkserver_pid))
     assert train(jobs, record) is None
-    assert [job.state for job in jobs] == ["done", "done"]
+    assert [job.status for job in jobs] == ["done", "done"]
     for job in jobs:
         assert log_of(job.run).count("started at epoch 0") == 1
         assert log_of(job.run).count("done after") == 1
+
+
+def test_table_of_results_is_rebuilt_the_more_rarely_the_longer_it_takes(monkeypatch):
+    monkeypatch.setattr("nnexp.sweeps.pool.VIEW_SHARE", 1e9)
+    seen = set()
+    view = Path("runs/results.csv")
+    record = Record(lambda _: seen.add(len(rows_of("runs")) if view.exists() else 0))
+    train(jobs_of("epochs=1", "seed=0,1,2,3,4"), record)
+    assert seen <= {0, 1, 2}  # no more than had ended when it was built first
+    assert len(seen) > 1
+    assert len(rows_of("runs")) == 5
 
 
 def test_run_that_another_sweep_has_seen_fail_is_not_tried_again(tmp_path):
@@ -157,7 +170,7 @@ def test_run_that_another_sweep_has_seen_fail_is_not_tried_again(tmp_path):
     record = Record()
     train([job], record)
     assert record.words == ["failed 0"]
-    train([job], record)  # it had failed before this crew began: it is tried again
+    train([job], record)  # it had failed before this pool began: it is tried again
     assert record.words[1:] == ["started 0", "done 0"]
 
 
@@ -171,7 +184,7 @@ def test_cache_that_is_damaged_while_a_sweep_runs_is_named_in_the_log(tmp_path):
     content[-1] ^= 1
     stored.write_bytes(content)
     train([job], Record())
-    assert job.state == "done"
+    assert job.status == "done"
     assert f"{stored.parent} is damaged" in log_of(job.run)
 
 
@@ -191,17 +204,17 @@ def stuck(*signums: int):
 
 
 def test_second_signal_ends_what_does_not_stop():
-    jobs = jobs_of("epochs=1000")
+    jobs = jobs_of(ENDLESS)
     assert train(jobs, Record(stuck(signal.SIGINT, signal.SIGINT))) == signal.SIGINT
-    assert [read_state_of(job.run) for job in jobs] == [("interrupted", "")]
+    assert [read_status_of(job.run) for job in jobs] == [("interrupted", "")]
 
 
 def test_run_that_takes_too_long_and_does_not_stop_is_killed(monkeypatch):
     monkeypatch.setattr("nnexp.sweeps.pool.GRACE", 0.2)
-    (job,) = jobs_of("epochs=1000")
+    (job,) = jobs_of(ENDLESS)
     rules = PoolSettings(slots=[None], threads=1, timeout=2)
     Pool(open_fork_server(), rules, Record(stuck()), lambda job: ["nnexp"]).train([job])
-    assert read_state_of(job.run) == ("failed", "timed out after 2 s")
+    assert read_status_of(job.run) == ("failed", "timed out after 2 s")
 
 
 @pytest.mark.parametrize(
@@ -250,4 +263,4 @@ def test_child_that_is_gone_leaves_no_zombie():
     pids.discard(0)
     assert pids
     wait_until(lambda: not [pid for pid in pids if Path(f"/proc/{pid}").exists()])
-    assert {read_state_of(job.run)[0] for job in jobs} == {"done"}
+    assert {read_status_of(job.run)[0] for job in jobs} == {"done"}

@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import pytest
+from sweeping import swept
+
+from nnexp.compare import Question, make_comparison, read_rows
+from nnexp.compare.planning import reach_of
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def seeds_by_norm() -> dict[str, list[int]]:
+    rows = read_rows(["runs"])
+    norms = sorted({row["norm"] for row in rows})
+    return {norm: sorted(row["seed"] for row in rows if row["norm"] == norm) for norm in norms}
+
+
+ARMS = ("norm=batch,none,group", "seed=0,1,2", "epochs=1")
+BATCH = ("--against", "batch", "--rows", "norm")
+
+
+def test_seeds_are_added_to_all_arms_alike_until_every_interval_is_narrow(capsys):
+    code, _, err = swept(capsys, *ARMS, "--until-interval", "30", *BATCH)
+    assert code == 0
+    seeds = seeds_by_norm()
+    assert seeds["batch"] == seeds["none"] == seeds["group"] == list(range(len(seeds["batch"])))
+    # 20 degrees of freedom of three arms take at least 8 seeds, of which 3 are there at first
+    assert len(seeds["batch"]) >= 8
+    comparison = make_comparison(read_rows(["runs"]), Question(rows=["norm"], against="batch"))
+    (judgement,) = comparison.judgements.values()
+    assert reach_of(judgement) <= 0.3
+    assert "3 seeds: the widest interval is ±" in err
+    assert "narrow enough" in err.splitlines()[-1]
+
+
+def test_adding_seeds_ends_at_the_budget_and_says_so(capsys):
+    _, _, err = swept(capsys, *ARMS, "--until-interval", "0.1", "--most-seeds", "4", *BATCH)
+    assert [len(seeds) for seeds in seeds_by_norm().values()] == [4, 4, 4]
+    assert "stopped: --most-seeds 4 are trained" in err
+    _, _, err = swept(capsys, *ARMS, "--until-interval", "0.1", "--hours", "0", *BATCH)
+    assert "stopped: --hours 0 are over" in err
+    assert [len(seeds) for seeds in seeds_by_norm().values()] == [4, 4, 4]
+
+
+def test_one_arm_has_no_interval_to_make_narrow(capsys):
+    code, _, err = swept(capsys, "norm=batch", "seed=0,1", "epochs=1", "--until-interval", "1")
+    assert code == 2
+    assert "nothing here can be compared" in err
+
+
+def test_dry_run_says_what_its_seeds_can_show_by_the_runs_that_are_done(capsys):
+    assert "show a true difference" not in swept(capsys, *ARMS, "-n", *BATCH)[1]
+    swept(capsys, *ARMS)
+    few = swept(capsys, *ARMS, "-n", *BATCH)[1]
+    many = swept(capsys, *ARMS[::2], "seed=range(0,30)", "-n", *BATCH)[1]
+    said = [text.partition("show a true difference of ")[2].split()[0] for text in (few, many)]
+    assert float(said[0]) > float(said[1]) > 0
+    assert "30 seeds show a true difference of" in many
