@@ -44,7 +44,7 @@ SHELL_WORDS = {  # no nnexp: the pages write `uv run nnexp`, so that a line work
 }
 NOT_SHELL = {"python", "text", "math", "yaml", "toml", "csv"}
 
-UV_RUN = {"nnexp", "pytest", "ruff", "lint-imports", "basedpyright", "mkdocs", "jupyter"}
+UV_RUN = {"nnexp", "python", "pytest", "ruff", "lint-imports", "basedpyright", "mkdocs", "jupyter"}
 HYDRA_FLAGS = {"--cfg", "--info", "--resolve", "--package"}
 PLACEHOLDERS = {"RUN", "FOLDER", "FIRST"}  # docs/quickstart.md says what they stand for
 

@@ -1,3 +1,4 @@
+import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import replace
@@ -14,6 +15,7 @@ from results import compared, settings, write_run
 
 from nnexp.bench.bench import differing_in_speed
 from nnexp.cli.app import main
+from nnexp.cli.study_plan import HEADS, asked_by, read_plan
 from nnexp.compare import read_rows
 from nnexp.rundir import write_results_view
 from nnexp.settings import (
@@ -38,6 +40,7 @@ from nnexp.settings.compose import (
 from nnexp.settings.compose_many import compose_all
 
 STUDIES = names_in("study")
+READ = "# read: nnexp compare study=mine --rows norm --against group --metric val_accuracy"
 MINE = """# @package _global_
 # Does it work?
 # cost: nothing
@@ -88,13 +91,48 @@ def as_hydra_splits(words: Iterable[str]) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_study_is_headed_by_its_question_its_commands_its_cost_and_what_was_found(study):
+def test_study_is_headed_by_its_question_its_commands_its_cost_and_its_plan(study):
     question, *rest = remarks(config_home() / "study" / f"{study}.yaml")
     assert question.endswith("?")
-    heads = [line.partition(":")[0] for line in rest if ": " in line]
-    assert heads[:4] == ["run", "read", "cost", "found"]
+    heads = [line.partition(": ")[0] for line in rest]
+    assert [head for head in heads if head != "also"] == ["run", "read", "cost", *HEADS]
     assert rest[0].startswith(f"run: nnexp sweep study={study}")
-    assert f"nnexp compare study={study}" in rest[1]
+    for command in [read_plan(study).read, *read_plan(study).also]:
+        assert re.match(rf"nnexp (compare|figure \w+) study={study}( |$)", command)
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_command_that_reads_a_study_asks_for_the_metric_and_the_baseline_of_its_plan(study):
+    plan = read_plan(study)
+    asked = asked_by(plan.read)
+    assert asked["metric"] == plan.heads["metric"]
+    assert f"{asked['rows'][0]}={asked['against']}".endswith(plan.heads["baseline"])
+
+
+@pytest.mark.parametrize("command", ["compare", "report"])
+def test_study_without_another_question_is_read_as_planned(command, own_study, capsys):
+    write_study(Path("runs"), "study=mine")
+    own_study.write_text(MINE.replace("# cost: nothing", READ))
+    assert show(command, capsys, "study=mine") == show(
+        command, capsys, "study=mine", *shlex.split(READ.partition("study=mine ")[2])
+    )
+
+
+@pytest.mark.parametrize(
+    "typed", ["--metric=val_accuracy", "--metric=test_accuracy", "--cols=norm"]
+)
+def test_what_is_asked_of_a_study_wins_over_its_plan(typed, own_study, capsys):
+    write_study(Path("runs"), "study=mine")
+    before = show("compare", capsys, "study=mine", typed)
+    own_study.write_text(MINE.replace("# cost: nothing", READ))
+    assert show("compare", capsys, "study=mine", typed) == before
+
+
+def show(command: str, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Return what a command prints, or the page that it writes without its commands."""
+    page = Path("page.html")
+    text = printed(capsys, command, *words, *(["-o", str(page)] if command == "report" else []))
+    return page.read_text("utf-8") if command == "report" else text
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -258,21 +296,27 @@ def test_bench_measures_what_differs_in_seed_or_learning_rate_once():
     assert [one.norm.name for one in differing_in_speed(configs)] == ["batch", "none"]
 
 
+PROBED = ("covariate_shift", "activation_drift", "generalization_gap")
+
+
 def write_study(folder: Path, *words: str, accuracy: float = 0.5) -> None:
     for index, config in enumerate(compose_each(expand_jobs(words))):
-        figures = {"val_accuracy": accuracy + index / 1000, "covariate_shift": 0.1 + index / 1000}
-        write_run(folder, config, accuracy + index / 1000, **figures)
+        measured = ("val_accuracy", "mean_val_accuracy", "train_accuracy")
+        shares = dict.fromkeys(measured, accuracy + index / 1000)
+        probed = dict.fromkeys(PROBED, 0.1 + index / 1000)
+        write_run(folder, config, accuracy + index / 1000, **shares, **probed)
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_command_that_reads_a_study_works_on_its_runs(study, capsys):
+def test_commands_that_read_a_study_work_on_its_runs(study, capsys):
     write_study(Path("runs"), f"study={study}", "seed=0", "scale=smoke", "data=synthetic")
-    _, line, *_ = remarks(config_home() / "study" / f"{study}.yaml")[1:]
-    code, out, err = compared(capsys, *shlex.split(line.partition("nnexp compare ")[2]))
-    assert code == 0
-    assert err.startswith("nnexp: ")
-    assert f"runs of study={study} are here" in err
-    assert "difference" in out or "chosen" in out
+    for command in [read_plan(study).read, *read_plan(study).also]:
+        with pytest.raises(SystemExit) as end:
+            main(shlex.split(command)[1:])
+        out, err = capsys.readouterr()
+        assert end.value.code == 0
+        assert f"runs of study={study} are here" in err
+        assert "difference" in out or out.startswith("figure: ")
 
 
 def test_study_as_a_source_keeps_its_runs_whatever_their_images_epochs_precision_and_seed(

@@ -1,5 +1,7 @@
 """`nnexp compare`: compares runs in tables."""
 
+import typer
+
 from nnexp.cli import options as arguments
 from nnexp.cli.composing import layout, say_own_configs
 
@@ -7,6 +9,7 @@ EXAMPLE = "nnexp compare --rows norm --cols batch_size --against batch"
 
 
 def compare(  # noqa: PLR0913  one parameter an option
+    context: typer.Context,
     runs: arguments.RunSources = None,
     rows: arguments.RowKeys = None,
     cols: arguments.ColumnKeys = None,
@@ -26,18 +29,12 @@ def compare(  # noqa: PLR0913  one parameter an option
 ) -> None:
     """Compare runs in tables: mean and deviation over seeds, the best, differences."""
     from nnexp.cli.compare_page import choose_form, compare_page
+    from nnexp.cli.study_plan import as_planned
     from nnexp.compare.comparison import Question
 
-    question = Question(
-        **layout(rows, cols, where),
-        metric=metric,
-        sort=sort,
-        against=against,
-        margin=margin,
-        best=best,
-        confirm=confirm,
-        everything=everything,
-    )
+    asked = {**layout(rows, cols, where), "metric": metric, "against": against, "best": best}
+    asked |= {"margin": margin} | as_planned(context, runs or [], config_dir)
+    question = Question(**asked, confirm=confirm, sort=sort, everything=everything)
     form = choose_form(csv=as_csv, md=as_markdown, tex=as_latex, json=as_json)
     if any(source.startswith("study=") for source in runs or []):
         say_own_configs()

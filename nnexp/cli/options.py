@@ -143,7 +143,7 @@ Best = Annotated[
 ]
 Confirm = Annotated[
     bool,
-    typer.Option("--confirm", help="With --best: only seeds that took no part in choosing."),
+    Option("--confirm", help="With --best: only seeds that took no part in choosing."),
 ]
 FigureKind = Annotated[
     str,

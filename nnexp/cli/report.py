@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import typer
+
 from nnexp.cli import options as arguments
 from nnexp.cli.composing import layout
 
@@ -9,6 +11,7 @@ EXAMPLE = "nnexp report study=disable_bn -o report.html"
 
 
 def report(  # noqa: PLR0913  one parameter an option
+    context: typer.Context,
     runs: arguments.RunSources = None,
     output: arguments.PageFile = Path("report.html"),
     rows: arguments.RowKeys = None,
@@ -23,14 +26,14 @@ def report(  # noqa: PLR0913  one parameter an option
 ) -> None:
     """Write one self-contained page: the answer, tables, figures, every run, how to repeat it."""
     from nnexp.cli.report_pages import report_page
+    from nnexp.cli.study_plan import as_planned
 
+    asked = {**layout(rows, cols, where), "metric": metric, "against": against, "best": best}
+    asked |= as_planned(context, runs or [], config_dir)
     report_page(
         runs or [],
         output,
-        **layout(rows, cols, where),
-        metric=metric,
-        against=against,
-        best=best,
+        **{key: value for key, value in asked.items() if key != "margin"},
         title=title,
         question=asks,
         config_dir=config_dir,

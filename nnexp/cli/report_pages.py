@@ -4,16 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from nnexp.cli.study_plan import STUDY, read_plan
 from nnexp.compare.load import DEFAULT, WAYS, broken_in_words, read_runs
 from nnexp.console import open_console, say
 from nnexp.figures import draw, find_plot, save_figure
 from nnexp.figures.tables import NEEDS, set_aside
 from nnexp.report import write_report
 from nnexp.settings import ConfigError
-from nnexp.settings.choices import read_choices, remarks
 from nnexp.settings.sharing import without_home
-
-STUDY = "study="
 
 
 def figure_page(
@@ -64,14 +62,11 @@ def report_page(
 def about_study(
     sources: Sequence[str], asked: dict[str, Any], config_dir: str | None = None
 ) -> dict[str, Any]:
-    """Return what is asked, with a study's own title and question where the runs are one study's.
-
-    Only the question: what its authors found is not what these runs say.
-    """
+    """Return what is asked, with the title and question of the study if the runs are of one."""
     names = [word.removeprefix(STUDY) for word in sources if word.startswith(STUDY)]
     if len(names) != 1:
         return asked
-    question = next(iter(remarks(read_choices(config_dir).groups["study"][names[0]])), "")
+    question = read_plan(names[0], config_dir).question
     return {
         **asked,
         "title": asked["title"] or f"Study {names[0]}",

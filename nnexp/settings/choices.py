@@ -70,12 +70,16 @@ def explain_option(option: Path | str) -> str:
 
 
 def remarks(option: Path | str) -> list[str]:
-    """Return the comments that head an option's file, Hydra's own directives left aside."""
+    """Return the comments that head an option's file, Hydra's own directives left aside.
+
+    A line that is set in goes on with the line before it.
+    """
     if isinstance(option, str):
         return [option]
     text = option.read_text("utf-8", errors="replace")
     head = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
-    return [line.lstrip("# ").strip() for line in head if "@package" not in line]
+    joined = "\n".join(line for line in head if "@package" not in line).replace("\n#   ", " ")
+    return [line.lstrip("# ").strip() for line in joined.splitlines()]
 
 
 def _list_groups(dirs: Iterable[Path]) -> dict[str, dict[str, Path | str]]:
