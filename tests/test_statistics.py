@@ -122,6 +122,15 @@ def test_seeds_are_blocks_where_runs_that_share_one_correlate():
         assert (one.error, one.freedom) == pytest.approx((error, len(rows) - rank))
 
 
+def test_arms_that_differ_by_the_same_at_every_seed_have_no_spread_to_judge_by():
+    values = np.random.default_rng(1).standard_normal(4)
+    model = LinearModel({(0, name): dict(enumerate(values + i / 3)) for i, name in enumerate("ab")})
+    assert (model.correlation, model.blocked) == (1.0, True)
+    (one,) = against(model, arms="b", places=[0]).judged.values()
+    assert one.value == pytest.approx(1 / 3)
+    assert (one.low, one.p) == (None, None)
+
+
 def test_arms_without_a_chain_of_common_seeds_are_not_compared_where_seeds_are_blocks():
     values = np.random.default_rng(1)
     cells_ = make_cells(values, correlation=0.95)
@@ -344,15 +353,16 @@ def test_accuracy_that_all_seeds_share_counts_with_the_noise_of_its_test_images(
 
 
 def test_difference_within_the_margin_is_marked_as_good_as_the_baseline(capsys):
-    for norm in ("batch", "layer", "none"):
-        for seed in range(4):
-            lower = 0.1 if norm == "none" else 0.0
-            write_run(Path("runs"), settings(norm, seed=seed), 0.8 - lower + seed / 1000)
+    spread = {"batch": (0, 2, 1, 3), "layer": (3, 0, 2, 1), "none": (1, 3, 0, 2)}
+    for norm, thousandths in spread.items():
+        for seed, thousandth in enumerate(thousandths):
+            accuracy = (0.7 if norm == "none" else 0.8) + thousandth / 1000
+            write_run(Path("runs"), settings(norm, seed=seed), accuracy)
     out = compared(capsys, "--against", "batch", "--margin", "1")[1]
-    assert "= +0.00" in out
-    assert "= -10.00" not in out
-    assert "= as good as: the whole interval is within ± 1 points" in out
-    assert "= +0.00" not in compared(capsys, "--against", "batch", "--margin", "0.0")[1]
+    assert " = +0.00 (" in out
+    assert " = -10.00" not in out
+    assert "= as good as: the whole interval is within ± 1 point" in out
+    assert " = +0.00 (" not in compared(capsys, "--against", "batch", "--margin", "0.1")[1]
 
 
 def test_each_table_is_judged_by_itself(capsys):

@@ -62,6 +62,8 @@ class LinearModel:
         for (place, arm), values in self.cells.items():
             places.setdefault(place, {})[arm] = values
         self.places = {place: SeedBlocks(arms) for place, arms in places.items()}
+        size = max((abs(v) for cell in self.cells.values() for v in cell.values()), default=0.0)
+        self._rounding = (ROUNDING * size) ** 2  # a variance that is none
         self._alone = {key: self._squares(key, floors or {}) for key in self.cells}
         self.correlation, self.p_seeds = self._correlate()
         self.blocked = self.p_seeds is not None and self.p_seeds < TOGETHER
@@ -141,10 +143,11 @@ class LinearModel:
         """Return the correlation of runs that share place and seed, and its F test's p-value."""
         within = sum(sum(place.squares().values()) for place in self.places.values())
         left = sum(place.freedom for place in self.places.values())
-        total, freedom = pooled(list(self._alone.values()))
-        size = max((abs(v) for cell in self.cells.values() for v in cell.values()), default=0.0)
-        if left < freedom / 2 or freedom <= left or min(within, total) <= (ROUNDING * size) ** 2:
+        total, freedom = pooled([self._squares(key, {}) for key in self.cells])
+        if left < max(freedom / 2, 1) or freedom <= left or total <= self._rounding:
             return None, None  # nothing varies, or so few seeds in common that blocks cost too much
+        if within <= self._rounding:
+            return 1.0, 0.0  # arms differ by the same at every seed
         explained = max(total * freedom - within, 0.0) / (freedom - left)
         p = float(fdtrc(freedom - left, left, explained / (within / left)))
         return max(-1.0, 1 - within / left / total), p
@@ -156,6 +159,7 @@ class LinearModel:
         for name, place in self.places.items():
             share = place.freedom / sum(len(values) - 1 for values in place.arms.values())
             for arm, squares in place.squares().items():
+                squares = squares if squares > self._rounding else 0.0
                 left[name, arm] = (squares, share * (len(place.arms[arm]) - 1))
         return make_pools(left)
 

@@ -90,8 +90,7 @@ def _variance_lines(judgement: Judgement, metric: str) -> Iterator[str]:
     else:
         yield POOLS[pool_name(judgement)]
     if pools.apart and not model.paired:
-        cells = "1 cell varies" if len(pools.apart) == 1 else f"{len(pools.apart)} cells vary"
-        yield f"{cells} far more than the others, with a variance of their own"
+        yield "one cell varies far more than the others, and has a variance of its own"
 
 
 def _seed_line(judgement: Judgement) -> Iterator[str]:

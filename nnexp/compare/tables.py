@@ -13,6 +13,7 @@ from nnexp.compare.method import method_lines
 from nnexp.compare.metrics import NOTHING, metric_of
 from nnexp.compare.multiplicity import LEVEL
 from nnexp.compare.selection import in_words
+from nnexp.console import counted
 
 if TYPE_CHECKING:
     from nnexp.compare.comparison import Comparison
@@ -228,7 +229,8 @@ def differences_legend(comparison: "Comparison") -> list[str]:
     if tested and any((one.p or 0) >= 1 - LEVEL for one in tested):
         lines.append("an interval that includes 0 shows no difference, and no equality either")
     if comparison.margin is not None:
-        unit = " points" if metric_of(comparison.metric).in_percent else ""
+        points = " point" if comparison.margin == 1 else " points"
+        unit = points if metric_of(comparison.metric).in_percent else ""
         lines.append(
             f"{EQUAL_SIGN} as good as: the whole interval is within ± {comparison.margin:g}{unit}"
         )
@@ -258,10 +260,10 @@ def _sum_notes(against: Against) -> list[str]:
         note for one in (*against.averages, *against.trends) for note in one.notes
     )
     kinds = [
-        f"{family.comparisons} {name}"
+        counted(family.comparisons, name)
         for judgement in against.judgements.values()
-        for name, family in (("averages", judgement.averages), ("trends", judgement.trends))
-        if family.judged
+        for name, family in (("average", judgement.averages), ("trend", judgement.trends))
+        if family.comparisons > 1
     ]
     words = " and ".join(dict.fromkeys(kinds))
     together = [f"{words} of a table are judged together, each kind by itself"] if words else []
