@@ -23,9 +23,9 @@ import nnexp
 from nnexp.compare import read_rows
 from nnexp.compare.columns import blocks
 from nnexp.compare.comparison import Question, make_comparison
+from nnexp.compare.formats import escape_latex
 from nnexp.compare.grid import lay_out, make_grids
 from nnexp.compare.selection import filter_rows
-from nnexp.compare.tables import escape_latex
 from nnexp.rundir import read_json
 from nnexp.settings import ConfigError, ModelConfig, NormConfig, OptimizerConfig
 

@@ -16,6 +16,7 @@ from nnexp.compare.against import Difference
 from nnexp.compare.best_table import choices_legend, choices_table
 from nnexp.compare.columns import SETTINGS, Row, shown
 from nnexp.compare.comparison import Comparison, Question, make_comparison
+from nnexp.compare.formats import markdown, markdown_text
 from nnexp.compare.load import read_rows
 from nnexp.compare.metrics import metric_of
 from nnexp.compare.multiplicity import LEVEL
@@ -26,8 +27,6 @@ from nnexp.compare.tables import (
     differences_table,
     grid_table,
     legend,
-    markdown,
-    markdown_text,
     sums_table,
 )
 from nnexp.figures import PLOTS, draw, save_figure

@@ -11,6 +11,7 @@ from rich.table import Table
 from nnexp.compare.best_table import choices_legend, choices_table
 from nnexp.compare.columns import Row
 from nnexp.compare.comparison import Comparison, Question, make_comparison
+from nnexp.compare.formats import latex, markdown, markdown_text, one_line
 from nnexp.compare.load import DEFAULT, read_rows
 from nnexp.compare.records import cell_records, difference_records, json_content
 from nnexp.compare.tables import (
@@ -18,11 +19,7 @@ from nnexp.compare.tables import (
     differences_legend,
     differences_table,
     grid_table,
-    latex,
     legend,
-    markdown,
-    markdown_text,
-    one_line,
     side_by_side,
     sums_table,
 )

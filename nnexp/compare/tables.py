@@ -1,7 +1,6 @@
 """Cells and differences → tables of text, and these → Markdown and LaTeX."""
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,34 +22,6 @@ BEST_SIGN, NEAR_SIGN, EQUAL_SIGN = "*", "≈", "="
 DIFFERENCE = "difference, 95 % CI"
 MOST_NAMED = 6  # rows that a note names
 EDGE_SIGNS = {"smallest": "↓", "largest": "↑", "only": "↕"}
-LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "[": "{[}",  # bare, it is an option of the \\ or the rule before it
-    "]": "{]}",
-    "*": "{*}",  # bare, it changes the \\ before it
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "±": r"$\pm$",
-    "≈": r"$\approx$",
-    "≥": r"$\geq$",
-    "↓": r"$\downarrow$",
-    "↑": r"$\uparrow$",
-    "↕": r"$\updownarrow$",
-    "–": "--",
-    "−": "$-$",
-    "×": r"$\times$",
-    "γ": r"$\gamma$",
-    "β": r"$\beta$",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,45 +241,6 @@ def _sum_notes(against: Against) -> list[str]:
     return [*together, *(f"averages and trends: {note}" for note in notes)]
 
 
-def markdown(table: TextTable) -> str:
-    """Return a GitHub table."""
-
-    def line(cells: Sequence[str]) -> str:
-        return f"| {' | '.join(cells)} |"
-
-    rows = [[_markdown_cell(cell) for cell in row] for row in table.rows]
-    marks = [
-        "---" if position < table.labels else "---:" for position in range(len(table.headings))
-    ]
-    heads = [markdown_text(head) for head in table.headings]
-    return "\n".join([line(heads), line(marks), *map(line, rows)])
-
-
-def latex(table: TextTable) -> str:
-    """Return a tabular in the rules of booktabs."""
-
-    def line(cells: Sequence[str]) -> str:
-        return f"{' & '.join(cells)} \\\\"
-
-    rows = [[_latex_cell(cell) for cell in row] for row in table.rows]
-    columns = "l" * table.labels + "r" * (len(table.headings) - table.labels)
-    body = [
-        rf"\begin{{tabular}}{{{columns}}}",
-        r"\toprule",
-        line([escape_latex(head) for head in table.headings]),
-        r"\midrule",
-        *map(line, rows),
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
-    return "\n".join(body)
-
-
-def escape_latex(text: str) -> str:
-    """Return text that LaTeX prints as it is."""
-    return "".join(LATEX.get(character, character) for character in one_line(text))
-
-
 def _difference_row(
     one: Difference, metric: str, labels: Sequence[str], margin: float | None
 ) -> list[TextCell]:
@@ -341,24 +273,3 @@ def _probability(p: float | None) -> str:
     if p is None:
         return NOTHING
     return "<0.0001" if p < 0.0001 else f"{p:.4f}"
-
-
-def _markdown_cell(cell: TextCell) -> str:
-    text = markdown_text(cell.text.removeprefix(f"{BEST_SIGN} "))
-    return f"**{text}**" if cell.bold else text
-
-
-def markdown_text(text: str) -> str:
-    """Return text that Markdown prints as it is."""
-    return re.sub(r"([\\|*_<>`\[\]])", r"\\\1", one_line(text))
-
-
-def one_line(text: str) -> str:
-    """Return text with a space for each line break."""
-    return re.sub(r"\s*[\r\n\u2028\u2029]\s*", " ", text)
-
-
-def _latex_cell(cell: TextCell) -> str:
-    text = escape_latex(cell.text.removeprefix(f"{BEST_SIGN} "))
-    text = re.sub(r"(?<![\w.-])-(?=\d)", "$-$", text)  # a minus, not a hyphen
-    return rf"\textbf{{{text}}}" if cell.bold else text
