@@ -168,7 +168,7 @@ def _about(comparison: Comparison) -> list[str]:
 
 
 def _rich_table(table: TextTable) -> Table:
-    drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for position, heading in enumerate(table.headings):
         justify = "left" if position < table.labels else "right"
         drawn.add_column(escape(heading), justify=justify, overflow="fold")
