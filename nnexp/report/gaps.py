@@ -69,7 +69,7 @@ def setting_words(settings: Mapping[str, str]) -> str:
 
 def _word(key: str, value: str) -> str:
     if key == "norm.at":
-        return value.strip("{}") or "one norm everywhere"
+        return f"at {inner}" if (inner := value.strip("{}")) else "one norm everywhere"
     return value if key == "norm" else f"{plain(key)} {value}"
 
 

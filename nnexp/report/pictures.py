@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from nnexp.compare.columns import Row
 from nnexp.compare.comparison import Question
 from nnexp.compare.metrics import metric_of
 from nnexp.compare.selection import find_metric
-from nnexp.figures import PLOTS, Plot, PlotRequest, style_of, write_figure
+from nnexp.figures import PLOTS, Plot, PlotRequest, write_figure
 from nnexp.figures.defaults import at_best
 from nnexp.figures.lines import quantity_label
 from nnexp.figures.tables import NEEDS, set_aside
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 SCREEN = 1.3  # a screen's figure to a paper's
 MOST_HEATMAPS = 2
-MARKER = 9.0  # of a square of 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,24 +55,12 @@ def make_pictures(rows: Sequence[Row], question: Question) -> tuple[list[Picture
     return pictures, left_out
 
 
-def make_markers(norms: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Return each norm's marker and colour, as its figures have them, for an SVG."""
-    return {
-        norm: {
-            "id": f"marker-{number}",
-            "path": _marker_path(style_of(norm).marker),
-            "colour": style_of(norm).colour,
-        }
-        for number, norm in enumerate(sorted(set(norms)))
-    }
-
-
 def _wanted(rows: Sequence[Row], best: Sequence[Row]) -> Iterator[tuple[Plot, Sequence[Row]]]:
     """Yield each figure with its rows: the rates' have every value, one run makes a heat map."""
-    for kind in ("error", "rates", "dots", "probes", "curves"):
+    for kind in ("error", "rates", "dots", "probes"):
         members = rows if PLOTS[kind].shows_all else best
         members, _ = set_aside(members, PLOTS[kind].tables)
-        if kind == "curves" or PLOTS[kind].fits(members):  # without curves a page says why
+        if PLOTS[kind].fits(members):
             yield PLOTS[kind], members
     by_norm: dict[str, Row] = {}
     for row in set_aside(rows, PLOTS["heatmap"].tables)[0]:
@@ -96,23 +83,3 @@ def _data_uri(figure: "Figure", form: str) -> str:
     write_figure(figure, file, form)
     kind = {"svg": "svg+xml"}.get(form, form)
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def _marker_path(marker: str) -> str:
-    """Return matplotlib's marker as the path of an SVG, in a square from -6 to 6."""
-    from matplotlib.markers import MarkerStyle
-    from matplotlib.path import Path as Outline
-    from matplotlib.transforms import Affine2D
-
-    style = MarkerStyle(marker)
-    scale = Affine2D().scale(MARKER, -MARKER)
-    outline = style.get_path().transformed(style.get_transform() + scale)
-    letters = {Outline.MOVETO: "M", Outline.LINETO: "L", Outline.CURVE3: "Q", Outline.CURVE4: "C"}
-    return "".join(
-        letters.get(code, "Z") + ("" if code == Outline.CLOSEPOLY else _points(vertices))
-        for vertices, code in outline.iter_segments(simplify=False)
-    )
-
-
-def _points(values: Iterable[float]) -> str:
-    return " ".join(f"{value:.2f}" for value in values)

@@ -78,7 +78,7 @@ def gap_text(gap: Gap, metric: str) -> str:
     return f"{value}{unit}{interval}"
 
 
-def reading_notes(comparison: Comparison) -> list[str]:
+def method_notes(comparison: Comparison) -> list[str]:
     """Return how the differences were judged."""
     lines = method_lines(comparison.judgements, comparison.metric)
     return [f"{_capital(line)}." for line in lines]
@@ -202,5 +202,5 @@ def default_question(comparison: Comparison) -> str:
 
 def _axes(comparison: Comparison) -> str:
     keys = [*comparison.layout.rows, *comparison.layout.columns, *comparison.layout.layers]
-    *first, last = [plain(key) for key in keys]
+    *first, last = ["norm.at" if key == "norm.at" else plain(key) for key in keys]
     return f"{', '.join(first)} and {last}" if first else last
