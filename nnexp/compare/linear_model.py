@@ -99,7 +99,7 @@ class LinearModel:
         if variance <= 0:
             return Estimate(value=value, error=0.0, freedom=0.0)
         # Satterthwaite (1946): the variance's own degrees of freedom where there is one
-        freedom = variance**2 / sum(p**2 / self._variances[one][1] for one, p in parts.items())
+        freedom = variance**2 / sum(p**2 / self._variances[one][1] for one, p in parts.items() if p)
         return Estimate(
             value=value, error=variance**0.5, freedom=freedom, sources=frozenset(sources)
         )
@@ -142,7 +142,7 @@ class LinearModel:
         within = sum(sum(place.squares().values()) for place in self.places.values())
         left = sum(place.freedom for place in self.places.values())
         total, freedom = pooled(list(self._alone.values()))
-        if left < 1 or freedom <= left or within <= 0:
+        if left < 1 or freedom <= left or within <= ROUNDING * total * freedom or total <= 0:
             return None, None
         explained = max(total * freedom - within, 0.0) / (freedom - left)
         p = float(fdtrc(freedom - left, left, explained / (within / left)))

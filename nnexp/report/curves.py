@@ -11,7 +11,6 @@ import numpy as np
 from nnexp.compare.columns import Row
 from nnexp.compare.selection import Group
 from nnexp.figures.curves import QUANTITIES, Curve, curve_rows, curves_note
-from nnexp.figures.defaults import at_best
 from nnexp.figures.tables import set_aside
 from nnexp.report.arms import Arm, Arms
 from nnexp.settings import ConfigError
@@ -60,11 +59,9 @@ class Curves:
         return list({line.arm.number: line.arm for line in lines}.values())
 
 
-def find_curves(
-    rows: Sequence[Row], best: str | None, arms: Arms
-) -> tuple[Curves | None, list[str]]:
-    """Return the curves of runs at each cell's best value, and a line where there are none."""
-    members, _ = set_aside(at_best(rows, best), ["metrics"])
+def find_curves(rows: Sequence[Row], arms: Arms) -> tuple[Curves | None, list[str]]:
+    """Return the curves of runs, and a line where there are none."""
+    members, _ = set_aside(rows, ["metrics"])
     try:
         drawn, note = curve_rows(members), curves_note(members)
     except ConfigError as error:
@@ -138,5 +135,5 @@ def _points(epochs: np.ndarray, values: np.ndarray) -> list[str]:
 def _ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
     from matplotlib.ticker import MaxNLocator
 
-    ticks = MaxNLocator(4, steps=[1, 2, 5, 10], integer=whole).tick_values(low, high)
+    ticks = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=whole).tick_values(low, high)
     return [float(tick) for tick in ticks if low <= tick <= high]

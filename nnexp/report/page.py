@@ -24,7 +24,7 @@ from nnexp.compare.tables import (
 )
 from nnexp.console import printable
 from nnexp.figures.chance import chance_of
-from nnexp.figures.defaults import complete
+from nnexp.figures.defaults import at_best, complete
 from nnexp.figures.series import plain
 from nnexp.report.arms import Arms
 from nnexp.report.cells import sort_value, whole_number
@@ -35,6 +35,7 @@ from nnexp.report.pictures import make_pictures
 from nnexp.report.probes import probed_tables
 from nnexp.report.reproduce import find_recipes
 from nnexp.report.runs import describe_runs, same_settings
+from nnexp.report.sample import readable
 from nnexp.report.sentences import (
     by_column,
     default_question,
@@ -123,8 +124,10 @@ def make_page(
     question = complete(question, rows)
     comparison = make_comparison(rows, question)
     arms = Arms(rows)
-    pictures, left_out = make_pictures(rows, question)
-    curves, without = find_curves(rows, question.best, arms)
+    chosen = at_best(rows, question.best)
+    read, sampled = readable(chosen)
+    curves, without = find_curves(read, arms)
+    pictures, left_out = make_pictures(rows, chosen, read, question)
     recipes, recipes_left_out = find_recipes(rows)
     return (
         _environment()
@@ -147,7 +150,7 @@ def make_page(
             inside=probed_tables(rows, question),
             curves=curves,
             pictures=pictures,
-            left_out=[*without, *left_out],
+            left_out=[*sampled, *without, *left_out],
             runs=describe_runs(rows, comparison.metric),
             recipes=recipes,
             recipes_left_out=recipes_left_out,

@@ -125,9 +125,9 @@ for (const panel of all(".curve")) {
   const inside = () => epochs.filter((x) => x >= view[0] && x <= view[0] + view[2]);
 
   function epochAt(event) {
-    const box = plot.getScreenCTM ? panel.getBoundingClientRect() : null;
-    const share = ((event.clientX - box.left) / box.width) * 300 - area[0];
-    return view[0] + (view[2] * share) / area[2];
+    const box = panel.getBoundingClientRect();
+    const x = ((event.clientX - box.left) / box.width) * panel.viewBox.baseVal.width;
+    return view[0] + (view[2] * (x - area[0])) / area[2];
   }
 
   function tell(epoch) {
@@ -167,6 +167,7 @@ for (const panel of all(".curve")) {
     span.setAttribute("width", Math.max(Math.min(b, area[0] + area[2]) - Math.max(a, area[0]), 0));
   });
   panel.addEventListener("pointerdown", (event) => {
+    tell(epochAt(event));
     if (event.pointerType === "mouse") start = epochAt(event); // a finger scrolls the page
   });
   addEventListener("pointerup", (event) => {
