@@ -204,7 +204,7 @@ function drawTicks(panel, [left, top, width, height], [x, y, across, down]) {
       [value, x - 4, y + (down * (-value - top)) / height + 3, "end"]),
   ];
   ticks.replaceChildren(...texts.map(([value, at, below, anchor]) => {
-    const text = document.createElementNS("http://www.w3.org/2000/svg", "text");
+    const text = document.createElementNS(panel.namespaceURI, "text");
     text.setAttribute("x", at);
     text.setAttribute("y", below);
     text.setAttribute("text-anchor", anchor);
