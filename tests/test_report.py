@@ -24,7 +24,9 @@ from nnexp.report.runs import MOST_DETAILED, MOST_TRACED
 from nnexp.report.sentences import by_column, remarks, short_answer
 from nnexp.rundir import write_results_view
 from nnexp.settings import DataConfig
+from nnexp.settings.choices import remarks as remarks_of
 
+STUDIES = Path(__file__).parents[1] / "configs" / "study"
 VOID = {"meta", "link", "img", "source", "br", "input"}
 
 
@@ -269,6 +271,18 @@ def test_study_heads_the_page_with_its_question_and_not_with_what_its_authors_fo
     assert mine["question"] == "Why?"
     assert about_study(["runs"], nothing) == nothing
     assert asked.keys() == nothing.keys()
+
+
+@pytest.mark.parametrize("file", sorted(STUDIES.glob("*.yaml")), ids=lambda file: file.stem)
+def test_page_headed_by_a_study_never_says_what_its_authors_found(file):
+    found = [line for line in remarks_of(file) if line.startswith("found: ")]
+    assert found
+    head = about_study([f"study={file.stem}"], {"title": "", "question": ""})
+    write_seeds(Path("runs"), BATCH, "batch")
+    page = Page(page_of(topic=PageHead(**head)))
+    assert page.text["p"][0] == head["question"]
+    text = " ".join(word for words in page.text.values() for word in words)
+    assert not [line for line in found if line.removeprefix("found: ").split(";")[0] in text]
 
 
 def test_command_writes_the_page_and_says_how_large_it_is(capsys):

@@ -104,7 +104,8 @@ press("Escape", panel);
 found.whole = plot.getAttribute("viewBox") === whole;
 const place = panel.getBoundingClientRect();
 const mouse = (kind, x, y) => new PointerEvent(kind, {
-  clientX: place.left + x * place.width, clientY: place.top + y * place.height, bubbles: true, pointerType: "mouse",
+  clientX: place.left + x * place.width, clientY: place.top + y * place.height,
+  bubbles: true, pointerType: "mouse",
 });
 panel.dispatchEvent(mouse("pointerdown", 0.3, 0.5));
 panel.dispatchEvent(mouse("pointerup", 0.8, 0.5));

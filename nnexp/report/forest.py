@@ -6,6 +6,7 @@ drawing with letters of one size fits a phone and a screen.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
@@ -80,15 +81,14 @@ class _Axis:
 
 def make_forest(places: Sequence[Place], metric: str, arms: Arms) -> Forest | None:
     """Return the plot, averages first; None where no difference is known."""
-    shown = [place for place in places if _known(place)]
+    known = [place for place in places if _known(place)]
+    shown = _first(known)
     gaps = [gap for place in shown for gap in _known(place)]
     if not gaps:
         return None
     axis = _axis(gaps)
     heads, marks, y = [], [], 0
     for place in shown:
-        if marks and len(marks) + len(_known(place)) > MOST_MARKS:
-            break
         if head := _head(place, with_base=not _one_base(shown)):
             heads.append((head, y + HEAD - 8))
             y += HEAD
@@ -103,8 +103,16 @@ def make_forest(places: Sequence[Place], metric: str, arms: Arms) -> Forest | No
         left=axis.left,
         height=y + FOOT,
         unit=_unit(shown, metric),
-        left_out=len(gaps) - len(marks),
+        left_out=sum(len(_known(place)) for place in known) - len(marks),
     )
+
+
+def _first(places: Sequence[Place]) -> list[Place]:
+    """Return as many places as the plot has room for, one at least."""
+    counts = list(accumulate(len(_known(place)) for place in places))
+    return [place for place, count in zip(places, counts, strict=True) if count <= MOST_MARKS] or [
+        *places[:1]
+    ]
 
 
 def _known(place: Place) -> list[Gap]:
@@ -129,7 +137,6 @@ def _axis(gaps: Sequence[Gap]) -> _Axis:
 def _mark(gap: Gap, place: Place, metric: str, arm: Arm | None, axis: _Axis, y: int) -> Mark:
     where = ", ".join(filter(None, [place.table, place.over or place.column]))
     verdict = "shown to differ" if gap.differs else gap.problem or "not shown to differ"
-    known = gap.low is not None and gap.high is not None
     return Mark(
         label=_short(gap.name),
         text=f"{gap.name}{f', {where}' if where else ''}: {gap_text(gap, metric)}, {verdict}",
@@ -137,9 +144,12 @@ def _mark(gap: Gap, place: Place, metric: str, arm: Arm | None, axis: _Axis, y: 
         arm=arm,
         differs=gap.differs,
         at=axis.at(gap.value or 0.0),
-        low=axis.at(gap.low) if known else None,
-        high=axis.at(gap.high) if known else None,
-        cut=(known and gap.low < axis.low, known and gap.high > axis.high),
+        low=None if gap.low is None else axis.at(gap.low),
+        high=None if gap.high is None else axis.at(gap.high),
+        cut=(
+            gap.low is not None and gap.low < axis.low,
+            gap.high is not None and gap.high > axis.high,
+        ),
         y=y + (BESIDE // 2 if axis.beside else BELOW - 12),
         label_y=y + BESIDE // 2 + 4,
     )

@@ -5,6 +5,7 @@ Both are made from the same places, so that neither can contradict the other.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 from nnexp.compare.against import Against, Difference
 from nnexp.compare.comparison import Comparison
@@ -145,7 +146,7 @@ def _average(grid: Grid, ranking: Judgement) -> Iterator[Place]:
     judged = list(ranking.averages.judged.values())
     if not judged:
         return
-    best, weights = judged[0].contrast.base, judged[0].contrast.weights
+    best, weights = cast("Group", judged[0].contrast.base), judged[0].contrast.weights
     means = ranking.model.places
     used = [place for place, _ in weights]
     others = ["/".join(column) for column in grid.columns if column not in used]
@@ -157,7 +158,7 @@ def _average(grid: Grid, ranking: Judgement) -> Iterator[Place]:
         best=True,
         mean=sum(weight * means[place].means[best] for place, weight in weights),
         gaps=[
-            replace(_gap_to_best(grid, one.contrast.arm, one), tied=one.value == 0)
+            replace(_gap_to_best(grid, cast("Group", one.contrast.arm), one), tied=one.value == 0)
             for one in judged
         ],
         note=f"without {keys} {', '.join(others)}, where not every row can be compared"
