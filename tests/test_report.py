@@ -3,9 +3,11 @@ from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from report_runs import MADE_WITH, write_full, write_study, write_traces
-from results import BATCH, GROUP, LAYER, settings, write_run, write_seeds
+from results import BATCH, LAYER, settings, write_run, write_seeds
+from scipy import stats
 
 from nnexp.cli.app import main
 from nnexp.cli.report_pages import about_study
@@ -15,15 +17,17 @@ from nnexp.figures import style_of
 from nnexp.figures.chance import chance_of
 from nnexp.figures.defaults import complete
 from nnexp.report import PageHead, make_page, write_report
+from nnexp.report.arms import Arms
 from nnexp.report.cells import sort_value
 from nnexp.report.page import MOST_ROWS
-from nnexp.report.pictures import make_markers
 from nnexp.report.runs import MOST_DETAILED, MOST_TRACED
-from nnexp.report.sentences import by_column, short_answer
+from nnexp.report.sentences import by_column, remarks, short_answer
 from nnexp.rundir import write_results_view
 from nnexp.settings import DataConfig
+from nnexp.settings.choices import remarks as remarks_of
 
-VOID = {"meta", "link", "img", "source", "path", "br", "input"}
+STUDIES = Path(__file__).parents[1] / "configs" / "study"
+VOID = {"meta", "link", "img", "source", "br", "input"}
 
 
 class Page(HTMLParser):
@@ -67,13 +71,17 @@ def page_of(*sources: str, topic: PageHead | None = None, **question) -> str:
     return make_page(rows, Question(**question), topic or PageHead())
 
 
-def said(**question) -> dict[str, str]:
-    """Return what the answer says, by what it says it of."""
+def said(**question) -> list[str]:
+    """Return the sentences of the short answer."""
     rows = read_rows()
-    comparison = make_comparison(rows, complete(Question(**question), rows))
-    chance = chance_of(rows, comparison.metric)
-    said = [*short_answer(comparison, chance), *by_column(comparison)]
-    return {one.about: one.text for one in said}
+    return short_answer(make_comparison(rows, complete(Question(**question), rows)))
+
+
+def remarked() -> dict[str, str]:
+    """Return what is said beside the short answer, by what it is said of."""
+    rows = read_rows()
+    comparison = make_comparison(rows, complete(Question(), rows))
+    return {one.about: one.text for one in remarks(comparison, chance_of(rows, comparison.metric))}
 
 
 def test_page_is_whole_and_needs_nothing_but_itself():
@@ -119,62 +127,67 @@ def test_what_others_wrote_is_text_and_never_markup():
     assert f"Error: {evil}" in page.text["td"]
 
 
-def test_best_is_named_with_what_is_inside_its_noise_and_what_is_not():
-    write_seeds(Path("runs"), BATCH, "batch")
-    write_seeds(Path("runs"), LAYER, "layer")
-    write_seeds(Path("runs"), GROUP, "group")
-    text = said()["All runs"]
-    assert text.startswith(
-        "Highest: batch, 82.00 ± 2.16 % (4 seeds); inside the noise of it: group"
+def test_answer_gives_each_difference_to_a_baseline_with_its_interval_the_largest_first():
+    values = {
+        "batch": [0.80, 0.82, 0.81, 0.85],
+        "group": [0.75, 0.69, 0.72, 0.70],
+        "layer": [0.83, 0.86, 0.81, 0.82],
+    }
+    for norm, accuracies in values.items():
+        write_seeds(Path("runs"), dict(enumerate(accuracies)), norm)
+    interval = stats.dunnett(
+        values["group"], values["layer"], control=values["batch"], rng=1
+    ).confidence_interval(0.95)
+    (sentence,) = said()
+    found = re.fullmatch(
+        r"Test accuracy compared with batch: group -10\.50 points \((\S+) to (\S+)\) is lower; "
+        r"layer \+1\.00 points \((\S+) to (\S+)\) is not shown to differ\.",
+        sentence,
     )
-    assert "outside the noise: layer (-3.00 points)" in text
+    bounds = [interval.low[0], interval.high[0], interval.low[1], interval.high[1]]
+    assert list(map(float, found.groups())) == pytest.approx([100 * b for b in bounds], abs=0.05)
 
 
-def test_only_differences_that_survive_the_correction_are_called_differences():
-    write_seeds(Path("runs"), BATCH, "batch")
-    write_seeds(Path("runs"), {seed: one - 0.1 for seed, one in GROUP.items()}, "group")
-    write_seeds(Path("runs"), {**LAYER, 1: 0.86}, "layer")
+def test_best_is_named_where_there_is_no_baseline_with_what_differs_from_it():
+    write_seeds(Path("runs"), {seed: one + 0.1 for seed, one in BATCH.items()}, "group")
+    write_seeds(Path("runs"), LAYER, "layer")
     write_seeds(Path("runs"), {0: 0.5}, "instance")
-    rows = read_rows()
-    comparison = make_comparison(rows, complete(Question(), rows))
-    words = said()
-    tested = {one.treatment["norm"]: one.p_holm for one in comparison.differences}
-    assert tested["group"] < 0.05 < tested["layer"]
-    assert words["Lower than batch"] == "group -10.25 points."
-    assert words["Not shown to differ from batch"].startswith("layer.")
-    assert words["Not tested against batch"].startswith("instance:")
-    assert "Higher than batch" not in words
+    (sentence,) = said()
+    assert sentence.startswith("Test accuracy: the highest of those judged is group (92.00 %); ")
+    assert "layer -13.00 points (" in sentence
+    assert sentence.endswith(") is lower; instance is not judged (one seed).")
 
 
-def test_one_seed_is_called_too_little_to_know_the_noise():
+def test_one_seed_is_called_too_little_to_judge():
     write_seeds(Path("runs"), {0: 0.5}, "batch")
     write_seeds(Path("runs"), {0: 0.4}, "layer")
-    text = said()["All runs"]
-    assert "too few seeds to know the noise: layer" in text
-    assert "outside" not in text
+    (sentence,) = said()
+    assert sentence.startswith(
+        "Test accuracy compared with batch: layer -10.00 points is not judged (one seed"
+    )
 
 
 def test_one_norm_alone_is_not_called_best():
     write_seeds(Path("runs"), BATCH, "batch")
-    assert said() == {
-        "All runs": "batch 82.00 ± 2.16 % (4 seeds); nothing else to compare it with."
-    }
+    assert said() == ["Test accuracy: batch 82.00 %, and nothing to compare it with."]
 
 
-def test_several_columns_are_summed_up_first():
+def test_several_columns_are_answered_by_their_average_and_each_has_its_sentence():
     write_study(Path("runs"), batch_sizes=(2, 8, 32))
-    words = said()
-    first, text = next(iter(words.items()))
-    assert first == "Highest test accuracy"
-    assert text.startswith("batch at batch size 8, 32 (outside the noise of all others); group at")
-    assert {"batch size 2", "batch size 8", "batch size 32"} <= set(words)
+    rows = read_rows()
+    comparison = make_comparison(rows, complete(Question(), rows))
+    (sentence,) = short_answer(comparison)
+    assert sentence.startswith("Average over batch size, test accuracy compared with batch: ")
+    heads = [one.partition(",")[0] for one in by_column(comparison)]
+    assert heads == ["Batch size 2", "Batch size 8", "Batch size 32"]
+    assert "Per doubling of batch size" in remarked()
 
 
 def test_lost_runs_are_named_with_their_reasons():
     write_study(Path("runs"), seeds=(0, 1))
     write_full(Path("runs"), "none", None, 8, status="diverged")
     write_full(Path("runs"), "group", None, 8, status="failed", reason="disk full\nmore")
-    words = said()
+    words = remarked()
     assert words["Diverged"] == "none, batch size 8 (1 of 1)."
     assert words["Failed"] == "group, batch size 8 (1 of 1)."
     cells = Page(page_of()).text["td"]
@@ -188,7 +201,7 @@ def test_where_learning_rates_vary_each_cell_is_at_its_best_and_the_shared_rates
     page = Page(html)
     assert "val_accuracy %: how each cell chose its optimizer.learning_rate" in page.text["caption"]
     assert "test_accuracy %, optimizer.learning_rate=0.005" in page.text["caption"]
-    assert "at learning rate 0.02" in said()["batch size 32"]
+    assert "46.30 ± 0.14 (2) at 0.02" in " ".join(page.text["td"])
     named = Page(page_of(rows=["norm"], columns=["optimizer.learning_rate"]))
     assert not [one for one in named.text["caption"] if "how each cell chose" in one]
 
@@ -260,6 +273,18 @@ def test_study_heads_the_page_with_its_question_and_not_with_what_its_authors_fo
     assert asked.keys() == nothing.keys()
 
 
+@pytest.mark.parametrize("file", sorted(STUDIES.glob("*.yaml")), ids=lambda file: file.stem)
+def test_page_headed_by_a_study_never_says_what_its_authors_found(file):
+    found = [line for line in remarks_of(file) if line.startswith("found: ")]
+    assert found
+    head = about_study([f"study={file.stem}"], {"title": "", "question": ""})
+    write_seeds(Path("runs"), BATCH, "batch")
+    page = Page(page_of(topic=PageHead(**head)))
+    assert page.text["p"][0] == head["question"]
+    text = " ".join(word for words in page.text.values() for word in words)
+    assert not [line for line in found if line.removeprefix("found: ").split(";")[0] in text]
+
+
 def test_command_writes_the_page_and_says_how_large_it_is(capsys):
     write_study(Path("runs"), seeds=(0,))
     with pytest.raises(SystemExit) as end:
@@ -311,7 +336,7 @@ def test_what_is_no_better_than_guessing_is_called_at_chance():
     ):
         config = settings(norm, seed=seed, data=DataConfig(name="cifar10", test_images=500))
         write_run(Path("runs"), config, accuracy, chance_accuracy=0.1, test_images=500)
-    assert said()["At chance"] == "none: no better than guessing, 10 %."
+    assert remarked()["At chance"] == "none: no better than guessing, 10 %."
     html = page_of()
     assert "test 9.00 %, at chance" in html
     assert html.count(", at chance") == 3
@@ -319,12 +344,53 @@ def test_what_is_no_better_than_guessing_is_called_at_chance():
     assert "at chance" not in page_of("more")
 
 
-def test_short_answer_sums_up_before_what_each_column_says():
+def test_page_opens_with_the_answer_then_the_plot_then_tables_and_figures():
     write_study(Path("runs"), batch_sizes=(2, 8, 32))
     html = page_of()
-    places = [html.index(words) for words in ("Highest test accuracy", "Column by column")]
+    (sentence,) = said()
+    places = [
+        html.index(words)
+        for words in (
+            sentence, '<figure class="forest">', "Column by column", 'id="tables"', "<table",
+            'class="curves"', "<img", "What failed</h2>", "All 27 runs</summary>",
+        )
+    ]  # fmt: skip
     assert places == sorted(places)
-    assert html.index("batch size 8</dt>") > places[1]
+
+
+def test_plot_has_a_text_alternative_and_its_marks_have_the_values_of_the_table():
+    write_study(Path("runs"), batch_sizes=(2, 8, 32))
+    page = Page(page_of())
+    assert ("svg", "role", "img") in page.attributes
+    assert any("Forest plot: differences" in label for label in page.values("aria-label"))
+    titles = [one for one in page.text["title"] if "points (" in one]
+    assert len(titles) == 2 * 4
+    cells = " ".join(page.text["td"] + page.text["strong"])
+    for title in titles:
+        value, low, high = re.search(r"(\S+) points \((\S+) to (\S+)\)", title).groups()
+        assert f"{value} ({low} to {high})" in cells
+
+
+def test_curves_on_the_page_are_those_of_the_runs():
+    write_study(Path("runs"), batch_sizes=(32,))
+    html = page_of()
+    points = re.findall(r'data-name="batch"[^>]*points="([^"]*)"', html)
+    assert len(points) == 4
+    lines = [[tuple(map(float, point.split(","))) for point in one.split()] for one in points]
+    accuracies = [row["val_accuracy"] + 0.01 for row in read_rows() if row["norm"] == "batch"]
+    mean = 100 * float(np.mean(accuracies))
+    assert lines[3] == [
+        (n, pytest.approx(-s * mean, abs=0.01)) for n, s in ((1, 0.5), (2, 0.8), (3, 1.0))
+    ]
+    assert "mean of 3 seeds, band: ± sample standard deviation" in html
+
+
+def test_of_very_many_folders_some_are_read_for_figures_and_the_page_says_so(monkeypatch):
+    monkeypatch.setattr("nnexp.report.sample.MOST_READ", 6)
+    write_study(Path("runs"), batch_sizes=(32,))
+    html = page_of()
+    assert "are drawn of 6 of 9 runs, the lowest seeds first." in html
+    assert "mean of 2 seeds" in html
 
 
 def test_page_of_very_many_runs_stays_small_and_says_where_the_rest_is():
@@ -350,8 +416,8 @@ def test_norm_of_a_plug_in_has_a_marker_of_its_own_on_the_page():
     rows = [{**row, "norm": norm} for row in read_rows() for norm in ("batch", "ghost & co")]
     for row in rows:
         row["run_id"] += row["norm"]
-    page = Page(make_page(rows, Question(), PageHead()))
-    assert style_of("ghost & co").colour in page.values("fill")
-    drawn = {one["path"] for one in make_markers(["batch", "ghost & co"]).values()}
+    html = make_page(rows, Question(), PageHead())
+    assert f"--own: {style_of('ghost & co').colour};" in html
+    drawn = {arm.marker for arm in Arms(rows).all}
     assert len(drawn) == 2
-    assert drawn <= set(page.values("d"))
+    assert drawn <= set(Page(html).values("d"))

@@ -61,6 +61,62 @@ addEventListener("hashchange", () => {
 """
 
 
+USE = """
+const found = {};
+const press = (key, on) => on.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+const faded = () => [...new Set(all(".faded").map((one) => one.dataset.arm))];
+const shown = () => all("#all-runs tbody tr").filter((row) => !row.hidden).length;
+const arm = (name) => all(".legend [data-arm]").find((one) => one.innerText.trim() === name);
+
+const button = arm("group").querySelector("button");
+button.focus();
+found.focused = document.activeElement === button;
+button.click();
+found.alone = all('.legend [aria-pressed="true"]').map((one) => one.innerText.trim());
+found.faded = faded().length;
+found.kept = all(".faded").filter((one) => one.dataset.arm === arm("group").dataset.arm).length;
+button.click();
+found.again = faded().length;
+
+const mark = document.querySelector(".forest .mark");
+mark.focus();
+found.told = document.querySelector(".forest .readout").textContent;
+found.label = mark.getAttribute("aria-label");
+found.lit = ["tr", ".mark", ".curve g"].map((one) => all(`${one}.lit`).length > 0);
+
+document.querySelector("#runs details").open = true;
+const box = document.querySelector(".filter input");
+for (const words of ["none 32", "nothing", ""]) {
+  box.value = words;
+  box.dispatchEvent(new Event("input"));
+  found[`rows of ${words}`] = shown();
+}
+found.count = document.querySelector(".filter output").value;
+
+const panel = document.querySelector(".curve");
+const plot = panel.querySelector(".plot");
+const whole = plot.getAttribute("viewBox");
+panel.focus();
+press("ArrowRight", panel);
+found.values = panel.closest("figure").querySelector(".readout").textContent;
+press("+", panel);
+found.zoomed = plot.getAttribute("viewBox") !== whole;
+press("Escape", panel);
+found.whole = plot.getAttribute("viewBox") === whole;
+const place = panel.getBoundingClientRect();
+const mouse = (kind, x, y) => new PointerEvent(kind, {
+  clientX: place.left + x * place.width, clientY: place.top + y * place.height,
+  bubbles: true, pointerType: "mouse",
+});
+panel.dispatchEvent(mouse("pointerdown", 0.3, 0.5));
+panel.dispatchEvent(mouse("pointerup", 0.8, 0.5));
+found.dragged = Number(plot.getAttribute("viewBox").split(" ")[2]) < Number(whole.split(" ")[2]);
+panel.dispatchEvent(new MouseEvent("dblclick", { bubbles: true }));
+found.back = plot.getAttribute("viewBox") === whole;
+document.body.dataset.found = JSON.stringify(found);
+"""
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the report of a small grid with a diverged run."""
@@ -101,14 +157,59 @@ def test_page_says_nothing_on_the_console_and_its_own_script_is_allowed(page, tm
     assert re.search(r"<th [^>]*><button type=\"button\">norm</button>", elements)
 
 
-@pytest.mark.parametrize("width", [1280, 360])
+def found_by(script: str, page: Path, profile: Path, width: int = 1280) -> dict:
+    """Return what a script finds on the page, of which the console says nothing."""
+    elements, console = look(with_script(page, script).as_uri(), profile, width)
+    assert console == []
+    (held,) = re.findall(r'data-found="([^"]*)"', elements)
+    return json.loads(unescape(held))
+
+
+def test_legend_isolates_marks_tell_values_rows_are_filtered_and_curves_zoom(page, tmp_path):
+    found = found_by(USE, page, tmp_path / "profile")
+    assert found["focused"]
+    assert set(found["alone"]) == {"group"}
+    assert (found["faded"], found["kept"], found["again"]) == (2, 0, 0)
+    assert re.fullmatch(r"group, .+: .+ points \(.+ to .+\), (not )?shown to differ", found["told"])
+    assert found["label"] == found["told"]
+    assert found["lit"] == [True, True, True]
+    assert found["rows of none 32"] == 4
+    assert found["rows of nothing"] == 0
+    assert found["rows of "] == 19
+    assert found["count"] == "19 of 19 rows"
+    assert re.search(r"^train loss, epoch \d: batch [\d.]+, group [\d.]+", found["values"])
+    assert found["zoomed"]
+    assert found["whole"]
+    assert found["dragged"]
+    assert found["back"]
+
+
+def test_page_without_scripts_has_the_answer_the_plot_and_the_curves(page, tmp_path):
+    bare = page.with_name("bare-of-scripts.html")
+    html = page.read_text("utf-8")
+    bare.write_text(re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL), "utf-8")
+    script = """
+    const seen = (one) => one.getBoundingClientRect().width > 0;
+    document.body.dataset.found = JSON.stringify({
+      marks: [...document.querySelectorAll(".mark .point use")].filter(seen).length,
+      lines: [...document.querySelectorAll(".curve polyline")].filter(seen).length,
+      label: document.querySelector(".forest .plot").getAttribute("role"),
+      overflow: document.documentElement.scrollWidth - innerWidth,
+    });
+    """
+    for width in (390, 1280):
+        found = found_by(script, bare, tmp_path / f"profile-{width}", width)
+        assert found["marks"] > 2
+        assert found["lines"] > 8
+        assert found["label"] == "img"
+        assert found["overflow"] <= 0
+
+
+@pytest.mark.parametrize("width", [1280, 390, 360])
 def test_tables_sort_images_show_links_open_and_nothing_is_wider_than_the_screen(
     page, tmp_path, width
 ):
-    elements, console = look(with_script(page, PROBE).as_uri(), tmp_path / "profile", width)
-    assert console == []
-    (held,) = re.findall(r'data-found="([^"]*)"', elements)
-    found = json.loads(unescape(held))
+    found = found_by(PROBE, page, tmp_path / "profile", width)
     assert found["before"] == ["batch", "group", "none"]
     assert found["orders"] == [["none", "group", "batch"], ["batch", "group", "none"]]
     assert found["states"] == ["ascending", "descending"]
@@ -118,7 +219,7 @@ def test_tables_sort_images_show_links_open_and_nothing_is_wider_than_the_screen
     assert all(found["images"])
     assert found["requests"] == []
     assert found["overflow"] <= 0
-    assert found["scrolled"] > 0 or width > 1000
+    assert (found["scrolled"] > 0) == (width < 1000)
     assert all(found["stuck"])
 
 

@@ -10,6 +10,7 @@ from nnexp.console import open_console, say
 from nnexp.figures import draw, find_plot, save_figure
 from nnexp.figures.tables import NEEDS, set_aside
 from nnexp.report import write_report
+from nnexp.report.sample import readable
 from nnexp.settings import ConfigError
 from nnexp.settings.sharing import without_home
 
@@ -54,7 +55,7 @@ def report_page(
     asked = about_study(sources, asked, config_dir)
     size = write_report(output, rows, warnings=warnings, **asked).stat().st_size / 1e6
     open_console().print(f"report: {output} ({size:.1f} MB, {len(rows)} runs)", markup=False)
-    broken += set_aside(rows, NEEDS)[1]
+    broken += set_aside(readable(rows)[0], NEEDS)[1]
     if broken:
         say(broken_in_words(broken))
 

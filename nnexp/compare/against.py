@@ -136,7 +136,8 @@ def _judge(
 def _plan(rows: Sequence[Row], against: str, row_keys: Sequence[str]) -> _Plan:
     key, value = _baseline(rows, against, row_keys)
     base = filter_rows(rows, [f"{key}={value}"])
-    others = [row for row in rows if not any(row is one for one in base)]
+    taken = set(map(id, base))
+    others = [row for row in rows if id(row) not in taken]
     if not others:
         raise ConfigError(f"all runs have {key}={value}", "there is nothing to compare with it")
     changing = [name for name in varying(rows) if name != key]

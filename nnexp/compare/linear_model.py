@@ -101,7 +101,7 @@ class LinearModel:
         if variance <= 0:
             return Estimate(value=value, error=0.0, freedom=0.0)
         # Satterthwaite (1946): the variance's own degrees of freedom where there is one
-        freedom = variance**2 / sum(p**2 / self._variances[one][1] for one, p in parts.items())
+        freedom = variance**2 / sum(p**2 / self._variances[one][1] for one, p in parts.items() if p)
         return Estimate(
             value=value, error=variance**0.5, freedom=freedom, sources=frozenset(sources)
         )

@@ -106,10 +106,13 @@ def _is_mapping(key: str) -> bool:
 def varying(rows: Sequence[Row]) -> list[str]:
     """Return the settings that decide a result and are not the same in all rows, seed aside."""
     return [
-        key
-        for key in SETTINGS
-        if key not in NOT_IDENTITY and key != "seed" and len({shown(row[key]) for row in rows}) > 1
+        key for key in SETTINGS if key not in NOT_IDENTITY and key != "seed" and _varies(rows, key)
     ]
+
+
+def _varies(rows: Sequence[Row], key: str) -> bool:
+    different = [row for row in rows if row[key] != rows[0][key]]  # few, where text is costly
+    return any(shown(row[key]) != shown(rows[0][key]) for row in different)
 
 
 def goes_with(rows: Sequence[Row], key: str, axes: Sequence[str]) -> bool:

@@ -105,7 +105,8 @@ def _p_equal(cells: Mapping[Cell, Squares], by: str) -> float:
 
 def _far(cells: Mapping[Cell, Squares]) -> list[Cell]:
     """Return the cells that vary far more than all others, the largest first."""
-    rest, apart = dict(cells), []
+    rest = {cell: squares for cell, squares in cells.items() if squares[1] > 0}
+    apart = []
     while len(rest) > 2:
         largest = max(rest, key=lambda cell: rest[cell][0] / rest[cell][1])
         squares, freedom = rest.pop(largest)

@@ -1,6 +1,7 @@
 """`metrics.csv` of runs → curves of loss and accuracy over the epochs, mean and band over seeds."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,15 @@ Epochs = list[dict[str, float]]
 Curve = tuple[np.ndarray, np.ndarray, np.ndarray]  # epochs, means, deviations
 
 
-def draw_curves(rows: Sequence[Row], across: int = 4) -> "Figure":
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurveRow:
+    """The curves of the runs that share the settings in the title."""
+
+    title: str
+    curves: dict[str, dict[Group, Curve]]  # quantity → line → its curve
+
+
+def curve_rows(rows: Sequence[Row]) -> list[CurveRow]:
     """Return a row of panels for each combination of what varies beside the norm and the seed.
 
     A line ends with the first seed that is lost, so that no mean is one of survivors.
@@ -48,27 +57,48 @@ def draw_curves(rows: Sequence[Row], across: int = 4) -> "Figure":
     Raises:
         ConfigError: No run has a `metrics.csv`, or there are too many panels.
     """
-    rows = [row for row in rows if RunDir(Path(row["folder"])).metrics.exists()]
-    if not rows:
-        raise ConfigError("no run here has a metrics.csv", "curves need the folders of the runs")
+    rows = _with_metrics(rows)
     keys = line_settings(rows)
     names = lay_out(rows, keys, []).layers
     layers = grouped(rows, names)
     check_panels(len(layers), MOST_ROWS, "curves")
-    styles = line_styles(rows, keys)
+    return [
+        CurveRow(
+            title=title_of(dict(zip(names, layer, strict=True))), curves=_curves(members, keys)
+        )
+        for layer, members in layers
+    ]
+
+
+def curves_note(rows: Sequence[Row]) -> str:
+    """Return how many seeds the curves are the mean of, and what their bands are."""
+    rows = _with_metrics(rows)
+    keys = line_settings(rows)
+    names = lay_out(rows, keys, []).layers
+    counts = [len(members) for _, members in grouped(rows, [*names, *keys])]
+    band = ", band: ± sample standard deviation" if max(counts) > 1 else ""
+    return f"mean of {seeds_in_words(counts)}{band}"
+
+
+def draw_curves(rows: Sequence[Row], across: int = 4) -> "Figure":
+    """Return the curves of each combination of settings as a row of panels.
+
+    Raises:
+        ConfigError: No run has a `metrics.csv`, or there are too many panels.
+    """
+    panels = curve_rows(rows)
+    rows = _with_metrics(rows)
+    styles = line_styles(rows, line_settings(rows))
     with styled():
-        figure, axes = open_panels(len(QUANTITIES) * len(layers), across, 1.55)
-        for position, (layer, members) in enumerate(layers):
+        figure, axes = open_panels(len(QUANTITIES) * len(panels), across, 1.55)
+        for position, row in enumerate(panels):
             start = position * len(QUANTITIES)
             block = axes[start : start + len(QUANTITIES)]
-            _draw_row(block, members, keys, styles)
-            set_title(block[0], title_of(dict(zip(names, layer, strict=True))), 1)
-        counts = [len(members) for _, members in grouped(rows, [*names, *keys])]
-        note = f"mean of {seeds_in_words(counts)}"
-        note += ", band: ± sample standard deviation" if max(counts) > 1 else ""
+            _draw_row(block, row.curves, styles)
+            set_title(block[0], row.title, 1)
         guess = (chance := chance_of(rows, "val_accuracy")) and 100 * chance.accuracy
         guessed = mark_chance((one for at, one in enumerate(axes) if at % 4 > 1), guess)
-        note += "; dotted: chance" if guessed else ""
+        note = curves_note(rows) + ("; dotted: chance" if guessed else "")
         add_legend(figure, dict(styles.values()), note, points=False)
     return figure
 
@@ -86,28 +116,43 @@ def mean_curve(tables: Sequence[Epochs], quantity: str) -> Curve:
     return epochs, values.mean(axis=0), values.std(axis=0, ddof=min(1, len(tables) - 1))
 
 
-def _draw_row(
-    axes: Sequence["Axes"],
-    rows: Sequence[Row],
-    keys: Sequence[str],
-    styles: dict[Group, tuple[str, Style]],
-) -> None:
-    from matplotlib.ticker import MaxNLocator
+def _with_metrics(rows: Sequence[Row]) -> list[Row]:
+    kept = [row for row in rows if RunDir(Path(row["folder"])).metrics.exists()]
+    if not kept:
+        raise ConfigError("no run here has a metrics.csv", "curves need the folders of the runs")
+    return kept
 
+
+def _curves(rows: Sequence[Row], keys: Sequence[str]) -> dict[str, dict[Group, Curve]]:
+    """Return each quantity's curve of each line, accuracies in percent."""
     groups: dict[Group, list[Epochs]] = {}
     for row in rows:
         table = read_table(RunDir(Path(row["folder"])).metrics)
         groups.setdefault(values_of(row, keys), []).append(table)
-    for one, (quantity, words) in zip(axes, QUANTITIES.items(), strict=True):
+    curves: dict[str, dict[Group, Curve]] = {}
+    for quantity in QUANTITIES:
         scale = 100.0 if "accuracy" in quantity else 1.0
         for group, tables in groups.items():
             epochs, means, spreads = mean_curve(tables, quantity)
-            low, high = scale * (means - spreads), scale * (means + spreads)
+            curves.setdefault(quantity, {})[group] = epochs, scale * means, scale * spreads
+    return curves
+
+
+def _draw_row(
+    axes: Sequence["Axes"],
+    curves: dict[str, dict[Group, Curve]],
+    styles: dict[Group, tuple[str, Style]],
+) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    for one, (quantity, lines) in zip(axes, curves.items(), strict=True):
+        for group, (epochs, means, spreads) in lines.items():
+            low, high = means - spreads, means + spreads
             style = styles[group][1]
             one.fill_between(epochs, low, high, color=style.colour, alpha=0.14, linewidth=0)
-            one.plot(epochs, scale * means, **line_look(style))
+            one.plot(epochs, means, **line_look(style))
         one.set_xlabel("epoch")
-        one.set_ylabel(words)
+        one.set_ylabel(QUANTITIES[quantity])
         one.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     for pair in (axes[:2], axes[2:]):  # one scale for training and validation shows their gap
         low, high = zip(*(one.get_ylim() for one in pair), strict=True)

@@ -13,6 +13,7 @@ from nnexp.compare import as_rows
 from nnexp.compare.best_table import choices_legend, choices_table
 from nnexp.compare.columns import Row
 from nnexp.compare.comparison import Comparison, Question, make_comparison
+from nnexp.compare.method import method_lines
 from nnexp.compare.selection import filter_rows, find_setting
 from nnexp.compare.tables import (
     differences_legend,
@@ -23,18 +24,24 @@ from nnexp.compare.tables import (
 )
 from nnexp.console import printable
 from nnexp.figures.chance import chance_of
-from nnexp.figures.defaults import complete
+from nnexp.figures.defaults import at_best, complete
 from nnexp.figures.series import plain
+from nnexp.report.arms import Arms
 from nnexp.report.cells import sort_value, whole_number
-from nnexp.report.pictures import make_markers, make_pictures
+from nnexp.report.curves import find_curves
+from nnexp.report.forest import make_forest
+from nnexp.report.gaps import find_places
+from nnexp.report.pictures import make_pictures
 from nnexp.report.probes import probed_tables
 from nnexp.report.reproduce import find_recipes
 from nnexp.report.runs import describe_runs, same_settings
+from nnexp.report.sample import readable
 from nnexp.report.sentences import (
     by_column,
     default_question,
     default_title,
-    reading_notes,
+    method_notes,
+    remarks,
     short_answer,
 )
 from nnexp.rundir import replacing
@@ -116,7 +123,11 @@ def make_page(
     rows = filter_rows(rows, question.where)
     question = complete(question, rows)
     comparison = make_comparison(rows, question)
-    pictures, left_out = make_pictures(rows, question)
+    arms = Arms(rows)
+    chosen = at_best(rows, question.best)
+    read, sampled = readable(chosen)
+    curves, without = find_curves(read, arms)
+    pictures, left_out = make_pictures(rows, chosen, read, question)
     recipes, recipes_left_out = find_recipes(rows)
     return (
         _environment()
@@ -125,18 +136,21 @@ def make_page(
             title=head.title or default_title(comparison),
             question=head.question or default_question(comparison),
             version=__version__,
-            style=_read("page.css"),
+            style=_read("page.css") + arms.style(),
             script=_read("page.js"),
-            markers=make_markers(row["norm"] for row in rows),
+            arms=arms,
             most_rows=MOST_ROWS,
-            answer=short_answer(comparison, chance_of(rows, comparison.metric)),
+            answer=short_answer(comparison),
+            forest=make_forest(find_places(comparison), comparison.metric, arms),
             by_column=by_column(comparison),
-            reading_notes=reading_notes(comparison),
+            remarks=remarks(comparison, chance_of(rows, comparison.metric)),
+            method=method_notes(comparison),
             warnings=[*comparison.warnings, *warnings],
             tables=_tables(rows, question, comparison),
             inside=probed_tables(rows, question),
+            curves=curves,
             pictures=pictures,
-            left_out=left_out,
+            left_out=[*sampled, *without, *left_out],
             runs=describe_runs(rows, comparison.metric),
             recipes=recipes,
             recipes_left_out=recipes_left_out,
@@ -172,12 +186,13 @@ def _digest(text: str) -> str:
 
 
 def _tables(rows: Sequence[Row], question: Question, comparison: Comparison) -> dict[str, Any]:
-    """Return the tables with what a reader has to know of each."""
+    """Return the tables with what a reader has to know of each; how they were judged aside."""
     metric, against = comparison.metric, comparison.against
+    method = method_lines(comparison.judgements, metric)
     tables = {
         "grids": list(map(grid_table, comparison.grids)),
         "legend": [
-            *legend([comparison]),
+            *(line for line in legend([comparison]) if line not in method),
             *(
                 f"{key} goes with the rows and columns, and differs too: {', '.join(values)}"
                 for key, values in comparison.implied.items()
@@ -185,7 +200,8 @@ def _tables(rows: Sequence[Row], question: Question, comparison: Comparison) -> 
         ],
         "differences": against and differences_table(against, metric, comparison.margin),
         "sums": against and sums_table(against, metric, comparison.margin),
-        "differences_legend": against and differences_legend(comparison),
+        "differences_legend": against
+        and [line for line in differences_legend(comparison) if line not in method],
         "choices": comparison.choices and choices_table(comparison),
     }
     if question.best is None:

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from nnexp.compare.columns import Row
 from nnexp.compare.comparison import Question
 from nnexp.compare.metrics import metric_of
-from nnexp.compare.selection import find_metric
-from nnexp.figures import PLOTS, Plot, PlotRequest, style_of, write_figure
-from nnexp.figures.defaults import at_best
+from nnexp.compare.selection import find_metric, values_of, varying
+from nnexp.figures import PLOTS, Plot, PlotRequest, write_figure
 from nnexp.figures.lines import quantity_label
 from nnexp.figures.tables import NEEDS, set_aside
 from nnexp.rundir import RunDir
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 SCREEN = 1.3  # a screen's figure to a paper's
 MOST_HEATMAPS = 2
-MARKER = 9.0  # of a square of 12
+MOST_DOTS, MOST_MEANS = 800, 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,53 +35,66 @@ class Picture:
     width: int  # pixels
 
 
-def make_pictures(rows: Sequence[Row], question: Question) -> tuple[list[Picture], list[str]]:
-    """Return the figures that the rows allow, and a line for each that was left out."""
+def make_pictures(
+    rows: Sequence[Row], chosen: Sequence[Row], read: Sequence[Row], question: Question
+) -> tuple[list[Picture], list[str]]:
+    """Return the figures that the rows allow, and a line for each that was left out.
+
+    Args:
+        rows: All of them.
+        chosen: Those at each cell's best value.
+        read: Of these, the ones whose tables are read.
+        question: What is asked of them.
+    """
     pictures = []
-    left_out = [f"drawn without what cannot be read: {one}" for one in set_aside(rows, NEEDS)[1]]
+    left_out = [f"drawn without what cannot be read: {one}" for one in set_aside(read, NEEDS)[1]]
     metric = find_metric(question.metric, rows)
     names = {
         "metric": quantity_label(metric),
         "error": quantity_label(metric, as_error=metric_of(metric).is_accuracy),
     }
     request = PlotRequest(question=replace(question, best=None, where=()))
-    for plot, members in _wanted(rows, at_best(rows, question.best)):
+    for plot, members in _wanted(rows, chosen, read):
         title = plot.caption.format(**names, run=members[0]["run_id"])
         title = title[:1].upper() + title[1:]
         try:
+            _check_size(plot, members)
             pictures.append(_picture(plot, members, request, title))
         except ConfigError as error:
             left_out.append(f"{title}: {error.problem}")
     return pictures, left_out
 
 
-def make_markers(norms: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Return each norm's marker and colour, as its figures have them, for an SVG."""
-    return {
-        norm: {
-            "id": f"marker-{number}",
-            "path": _marker_path(style_of(norm).marker),
-            "colour": style_of(norm).colour,
-        }
-        for number, norm in enumerate(sorted(set(norms)))
-    }
-
-
-def _wanted(rows: Sequence[Row], best: Sequence[Row]) -> Iterator[tuple[Plot, Sequence[Row]]]:
+def _wanted(
+    rows: Sequence[Row], chosen: Sequence[Row], read: Sequence[Row]
+) -> Iterator[tuple[Plot, Sequence[Row]]]:
     """Yield each figure with its rows: the rates' have every value, one run makes a heat map."""
-    for kind in ("error", "rates", "dots", "probes", "curves"):
-        members = rows if PLOTS[kind].shows_all else best
-        members, _ = set_aside(members, PLOTS[kind].tables)
-        if not members:
-            continue  # no cell had a choice, which the tables say
-        if kind == "curves" or PLOTS[kind].fits(members):  # without curves a page says why
-            yield PLOTS[kind], members
+    for plot in (PLOTS["error"], PLOTS["rates"], PLOTS["dots"]):
+        members = rows if plot.shows_all else chosen
+        if members and plot.fits(members):  # no members: no cell had a choice, as the tables say
+            yield plot, members
+    members, _ = set_aside(read, ["probes"])
+    if members and PLOTS["probes"].fits(members):
+        yield PLOTS["probes"], members
     by_norm: dict[str, Row] = {}
-    for row in set_aside(rows, PLOTS["heatmap"].tables)[0]:
+    for row in set_aside(read, PLOTS["heatmap"].tables)[0]:
         if RunDir(Path(row["folder"])).channels.exists():
             by_norm.setdefault(row["norm"], row)
     for row in list(by_norm.values())[:MOST_HEATMAPS]:
         yield PLOTS["heatmap"], [row]
+
+
+def _check_size(plot: Plot, rows: Sequence[Row]) -> None:
+    """Refuse a figure whose marks would hide each other, and take long to draw.
+
+    Raises:
+        ConfigError: There are too many.
+    """
+    keys = varying(rows)
+    marks = len(rows) if plot.name == "dots" else len({values_of(row, keys) for row in rows})
+    most = MOST_DOTS if plot.name == "dots" else MOST_MEANS
+    if marks > most:
+        raise ConfigError(f"{marks} marks do not fit into one figure", "choose some by --where")
 
 
 def _picture(plot: Plot, rows: Sequence[Row], request: PlotRequest, title: str) -> Picture:
@@ -98,23 +110,3 @@ def _data_uri(figure: "Figure", form: str) -> str:
     write_figure(figure, file, form)
     kind = {"svg": "svg+xml"}.get(form, form)
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def _marker_path(marker: str) -> str:
-    """Return matplotlib's marker as the path of an SVG, in a square from -6 to 6."""
-    from matplotlib.markers import MarkerStyle
-    from matplotlib.path import Path as Outline
-    from matplotlib.transforms import Affine2D
-
-    style = MarkerStyle(marker)
-    scale = Affine2D().scale(MARKER, -MARKER)
-    outline = style.get_path().transformed(style.get_transform() + scale)
-    letters = {Outline.MOVETO: "M", Outline.LINETO: "L", Outline.CURVE3: "Q", Outline.CURVE4: "C"}
-    return "".join(
-        letters.get(code, "Z") + ("" if code == Outline.CLOSEPOLY else _points(vertices))
-        for vertices, code in outline.iter_segments(simplify=False)
-    )
-
-
-def _points(values: Iterable[float]) -> str:
-    return " ".join(f"{value:.2f}" for value in values)
