@@ -122,7 +122,7 @@ def _merged(each: list[Words]) -> list[Words]:
     for words in each:
         for other in merged:
             differing = [key for key in other if other[key] != words.get(key)]
-            if other.keys() == words.keys() and len(differing) < 2 and differing != ["seed"]:
+            if other.keys() == words.keys() and len(differing) < 2:
                 other |= {key: f"{other[key]},{words[key]}" for key in differing}
                 break
         else:
