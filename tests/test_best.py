@@ -480,6 +480,19 @@ def test_next_value_is_one_that_can_be(key, values, following):
     assert _beyond("optimizer.weight_decay", ["0.0", "0.1"], "smallest") == []
 
 
+def test_cells_of_which_some_are_at_a_default_are_one_command(capsys):
+    for norm in ("batch", "none"):
+        for size in (32, 128):
+            for rate, mean in ((0.01, 0.3), (0.02, 0.5)):
+                write(rate, [(mean, mean)] * 2, norm, batch_size=size)
+    out = compared(capsys, "--rows", "norm", "--cols", "batch_size", "--best", RATE, "--md")[1]
+    command = line_that_begins("- the next values: ", out).replace("\\", "")
+    assert command == (
+        "nnexp sweep model=vgg16 norm=batch,none batch_size=32,128 "
+        "optimizer.learning_rate=0.04 epochs=3 seed=0,1"
+    )
+
+
 def test_no_command_is_named_for_entries_that_are_not_here(capsys):
     for rate, mean in ((0.01, 0.3), (0.02, 0.5)):
         write(rate, [(mean, mean)] * 2, data=DataConfig(name="theirs"))
@@ -542,6 +555,14 @@ def test_cell_without_fresh_seeds_is_named_with_the_command_that_trains_them(cap
     assert "not confirmed" in next(line for line in out.splitlines() if line.startswith("group"))
     assert err.startswith("nnexp: not confirmed, since no seed is fresh: norm=group; ")
     assert run_ids_of(err.partition("group; ")[2]) == names((0.04,), (GROUP_NORM,), (2, 3))
+
+
+def test_where_nothing_could_be_chosen_nothing_is_called_unconfirmed(capsys):
+    write(0.01, [(0.5, 0.5), "diverged"])
+    write(0.02, [(0.5, 0.5), "diverged"])
+    code, out, err = compared(capsys, "--best", RATE, "--confirm")
+    assert (code, err) == (0, "")
+    assert "no choice" in out
 
 
 def test_confirming_needs_a_choice(capsys):

@@ -11,6 +11,7 @@ from nnexp.settings import ConfigError, list_settings, result_head
 from nnexp.settings.sharing import shareable_command
 
 GROUPS = ("model", "norm", "data", "optimizer", "schedule", "scale")
+ALWAYS = ("model", "norm")
 LEFT_OUT = ("study", "tags", "listeners", "code", "seed")  # say nothing of what is trained
 SIGNIFICANT = 6  # digits of a value that was never typed
 
@@ -64,17 +65,20 @@ def _beyond(key: str, known: Sequence[str], edge: str) -> list[str]:
 
 
 def _commands(cells: Sequence[tuple[Choice, str, Sequence[int]]]) -> list[str]:
-    """Return the fewest commands that train cells at a value, each with its seeds."""
+    """Return the fewest commands that train cells at a value, each with its seeds.
+
+    What one cell has to say, all say: so that batch sizes 32 and 128, the default, are one list.
+    """
+    settings = [{**choice.settings, choice.chosen.key: value} for choice, value, _ in cells]
     try:
-        each = [
-            {
-                **_words({**choice.settings, choice.chosen.key: value}),
-                "seed": ",".join(map(str, seeds)),
-            }
-            for choice, value, seeds in cells
-        ]
+        keys = {key for one in settings for key in _unusual(one)}
     except ConfigError:  # names of entries that are not here
         return []
+    each = [
+        {key: value for key, value in _typed(one).items() if key in keys}
+        | {"seed": ",".join(map(str, seeds))}
+        for one, (_, _, seeds) in zip(settings, cells, strict=True)
+    ]
     return [
         shareable_command(["nnexp", "sweep", *(f"{key}={_at_home(v)}" for key, v in words.items())])
         for words in _merged(each)
@@ -86,21 +90,22 @@ def _at_home(value: str) -> str:
     return os.path.expanduser(value) if value.startswith("~/") else value  # noqa: PTH111
 
 
-def _words(settings: Mapping[str, str]) -> Words:
-    """Return what gives these settings on a command line: names of groups, then what differs."""
+def _typed(settings: Mapping[str, str]) -> Words:
+    """Return all that could be typed to get these settings: names of groups, then single values."""
     names = {group: settings.get(f"{group}.name") or settings[group] for group in GROUPS}
-    usual = _composed(tuple(f"{group}={name}" for group, name in names.items()))
-    defaults = _composed(())
-    named = {
-        group: name
-        for group, name in names.items()
-        if group in ("model", "norm") or name != (defaults.get(f"{group}.name") or defaults[group])
-    }
-    return named | {
-        key: settings[key]
-        for key in SETTINGS
-        if key not in LEFT_OUT and key not in GROUPS and settings[key] != usual[key]
-    }
+    kept = (
+        key for key in SETTINGS if key not in LEFT_OUT and key.removesuffix(".name") not in names
+    )
+    return names | {key: settings[key] for key in kept}
+
+
+def _unusual(settings: Mapping[str, str]) -> set[str]:
+    """Return what has to be typed of it, since without it the value would be another."""
+    words = _typed(settings)
+    names = tuple(f"{group}={words[group]}" for group in GROUPS)
+    without, usual = _typed(_composed(())), _typed(_composed(names))
+    named = {group for group in GROUPS if words[group] != without[group]}
+    return {*ALWAYS, *named, *(key for key in words if words[key] != usual[key])}
 
 
 @lru_cache(256)
@@ -117,7 +122,7 @@ def _merged(each: list[Words]) -> list[Words]:
     for words in each:
         for other in merged:
             differing = [key for key in other if other[key] != words.get(key)]
-            if other.keys() == words.keys() and len(differing) < 2 and differing != ["seed"]:
+            if other.keys() == words.keys() and len(differing) < 2:
                 other |= {key: f"{other[key]},{words[key]}" for key in differing}
                 break
         else:

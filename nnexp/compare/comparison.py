@@ -190,7 +190,7 @@ def make_comparison(rows: Sequence[Row], question: Question) -> Comparison:
         warnings=[
             *unfair.values(),
             *uneven(choices),
-            *(_unconfirmed(choices, layout) if question.confirm else ()),
+            *_unconfirmed(choices if question.confirm else (), layout),
         ],
         choices=choices,
         confirm=question.confirm,
@@ -210,8 +210,9 @@ def _at_best(
     if key in axes:
         raise ConfigError(f"{key} is chosen by --best", "leave it out of --rows and --cols")
     kept, choices = choose(rows, key, confirm=question.confirm)
-    if question.confirm and not any(choice.fresh for choice in choices):
-        commands = confirming_commands(choices)
+    known = [choice for choice in choices if choice.chosen.value is not None]
+    if question.confirm and known and not any(choice.fresh for choice in known):
+        commands = confirming_commands(known)
         raise ConfigError(
             f"no fresh seed: all at each cell's {key} took part in choosing it",
             " && ".join(commands) or f"train each cell's {key} with seeds of its own",
