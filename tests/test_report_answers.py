@@ -36,6 +36,7 @@ def random_rows(run: dict, rng: np.random.Generator) -> list[dict]:
     """Return the rows of a grid: cells differ or not, vary or not, and some lost their runs."""
     gain, spread, common = rng.choice([0, 0.02, 0.1]), rng.choice([0, 0.002, 0.02]), rng.random()
     seeds, columns = rng.integers(1, 5), (2, 8, 32, 128)[: rng.integers(1, 5)]
+    images = rng.choice([None, 2000])  # None: a cell of one value has no variance at all
     shared = common * spread * rng.normal(size=(4, 4))
     rows = []
     for norm in NORMS[: rng.integers(1, 6)]:
@@ -52,6 +53,7 @@ def random_rows(run: dict, rng: np.random.Generator) -> list[dict]:
                         **run,
                         **{"run_id": f"{norm}-{batch_size}-{seed}", "status": status},
                         **{"norm": norm, "batch_size": batch_size, "seed": seed},
+                        "data.test_images": images,
                         "test_accuracy": value if status == "done" else None,
                     }
                 )

@@ -16,6 +16,7 @@ from nnexp.compare.multiplicity import LEVEL
 from nnexp.compare.selection import Group
 from nnexp.figures.series import plain
 
+NO_SPREAD = "no spread between seeds"
 NO_AVERAGE = "at too few columns where all can be compared"
 
 
@@ -84,7 +85,10 @@ def _to_baseline(comparison: Comparison, differences: Sequence[Difference]) -> I
         table = setting_words(_among(one.settings, layout.layers))
         column = setting_words(_among(one.settings, layout.columns))
         places.setdefault((table, column, one.over.replace("_", " ")), []).append(one)
-    for (table, column, over), members in sorted(places.items(), key=lambda item: item[0][0]):
+    tables = list(dict.fromkeys(table for table, _, _ in places))
+    for (table, column, over), members in sorted(
+        places.items(), key=lambda item: tables.index(item[0][0])
+    ):
         yield Place(
             table=table,
             column=column,
@@ -119,8 +123,13 @@ def _gap_of(one: Difference, settings: dict[str, str]) -> Gap:
         low=one.low,
         high=one.high,
         differs=one.p is not None and one.p < 1 - LEVEL,
-        problem="" if one.p is not None else ", ".join(one.notes),
+        problem="" if one.p is not None else _why_not(one),
     )
+
+
+def _why_not(one: Difference) -> str:
+    """Return why a difference has no interval; the notes of an average are of something else."""
+    return NO_SPREAD if one.over or not one.notes else ", ".join(one.notes)
 
 
 def _to_best(grid: Grid, ranking: Judgement) -> Iterator[Place]:
@@ -176,8 +185,10 @@ def _gap_to_best(
 ) -> Gap:
     one = Gap(name=_words(grid.row_keys, row), settings=dict(zip(grid.row_keys, row, strict=True)))
     if judged is None:
-        problem = _problem(cell) if cell else ""
-        return replace(one, problem=problem or "no seeds in common, which correlate here")
+        if cell is None or best is None or not cell.competes:
+            return replace(one, problem=_problem(cell) if cell else "")
+        value = (cell.mean or 0.0) - (best.mean or 0.0)
+        return replace(one, value=value, problem="no seeds in common, which correlate here")
     return replace(
         one,
         value=judged.value,
@@ -185,14 +196,12 @@ def _gap_to_best(
         high=judged.high,
         differs=judged.differs,
         tied=bool(cell and best and cell.mean == best.mean and not judged.differs),
-        problem="" if judged.p is not None else "no spread between seeds",
+        problem="" if judged.p is not None else NO_SPREAD,
     )
 
 
 def _problem(cell: Cell) -> str:
-    """Return why a cell cannot be compared; nothing where it can."""
-    if cell.competes:
-        return ""
+    """Return why a cell cannot be compared."""
     return ", ".join(cell.absent) or "one seed"
 
 
