@@ -20,7 +20,6 @@ KINDS: dict[str, tuple[float, Deviation, bool]] = {
     "equal variances": (0.0, lambda place, arm: 1, False),
     "seeds correlate, 0.3": (0.3, lambda place, arm: 1, False),
     "seeds correlate, 0.9": (0.9, lambda place, arm: 1, False),
-    "2 to 5 seeds a cell": (0.0, lambda place, arm: 1, True),
     "rows vary 1 to 3 times": (0.0, lambda place, arm: 1 + arm / 2, False),
     "rows vary 1 to 3 times, seeds correlate, 0.9": (0.9, lambda place, arm: 1 + arm / 2, False),
     "the baseline varies 3 times as much": (0.0, lambda place, arm: 1 if arm else 3, False),
@@ -30,6 +29,7 @@ KINDS: dict[str, tuple[float, Deviation, bool]] = {
         lambda place, arm: 4 if (place, arm) == (1, 2) else 1,
         False,
     ),
+    "2 to 5 seeds a cell": (0.0, lambda place, arm: 1, True),  # slow: each table has other tails
 }
 
 

@@ -93,11 +93,13 @@ def test_tukeys_p_values_are_scipys():
     assert [one.low for one in family.judged.values()] == pytest.approx(list(interval.low[:3, 3]))
 
 
-def test_seeds_are_blocks_where_runs_that_share_one_correlate():
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_seeds_are_blocks_where_runs_that_share_one_correlate(is_complete):
     """The least squares of cell and seed, solved here with a column for each of them."""
     values = np.random.default_rng(1)
     cells_ = make_cells(values, seeds=4, correlation=0.9)
-    del cells_[0, "b"][0], cells_[0, "c"][3], cells_[2, "e"][1]
+    if not is_complete:
+        del cells_[0, "b"][0], cells_[0, "c"][3], cells_[2, "e"][1]
     model = LinearModel(cells_)
     assert model.blocked
     names = sorted({(p, s) for (p, _), cell in cells_.items() for s in cell})

@@ -43,12 +43,14 @@ class SeedBlocks:
 
         None where no chain of common seeds leads from one to the other.
         """
+        counts = 1 / len(self.arms[arm]) + 1 / len(self.arms[base])
+        if self.is_complete:
+            return self.means[arm] - self.means[base], counts
         inverse, effects, _ = self._solution
         apart = self._shares[self._index[arm]] - self._shares[self._index[base]]
         if not np.allclose(apart @ inverse @ self._equations, apart, atol=1e-6):
             return None
         value = self.means[arm] - self.means[base] - float(apart @ effects)
-        counts = 1 / len(self.arms[arm]) + 1 / len(self.arms[base])
         return value, counts + float(apart @ inverse @ apart)
 
     @cached_property
@@ -74,6 +76,9 @@ class SeedBlocks:
     @cached_property
     def _solution(self) -> tuple[np.ndarray, np.ndarray, int]:
         """Return the inverse of the seeds' equations, the seeds' effects, and their rank."""
+        if self.is_complete:  # known without solving, which takes long for hundreds of seeds
+            seeds, effects = len(self._seeds), self._centred.mean(axis=0)
+            return (np.eye(seeds) - 1 / seeds) / len(self.arms), effects, seeds - 1
         values, vectors = np.linalg.eigh(self._equations)
         kept = values > 1e-9 * max(values[-1], 1.0)
         inverse = (vectors[:, kept] / values[kept]) @ vectors[:, kept].T
