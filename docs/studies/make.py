@@ -8,18 +8,14 @@ made of `configs/study/NAME.yaml` (question and commands), `NAME.csv` (the rows)
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from nnexp.cli.study_plan import StudyPlan, asked_by, read_plan
-from nnexp.compare.against import Difference
 from nnexp.compare.best_table import choices_legend, choices_table
 from nnexp.compare.columns import SETTINGS, Row, shown
 from nnexp.compare.comparison import Comparison, Question, make_comparison
 from nnexp.compare.formats import markdown, markdown_text
 from nnexp.compare.load import read_rows
-from nnexp.compare.metrics import metric_of
-from nnexp.compare.multiplicity import LEVEL
 from nnexp.compare.selection import filter_rows
 from nnexp.compare.tables import (
     TextTable,
@@ -31,11 +27,10 @@ from nnexp.compare.tables import (
 )
 from nnexp.figures import PLOTS, draw, save_figure
 from nnexp.figures.series import plain
+from nnexp.report.sentences import remarks, short_answer
 
 HERE = Path(__file__).resolve().parent
 NAMES = sorted(file.stem for file in HERE.glob("*.csv"))
-# It asks for half of the cell's own best, so that cells are measured by unequal bars.
-LEFT_OUT = "largest that trains"
 Part = tuple[TextTable, Sequence[str]]  # a table, and what stands below it
 
 
@@ -109,36 +104,11 @@ def _heading(comparison: Comparison, where: Sequence[str]) -> str:
 
 
 def _sentences(comparison: Comparison) -> Iterator[str]:
-    """Yield what the intervals say: of averages and trends, and of single places."""
-    against = comparison.against
-    assert against is not None, "a study is read with --against"
-    groups: dict[str, list[Difference]] = {}
-    for one in (*against.averages, *against.trends):
-        groups.setdefault(f", {one.over}", []).append(one)
-    for over, members in (groups or {"": against.differences}).items():
-        about = f"{plain(comparison.metric)} less {against.label}{over}"
-        if told := [_in_words(one, comparison.metric) for one in members if _is_shown(one)]:
-            yield f"{about}: {'; '.join(told)}."
-        if hidden := [_in_words(one, comparison.metric) for one in members if not _is_shown(one)]:
-            yield f"{about}, not shown to differ: {'; '.join(hidden)}."
-    if groups:
-        judged = [one for one in against.differences if one.p is not None]
-        yield f"Cell by cell, {sum(map(_is_shown, judged))} of {len(judged)} differences are shown."
+    """Yield the answer as a report of the same rows gives it, and what to read with care."""
+    yield from short_answer(comparison)
+    for one in remarks(comparison, None):
+        yield f"{one.about}: {one.text[0].lower()}{one.text[1:]}"
     yield from (f"Warning: {one}." for one in comparison.warnings)
-
-
-def _in_words(one: Difference, metric: str) -> str:
-    """Return a difference with its simultaneous interval."""
-    unit = " points" if metric_of(metric).in_percent else ""
-    value, low, high = (
-        metric_of(metric).text(end, signed=True) for end in (one.difference, one.low, one.high)
-    )
-    names = (v if k == "norm" else f"{plain(k)} {v}" for k, v in one.treatment.items())
-    return f"{', '.join(names)} {value}{unit} ({low} to {high})"
-
-
-def _is_shown(one: Difference) -> bool:
-    return one.p is not None and one.p < 1 - LEVEL
 
 
 def _tables(comparison: Comparison) -> Iterator[Part]:
@@ -147,16 +117,7 @@ def _tables(comparison: Comparison) -> Iterator[Part]:
     yield from ((grid, ()) for grid in grids)
     yield last, legend([comparison])
     if comparison.choices:
-        table = choices_table(comparison)
-        kept = [i for i, heading in enumerate(table.headings) if heading != LEFT_OUT]
-        yield (
-            replace(
-                table,
-                headings=[table.headings[i] for i in kept],
-                rows=[[row[i] for i in kept] for row in table.rows],
-            ),
-            [line for line in choices_legend(comparison) if not line.startswith(LEFT_OUT)],
-        )
+        yield choices_table(comparison), choices_legend(comparison)
     if against := comparison.against:
         table = differences_table(against, comparison.metric, comparison.margin)
         sums = sums_table(against, comparison.metric, comparison.margin)

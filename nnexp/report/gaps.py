@@ -84,7 +84,8 @@ def _to_baseline(comparison: Comparison, differences: Sequence[Difference]) -> I
     for one in differences:
         table = setting_words(_among(one.settings, layout.layers))
         column = setting_words(_among(one.settings, layout.columns))
-        places.setdefault((table, column, one.over.replace("_", " ")), []).append(one)
+        over = " ".join(map(plain, one.over.split(" ")))
+        places.setdefault((table, column, over), []).append(one)
     tables = list(dict.fromkeys(table for table, _, _ in places))
     for (table, column, over), members in sorted(
         places.items(), key=lambda item: tables.index(item[0][0])
