@@ -460,7 +460,7 @@ def test_study_that_is_finished_ends_in_its_table_and_names_its_report(capsys):
     assert "next:  nnexp report study=mine -o report.html" in out
     table = out[out.index("4 runs: 4 done") :]
     assert re.search(r"^batch .* \(2\)", table, re.MULTILINE)
-    assert "paired differences to norm=batch" in table
+    assert "differences to norm=batch" in table
 
 
 class Heard(SweepObserver):

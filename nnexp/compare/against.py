@@ -296,6 +296,6 @@ def _notes(cell: Cell, base: Cell, chosen: Chosen | None, judged: Judged | None)
         if len(one.values) == 1 and not _lost(one):
             yield f"one seed{whose}: its noise is unknown, so no interval"
     if judged is not None and judged.p is None:
-        yield "no spread between seeds: no interval, no test"
+        yield "the difference has no spread between seeds: no interval, no test"
     elif judged is None and cell.competes and base.competes:
         yield "no seeds in common, which correlate here: no interval, no test"

@@ -15,6 +15,7 @@ from nnexp.compare.seed_blocks import SeedBlocks
 from nnexp.compare.variance_pools import Cell, Pools, arms_differ, make_pools, pooled
 
 ROUNDING = 1e-12  # relative spread below which values are the same number
+HUGE = 1e100  # values whose squares would overflow are not judged
 TOGETHER = 0.05  # p-value of the F test of seeds below which they are blocks
 
 Place = Hashable
@@ -57,7 +58,11 @@ class LinearModel:
     """
 
     def __init__(self, cells: Mapping[Cell, Values], floors: Mapping[Cell, float] | None = None):
-        self.cells = {key: values for key, values in cells.items() if len(values) > 1}
+        self.cells = {
+            key: values
+            for key, values in cells.items()
+            if len(values) > 1 and max(map(abs, values.values())) < HUGE
+        }
         places: dict[Place, dict[Arm, Values]] = {}
         for (place, arm), values in self.cells.items():
             places.setdefault(place, {})[arm] = values
