@@ -98,8 +98,8 @@ def _seed_line(judgement: Judgement) -> Iterator[str]:
     if model.correlation is None:
         return
     found = f"correlation of runs that share a seed: {model.correlation:.2f}"
-    then = "so they are compared seed by seed" if model.blocked else "so taken as independent"
-    yield f"{found}, {then}"
+    apart = "not shown to be above 0, so taken as independent"
+    yield f"{found}, {'so they are compared seed by seed' if model.blocked else apart}"
 
 
 def _power_line(judgement: Judgement, metric: str) -> Iterator[str]:
