@@ -324,12 +324,14 @@ def test_chance_is_a_dotted_line_where_it_is_known(data, lines):
     assert [list(line.get_ydata()) for line in across] == [[90, 90]] * lines
 
 
-def test_png_has_200_dots_an_inch(tmp_path):
+def test_png_file_has_300_dots_an_inch_and_one_of_a_page_200():
     write_study(Path("runs"))
     figure = draw("error", "runs")
-    save_figure(figure, tmp_path / "error.png")
-    with Image.open(tmp_path / "error.png") as image:
-        assert image.size == tuple(round(200 * inches) for inches in figure.get_size_inches())
+    save_figure(figure, Path("error.png"))
+    write_figure(figure, of_page := io.BytesIO(), "png")
+    for file, dots in ((Path("error.png"), 300), (of_page, 200)):
+        with Image.open(file) as image:
+            assert image.size == tuple(int(dots * one) for one in figure.get_size_inches())
 
 
 @pytest.mark.parametrize(
