@@ -17,7 +17,13 @@ from nnexp.compare import load_runs, read_rows
 from nnexp.compare.comparison import Question, make_comparison
 from nnexp.figures import PLOTS, draw, save_figure, write_figure
 from nnexp.figures.chance import Chance
-from nnexp.figures.colours import SPARE_COLOURS, STYLES, style_of, variant_of
+from nnexp.figures.colours import (
+    DIVERGED_MARKER,
+    SPARE_COLOURS,
+    STYLES,
+    style_of,
+    variant_of,
+)
 from nnexp.figures.curves import draw_curves, mean_curve
 from nnexp.figures.dots import draw_dots
 from nnexp.figures.drawing import log_ticks, open_panels, styled, wrapped
@@ -169,13 +175,19 @@ def test_what_diverged_altogether_is_marked_at_the_bad_end_and_survivors_are_hol
             else {"accuracy": None, "status": "diverged"}
         )
         write_full(Path("runs"), "batch", rate=0.5, seed=seed, **end)
-    (axes,) = draw_rates(read_rows(), "test_accuracy").axes
-    (cross,) = [line for line in axes.get_lines() if line.get_marker() == "x"]
+    figure = draw_rates(read_rows(), "test_accuracy")
+    assert "×: all diverged" in all_text(figure)
+    (axes,) = figure.axes
+    (cross,) = [line for line in axes.get_lines() if line.get_marker() == DIVERGED_MARKER]
     assert (cross.get_color(), cross.get_xdata()) == (STYLES["none"].colour, [0.5])
     assert cross.get_ydata()[0] < 0.1  # of the panel's height
     hollow = [line for line in axes.get_lines() if line.get_markerfacecolor() == "white"]
     assert [line.get_xdata() for line in hollow] == [[0.5]]
     assert hollow[0].get_color() == STYLES["batch"].colour
+
+
+def all_text(figure) -> str:
+    return " ".join(text.get_text() for text in figure.findobj(Text)).replace("\n", " ")
 
 
 def test_norms_own_settings_make_lines_and_are_named():
@@ -287,8 +299,7 @@ def test_last_step_of_a_probe_is_left_out_and_said_where_its_learning_rate_is_al
         figure = draw("probes", "runs")
         drawn = figure.axes[0].get_lines()[0].get_xdata()
         assert list(drawn) == steps
-        texts = " ".join(text.get_text() for text in figure.findobj(Text)).replace("\n", " ")
-        assert ("without the last step" in texts) == (steps == [0])
+        assert ("without the last step" in all_text(figure)) == (steps == [0])
 
 
 def test_lines_at_one_place_stand_apart_on_the_paper_and_not_in_their_values():
@@ -310,8 +321,10 @@ def test_no_seed_is_hidden_by_the_mean():
     assert min(abs(seed - mean) for seed in seeds for mean in means) > 0.3  # of a row
 
 
-def test_a_lost_run_is_not_marked_like_any_norm():
-    assert not {style.marker for style in STYLES.values()} & {"x", "X"}
+@pytest.mark.parametrize("norms", [list(NORMS), [f"mine{number}" for number in range(100)]])
+def test_no_norm_and_no_variant_of_one_has_the_marker_of_a_diverged_run(norms):
+    styles = [variant_of(style_of(norm), position) for norm in norms for position in range(8)]
+    assert not {style.marker for style in styles} & {DIVERGED_MARKER, "X"}  # X: the same, filled
 
 
 @pytest.mark.parametrize(("data", "lines"), [("cifar10", 1), ("folder", 0)])

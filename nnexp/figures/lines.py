@@ -9,6 +9,7 @@ from nnexp.compare.columns import Row
 from nnexp.compare.grid import Cell
 from nnexp.compare.metrics import metric_of
 from nnexp.figures.chance import chance_of
+from nnexp.figures.colours import DIVERGED_MARKER
 from nnexp.figures.drawing import (
     COLUMN,
     PAGE,
@@ -159,8 +160,9 @@ def _mark_lost(axes: "Axes", line: Line, aside: float, worse: int) -> None:
 
     place = blended_transform_factory(axes.transData, axes.transAxes) + _shift(axes, aside)
     height = 0.94 if worse > 0 else 0.06
+    look = {"marker": DIVERGED_MARKER, "color": line.style.colour, "markersize": 4}
     for x in (x for x, cell in line.cells.items() if _is_lost(cell)):
-        axes.plot([x], [height], "x", color=line.style.colour, transform=place, markersize=4)
+        axes.plot([x], [height], transform=place, **look)
 
 
 def _is_lost(cell: Cell) -> bool:
