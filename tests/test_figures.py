@@ -15,7 +15,15 @@ from results import settings, write_run, write_seeds
 from nnexp.cli.app import main
 from nnexp.compare import load_runs, read_rows
 from nnexp.compare.comparison import Question, make_comparison
-from nnexp.figures import PLOTS, draw, save_figure, write_figure
+from nnexp.figures import (
+    PLOTS,
+    draw,
+    numbers_path,
+    prepare,
+    save_figure,
+    write_figure,
+    write_numbers,
+)
 from nnexp.figures.chance import Chance
 from nnexp.figures.colours import (
     DIVERGED_MARKER,
@@ -442,8 +450,85 @@ def test_command_writes_the_figure_and_says_where(kind, capsys):
     with pytest.raises(SystemExit) as end:
         main(["figure", kind, SOURCES.get(kind, "runs"), "-o", f"{kind}.svg"])
     assert end.value.code == 0
-    assert capsys.readouterr().out == f"figure: {kind}.svg\n"
+    assert capsys.readouterr().out == f"figure: {kind}.svg\nnumbers: {kind}.csv\n"
     assert Path(f"{kind}.svg").read_bytes().startswith(b"<?xml")
+
+
+@pytest.mark.parametrize("kind", ["error", "rates", "curves", "traces", "probes"])
+@pytest.mark.usefixtures("everything")
+def test_numbers_beside_a_figure_are_those_of_its_lines(kind):
+    rows = read_rows([SOURCES.get(kind, "runs")])
+    plan = prepare(kind, rows, Question())
+    numbers_of(plan, kind)
+    table = pd.read_csv(f"{kind}.csv")
+    written = set(zip(table["x"], table["mean"], strict=True))
+    lines = [line for axes in plan.figure().axes for line in axes.get_lines()]
+    drawn = {tuple(point) for line in lines for point in line.get_xydata()}
+    assert written == drawn
+    assert list(table.columns)[:3] == ["panel", "line", "quantity"]
+
+
+def numbers_of(plan, name: str) -> None:
+    write_numbers(plan.numbers(), numbers_path(Path(f"{name}.svg")))
+
+
+def test_numbers_have_deviations_seeds_and_what_diverged():
+    write_study(Path("runs"), batch_sizes=(2,), seeds=(0, 1))
+    for seed in (0, 1):
+        write_full(Path("runs"), "none", None, 32, seed=seed, status="diverged")
+    numbers_of(prepare("error", "runs", Question()), "error")
+    table = pd.read_csv("error.csv")
+    ran = [row for row in read_rows() if is_cell(row, "group", 2)]
+    errors = [100 - 100 * row["test_accuracy"] for row in ran]
+    group = table.loc[table["line"] == "group"].iloc[0]
+    assert group["quantity"] == "test error %"
+    assert (group["mean"], group["deviation"]) == pytest.approx(
+        (np.mean(errors), np.std(errors, ddof=1))
+    )
+    assert (group["n"], group["diverged"]) == (2, 0)
+    lost = table.loc[(table["line"] == "none") & (table["x"] == 32)].iloc[0]
+    assert (lost["n"], lost["diverged"], np.isnan(lost["mean"])) == (0, 2, True)
+
+
+def test_numbers_of_dots_are_a_row_for_each_seed_and_each_mean():
+    write_study(Path("runs"), batch_sizes=(32,))
+    numbers_of(prepare("dots", "runs", Question()), "dots")
+    table = pd.read_csv("dots.csv")
+    seeds = table.dropna(subset="seed")
+    accuracies = {(r["norm"], r["seed"], 100 * r["test_accuracy"]) for r in read_rows()}
+    assert set(zip(seeds["line"], seeds["seed"], seeds["value"], strict=True)) == accuracies
+    means = table.dropna(subset="mean").set_index("line")["mean"]
+    assert means.to_dict() == pytest.approx(seeds.groupby("line")["value"].mean().to_dict())
+
+
+@pytest.mark.usefixtures("everything")
+def test_numbers_of_a_heat_map_are_its_cells():
+    (folder,) = Path("more").iterdir()
+    numbers_of(prepare("heatmap", "more", Question(), "conv2.norm"), "heatmap")
+    table = pd.read_csv("heatmap.csv")
+    channels = pd.read_csv(folder / "channels.csv").query("layer == 'conv2.norm'")
+    assert table["value"].tolist() == channels["value"].tolist()
+    assert set(table["line"]) == {"channel 0", "channel 1", "channel 2", "channel 3"}
+
+
+@pytest.mark.usefixtures("everything")
+def test_numbers_never_replace_a_table_of_a_run(capsys):
+    (folder,) = Path("more").iterdir()
+    before = (folder / "traces.csv").read_bytes()
+    with pytest.raises(SystemExit) as end:
+        main(["figure", "traces", "more", "-o", str(folder / "traces.png")])
+    assert end.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2
+    assert (folder / "traces.csv").read_bytes() == before
+    assert not (folder / "traces.png").exists()
+
+
+def test_numbers_replace_those_of_an_earlier_figure():
+    write_study(Path("runs"))
+    for kind in ("dots", "error"):
+        numbers_of(prepare(kind, "runs", Question()), "figure")
+    assert "deviation" in pd.read_csv("figure.csv").columns
+    assert "seed" not in pd.read_csv("figure.csv").columns
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from nnexp.compare.columns import Row
 from nnexp.compare.grid import Cell, Grid
 from nnexp.compare.selection import Group
 from nnexp.figures.chance import Chance
@@ -63,6 +64,40 @@ def draw_dots(
         note = f"dots: {seeds_in_words(counts)}; mark and bar: mean ± sample standard deviation"
         add_legend(figure, {}, note + ("; dotted: chance" if guessed else ""))
     return figure
+
+
+def dot_numbers(grids: Sequence[Grid], metric: str) -> list[Row]:
+    """Return a row for each dot that `draw_dots` draws, and one for each mean below them."""
+    return [
+        {
+            "panel": title_of(_settings(grid, column)),
+            "line": _name(grid, row),
+            "quantity": quantity_label(metric),
+            **mark,
+        }
+        for grid in grids
+        for column in grid.columns
+        for row in grid.rows
+        for mark in _marks(grid.cell(row, column), metric)
+    ]
+
+
+def _marks(cell: Cell, metric: str) -> list[Row]:
+    seeds = [
+        {"seed": seed, "value": shown_value(value, metric), "mean": None, "deviation": None, "n": 1}
+        for seed, value in sorted(cell.values.items())
+        if finite(value)
+    ]
+    if not seeds or not finite(cell.mean):
+        return seeds
+    mean = {
+        "seed": None,
+        "value": None,
+        "mean": shown_value(cell.mean or 0.0, metric),
+        "deviation": None if cell.deviation is None else shown_value(cell.deviation, metric),
+        "n": len(cell.values),
+    }
+    return [*seeds, mean]
 
 
 def _settings(grid: Grid, column: Group) -> dict[str, str]:

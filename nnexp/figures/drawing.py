@@ -86,13 +86,22 @@ def save_figure(figure: "Figure", path: Path) -> None:
     Raises:
         ConfigError: The ending is none of them, or the folder is not there.
     """
+    check_ending(path)
+    if not path.parent.is_dir():
+        raise ConfigError(f"no folder {path.parent}", "make it, or write the figure elsewhere")
+    write_figure(figure, path, path.suffix.lower().removeprefix("."), FILE_DOTS)
+
+
+def check_ending(path: Path) -> None:
+    """Refuse a file that is none of a figure's.
+
+    Raises:
+        ConfigError: Its ending is not one of FORMATS.
+    """
     if path.suffix.lower() not in FORMATS:
         raise ConfigError(
             f"cannot draw into {path}", f"its ending must be one of {', '.join(FORMATS)}"
         )
-    if not path.parent.is_dir():
-        raise ConfigError(f"no folder {path.parent}", "make it, or write the figure elsewhere")
-    write_figure(figure, path, path.suffix.lower().removeprefix("."), FILE_DOTS)
 
 
 def write_figure(
