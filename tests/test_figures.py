@@ -194,6 +194,14 @@ def test_what_diverged_altogether_is_marked_at_the_bad_end_and_survivors_are_hol
     assert hollow[0].get_color() == STYLES["batch"].colour
 
 
+def test_a_single_seed_is_not_drawn_as_what_is_left_of_diverged_ones():
+    write_study(Path("runs"), seeds=(0,))
+    figure = draw("error", "runs")
+    (axes,) = figure.axes
+    assert "white" not in {line.get_markerfacecolor() for line in axes.get_lines()}
+    assert "diverged" not in all_text(figure)
+
+
 def all_text(figure) -> str:
     return " ".join(text.get_text() for text in figure.findobj(Text)).replace("\n", " ")
 
