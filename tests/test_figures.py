@@ -329,6 +329,15 @@ def test_lines_at_one_place_stand_apart_on_the_paper_and_not_in_their_values():
     assert np.diff(first).min() > 2  # pixels at 100 to the inch
 
 
+def test_seeds_of_one_value_stand_apart():
+    for norm in ("batch", "none"):
+        write_seeds(Path("runs"), dict.fromkeys(range(3), 0.5), norm)
+    (axes,) = draw("dots", "runs").axes
+    for seeds in (one for one in axes.get_lines() if one.get_markersize() < 3):
+        assert list(seeds.get_xdata()) == [50, 50, 50]
+        assert np.diff(np.sort(seeds.get_ydata())).min() > 0.08  # of a row
+
+
 def test_no_seed_is_hidden_by_the_mean():
     write_study(Path("runs"), batch_sizes=(32,))
     (axes,) = draw("dots", "runs").axes

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 ROW = 0.3  # inches
 MOST_PANELS = 30
 ABOVE, BELOW = 0.17, 0.15  # of a row: where the seeds and the mean stand, so that none is hidden
+STEP, HEIGHTS = 0.09, 3  # of a row: how far apart seeds stand that may have one value
 
 
 def draw_dots(
@@ -119,7 +120,8 @@ def _draw_panel(axes: "Axes", grid: Grid, column: Group, *, named: bool) -> None
 
 def _draw_cell(axes: "Axes", place: int, cell: Cell, metric: str, style: Style) -> None:
     values = [shown_value(value, metric) for value in cell.values.values() if finite(value)]
-    seeds = [place - ABOVE] * len(values)
+    values.sort()  # neighbours, which may have one value, get different heights
+    seeds = [place - ABOVE - STEP * (position % HEIGHTS) for position in range(len(values))]
     axes.plot(values, seeds, "o", color=style.colour, alpha=0.6, ms=2.8, mew=0)
     if values and finite(cell.mean):
         mean = shown_value(cell.mean or 0.0, metric)
