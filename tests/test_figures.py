@@ -34,7 +34,7 @@ from nnexp.figures.colours import (
 )
 from nnexp.figures.curves import draw_curves, mean_curve
 from nnexp.figures.dots import draw_dots
-from nnexp.figures.drawing import log_ticks, open_panels, styled, wrapped
+from nnexp.figures.drawing import log_ticks, open_panels, step_ticks, styled, wrapped
 from nnexp.figures.heatmap import draw_heatmap
 from nnexp.figures.lines import draw_error, draw_rates
 from nnexp.figures.probes import over_steps, through_depth
@@ -394,6 +394,18 @@ def test_labels_of_a_log_axis_do_not_meet(low, high):
     boxes = [one.get_window_extent() for one in labels if one.get_visible()]
     assert len(boxes) >= 3
     assert not [1 for a, b in itertools.combinations(boxes, 2) if a.overlaps(b)]
+
+
+@pytest.mark.parametrize("steps", [1, 500, 8000, 400_000, 30_000_000])
+def test_labels_of_an_axis_of_steps_do_not_meet(steps):
+    with styled():
+        figure, (axes, _) = open_panels(2, 2, 1.6)
+        axes.plot([0, steps], [1, 2])
+        step_ticks(axes)
+    figure.draw_without_rendering()
+    labels = [one.get_window_extent() for one in axes.get_xticklabels() if one.get_visible()]
+    assert len(labels) >= 2
+    assert not [1 for a, b in itertools.combinations(labels, 2) if a.overlaps(b)]
 
 
 def test_long_names_and_names_in_chinese_are_broken_into_lines():

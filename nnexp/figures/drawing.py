@@ -24,6 +24,7 @@ LABEL = 28  # letters of a name before it is broken into lines
 FORMATS = (".png", ".svg", ".pdf")
 PAGE_DOTS = 200  # an inch, of a PNG that a report page holds
 FILE_DOTS = 300  # of one in its own file: what journals ask for
+STEP_LABELS = 4  # about so many fit below a panel that is half a column wide
 FAINT = "#d9dde1"
 INK = "#2b3036"
 FADED = "#5b646d"
@@ -276,8 +277,13 @@ def log_ticks(axes: "Axes") -> None:
 
 
 def step_ticks(axes: "Axes") -> None:
-    """Make the horizontal axis one of optimizer steps: 0, then in log."""
+    """Make the horizontal axis one of optimizer steps: 0, then in log, labels that do not meet."""
+    from matplotlib.ticker import SymmetricalLogLocator
+
     axes.set_xscale("symlog", linthresh=1)
+    locator = SymmetricalLogLocator(base=10, linthresh=1)
+    locator.set_params(numticks=STEP_LABELS)
+    axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlim(left=0)
     axes.set_xlabel("optimizer steps (0, then log)")
