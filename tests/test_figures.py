@@ -15,12 +15,26 @@ from results import settings, write_run, write_seeds
 from nnexp.cli.app import main
 from nnexp.compare import load_runs, read_rows
 from nnexp.compare.comparison import Question, make_comparison
-from nnexp.figures import PLOTS, draw, save_figure, write_figure
+from nnexp.figures import (
+    PLOTS,
+    draw,
+    numbers_path,
+    prepare,
+    save_figure,
+    write_figure,
+    write_numbers,
+)
 from nnexp.figures.chance import Chance
-from nnexp.figures.colours import SPARE_COLOURS, STYLES, style_of, variant_of
+from nnexp.figures.colours import (
+    DIVERGED_MARKER,
+    SPARE_COLOURS,
+    STYLES,
+    style_of,
+    variant_of,
+)
 from nnexp.figures.curves import draw_curves, mean_curve
 from nnexp.figures.dots import draw_dots
-from nnexp.figures.drawing import log_ticks, open_panels, styled, wrapped
+from nnexp.figures.drawing import log_ticks, open_panels, step_ticks, styled, wrapped
 from nnexp.figures.heatmap import draw_heatmap
 from nnexp.figures.lines import draw_error, draw_rates
 from nnexp.figures.probes import over_steps, through_depth
@@ -169,13 +183,27 @@ def test_what_diverged_altogether_is_marked_at_the_bad_end_and_survivors_are_hol
             else {"accuracy": None, "status": "diverged"}
         )
         write_full(Path("runs"), "batch", rate=0.5, seed=seed, **end)
-    (axes,) = draw_rates(read_rows(), "test_accuracy").axes
-    (cross,) = [line for line in axes.get_lines() if line.get_marker() == "x"]
+    figure = draw_rates(read_rows(), "test_accuracy")
+    assert "×: all diverged" in all_text(figure)
+    (axes,) = figure.axes
+    (cross,) = [line for line in axes.get_lines() if line.get_marker() == DIVERGED_MARKER]
     assert (cross.get_color(), cross.get_xdata()) == (STYLES["none"].colour, [0.5])
     assert cross.get_ydata()[0] < 0.1  # of the panel's height
     hollow = [line for line in axes.get_lines() if line.get_markerfacecolor() == "white"]
     assert [line.get_xdata() for line in hollow] == [[0.5]]
     assert hollow[0].get_color() == STYLES["batch"].colour
+
+
+def test_a_single_seed_is_not_drawn_as_what_is_left_of_diverged_ones():
+    write_study(Path("runs"), seeds=(0,))
+    figure = draw("error", "runs")
+    (axes,) = figure.axes
+    assert "white" not in {line.get_markerfacecolor() for line in axes.get_lines()}
+    assert "diverged" not in all_text(figure)
+
+
+def all_text(figure) -> str:
+    return " ".join(text.get_text() for text in figure.findobj(Text)).replace("\n", " ")
 
 
 def test_norms_own_settings_make_lines_and_are_named():
@@ -287,8 +315,7 @@ def test_last_step_of_a_probe_is_left_out_and_said_where_its_learning_rate_is_al
         figure = draw("probes", "runs")
         drawn = figure.axes[0].get_lines()[0].get_xdata()
         assert list(drawn) == steps
-        texts = " ".join(text.get_text() for text in figure.findobj(Text)).replace("\n", " ")
-        assert ("without the last step" in texts) == (steps == [0])
+        assert ("without the last step" in all_text(figure)) == (steps == [0])
 
 
 def test_lines_at_one_place_stand_apart_on_the_paper_and_not_in_their_values():
@@ -302,6 +329,15 @@ def test_lines_at_one_place_stand_apart_on_the_paper_and_not_in_their_values():
     assert np.diff(first).min() > 2  # pixels at 100 to the inch
 
 
+def test_seeds_of_one_value_stand_apart():
+    for norm in ("batch", "none"):
+        write_seeds(Path("runs"), dict.fromkeys(range(3), 0.5), norm)
+    (axes,) = draw("dots", "runs").axes
+    for seeds in (one for one in axes.get_lines() if one.get_markersize() < 3):
+        assert list(seeds.get_xdata()) == [50, 50, 50]
+        assert np.diff(np.sort(seeds.get_ydata())).min() > 0.08  # of a row
+
+
 def test_no_seed_is_hidden_by_the_mean():
     write_study(Path("runs"), batch_sizes=(32,))
     (axes,) = draw("dots", "runs").axes
@@ -310,8 +346,10 @@ def test_no_seed_is_hidden_by_the_mean():
     assert min(abs(seed - mean) for seed in seeds for mean in means) > 0.3  # of a row
 
 
-def test_a_lost_run_is_not_marked_like_any_norm():
-    assert not {style.marker for style in STYLES.values()} & {"x", "X"}
+@pytest.mark.parametrize("norms", [list(NORMS), [f"mine{number}" for number in range(100)]])
+def test_no_norm_and_no_variant_of_one_has_the_marker_of_a_diverged_run(norms):
+    styles = [variant_of(style_of(norm), position) for norm in norms for position in range(8)]
+    assert not {style.marker for style in styles} & {DIVERGED_MARKER, "X"}  # X: the same, filled
 
 
 @pytest.mark.parametrize(("data", "lines"), [("cifar10", 1), ("folder", 0)])
@@ -324,12 +362,14 @@ def test_chance_is_a_dotted_line_where_it_is_known(data, lines):
     assert [list(line.get_ydata()) for line in across] == [[90, 90]] * lines
 
 
-def test_png_has_200_dots_an_inch(tmp_path):
+def test_png_file_has_300_dots_an_inch_and_one_of_a_page_200():
     write_study(Path("runs"))
     figure = draw("error", "runs")
-    save_figure(figure, tmp_path / "error.png")
-    with Image.open(tmp_path / "error.png") as image:
-        assert image.size == tuple(round(200 * inches) for inches in figure.get_size_inches())
+    save_figure(figure, Path("error.png"))
+    write_figure(figure, of_page := io.BytesIO(), "png")
+    for file, dots in ((Path("error.png"), 300), (of_page, 200)):
+        with Image.open(file) as image:
+            assert image.size == tuple(int(dots * one) for one in figure.get_size_inches())
 
 
 @pytest.mark.parametrize(
@@ -354,6 +394,18 @@ def test_labels_of_a_log_axis_do_not_meet(low, high):
     boxes = [one.get_window_extent() for one in labels if one.get_visible()]
     assert len(boxes) >= 3
     assert not [1 for a, b in itertools.combinations(boxes, 2) if a.overlaps(b)]
+
+
+@pytest.mark.parametrize("steps", [1, 500, 8000, 400_000, 30_000_000])
+def test_labels_of_an_axis_of_steps_do_not_meet(steps):
+    with styled():
+        figure, (axes, _) = open_panels(2, 2, 1.6)
+        axes.plot([0, steps], [1, 2])
+        step_ticks(axes)
+    figure.draw_without_rendering()
+    labels = [one.get_window_extent() for one in axes.get_xticklabels() if one.get_visible()]
+    assert len(labels) >= 2
+    assert not [1 for a, b in itertools.combinations(labels, 2) if a.overlaps(b)]
 
 
 def test_long_names_and_names_in_chinese_are_broken_into_lines():
@@ -427,8 +479,85 @@ def test_command_writes_the_figure_and_says_where(kind, capsys):
     with pytest.raises(SystemExit) as end:
         main(["figure", kind, SOURCES.get(kind, "runs"), "-o", f"{kind}.svg"])
     assert end.value.code == 0
-    assert capsys.readouterr().out == f"figure: {kind}.svg\n"
+    assert capsys.readouterr().out == f"figure: {kind}.svg\nnumbers: {kind}.csv\n"
     assert Path(f"{kind}.svg").read_bytes().startswith(b"<?xml")
+
+
+@pytest.mark.parametrize("kind", ["error", "rates", "curves", "traces", "probes"])
+@pytest.mark.usefixtures("everything")
+def test_numbers_beside_a_figure_are_those_of_its_lines(kind):
+    rows = read_rows([SOURCES.get(kind, "runs")])
+    plan = prepare(kind, rows, Question())
+    numbers_of(plan, kind)
+    table = pd.read_csv(f"{kind}.csv")
+    written = set(zip(table["x"], table["mean"], strict=True))
+    lines = [line for axes in plan.figure().axes for line in axes.get_lines()]
+    drawn = {tuple(point) for line in lines for point in line.get_xydata()}
+    assert written == drawn
+    assert list(table.columns)[:3] == ["panel", "line", "quantity"]
+
+
+def numbers_of(plan, name: str) -> None:
+    write_numbers(plan.numbers(), numbers_path(Path(f"{name}.svg")))
+
+
+def test_numbers_have_deviations_seeds_and_what_diverged():
+    write_study(Path("runs"), batch_sizes=(2,), seeds=(0, 1))
+    for seed in (0, 1):
+        write_full(Path("runs"), "none", None, 32, seed=seed, status="diverged")
+    numbers_of(prepare("error", "runs", Question()), "error")
+    table = pd.read_csv("error.csv")
+    ran = [row for row in read_rows() if is_cell(row, "group", 2)]
+    errors = [100 - 100 * row["test_accuracy"] for row in ran]
+    group = table.loc[table["line"] == "group"].iloc[0]
+    assert group["quantity"] == "test error %"
+    assert (group["mean"], group["deviation"]) == pytest.approx(
+        (np.mean(errors), np.std(errors, ddof=1))
+    )
+    assert (group["n"], group["diverged"]) == (2, 0)
+    lost = table.loc[(table["line"] == "none") & (table["x"] == 32)].iloc[0]
+    assert (lost["n"], lost["diverged"], np.isnan(lost["mean"])) == (0, 2, True)
+
+
+def test_numbers_of_dots_are_a_row_for_each_seed_and_each_mean():
+    write_study(Path("runs"), batch_sizes=(32,))
+    numbers_of(prepare("dots", "runs", Question()), "dots")
+    table = pd.read_csv("dots.csv")
+    seeds = table.dropna(subset="seed")
+    accuracies = {(r["norm"], r["seed"], 100 * r["test_accuracy"]) for r in read_rows()}
+    assert set(zip(seeds["line"], seeds["seed"], seeds["value"], strict=True)) == accuracies
+    means = table.dropna(subset="mean").set_index("line")["mean"]
+    assert means.to_dict() == pytest.approx(seeds.groupby("line")["value"].mean().to_dict())
+
+
+@pytest.mark.usefixtures("everything")
+def test_numbers_of_a_heat_map_are_its_cells():
+    (folder,) = Path("more").iterdir()
+    numbers_of(prepare("heatmap", "more", Question(), "conv2.norm"), "heatmap")
+    table = pd.read_csv("heatmap.csv")
+    channels = pd.read_csv(folder / "channels.csv").query("layer == 'conv2.norm'")
+    assert table["value"].tolist() == channels["value"].tolist()
+    assert set(table["line"]) == {"channel 0", "channel 1", "channel 2", "channel 3"}
+
+
+@pytest.mark.usefixtures("everything")
+def test_numbers_never_replace_a_table_of_a_run(capsys):
+    (folder,) = Path("more").iterdir()
+    before = (folder / "traces.csv").read_bytes()
+    with pytest.raises(SystemExit) as end:
+        main(["figure", "traces", "more", "-o", str(folder / "traces.png")])
+    assert end.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2
+    assert (folder / "traces.csv").read_bytes() == before
+    assert not (folder / "traces.png").exists()
+
+
+def test_numbers_replace_those_of_an_earlier_figure():
+    write_study(Path("runs"))
+    for kind in ("dots", "error"):
+        numbers_of(prepare(kind, "runs", Question()), "figure")
+    assert "deviation" in pd.read_csv("figure.csv").columns
+    assert "seed" not in pd.read_csv("figure.csv").columns
 
 
 @pytest.mark.parametrize(

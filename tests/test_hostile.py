@@ -138,7 +138,7 @@ def test_figure_is_drawn_without_the_folders_that_cannot_be_read(kind, capsys):
     runs = [damaged(damage, seed) for seed, damage in enumerate(bad, 10)]
     table = {"curves": "metrics", "traces": "traces"}.get(kind, "result")
     code, out, err = answer(capsys, "figure", kind, "-o", "figure.svg")
-    assert (code, out) == (0, "figure: figure.svg\n")
+    assert (code, out) == (0, "figure: figure.svg\nnumbers: figure.csv\n")
     (line,) = err.splitlines()
     named = sum(name.startswith(table) for name in TORN) + len(bad) - len(TORN)
     assert line.startswith(f"nnexp: {named} folders cannot be read: {runs[0].path} (")

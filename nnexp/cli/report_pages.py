@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from nnexp.cli.study_plan import STUDY, read_plan
+from nnexp.compare.comparison import Question
 from nnexp.compare.load import DEFAULT, WAYS, broken_in_words, read_runs
 from nnexp.console import open_console, say
-from nnexp.figures import draw, find_plot, save_figure
+from nnexp.figures import find_plot, numbers_path, prepare, save_figure, write_numbers
 from nnexp.figures.tables import NEEDS, set_aside
 from nnexp.report import write_report
 from nnexp.report.sample import readable
@@ -19,10 +20,11 @@ def figure_page(
     kind: str,
     sources: Sequence[str],
     output: Path | None,
+    layer: str | None = None,
     config_dir: str | None = None,
     **asked: Any,
 ) -> None:
-    """Draw one figure into a file: by default KIND.png in the current folder.
+    """Draw one figure into a file, by default KIND.png here, and its numbers into one beside it.
 
     Raises:
         ConfigError: There are no such runs, or they lack what the figure shows.
@@ -34,8 +36,11 @@ def figure_page(
     broken += torn
     if not rows:
         raise ConfigError(broken_in_words(broken), WAYS)
-    save_figure(draw(kind, rows, **asked), path)
-    open_console().print(f"figure: {path}", markup=False)
+    plan = prepare(kind, rows, Question(**asked), layer)
+    numbers = numbers_path(path)
+    save_figure(plan.figure(), path)
+    write_numbers(plan.numbers(), numbers)
+    open_console().print(f"figure: {path}\nnumbers: {numbers}", markup=False)
     if broken:
         say(broken_in_words(broken))
 

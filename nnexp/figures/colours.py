@@ -21,13 +21,14 @@ STYLES = {
     "layer": Style(colour="#29793e", marker="^", dashes=(2, 1)),
     "layer_chw": Style(colour="#169fcb", marker="v", dashes=(6, 1.5, 1.5, 1.5)),
     "instance": Style(colour="#9f1b5e", marker="D", dashes=(1, 1)),
-    "none": Style(colour="#262626", marker="*", dashes=(8, 2)),  # × means diverged
+    "none": Style(colour="#262626", marker="*", dashes=(8, 2)),
 }
 # For norms of plug-ins: as far from each other and from STYLES, to every kind of colour vision.
 SPARE_COLOURS = ("#8c00f0", "#7864dc", "#5000a0", "#502800", "#c8788c", "#f00050", "#f03cb4")
 SPARE_MARKERS = ("P", "p", "h", "<", ">", "d")
 SPARE_DASHES = ((4, 1), (3, 1, 1, 1), (1, 2), (7, 1, 1, 1))
 VARIANT_MARKERS = ("s", "^", "D", "v", "P")
+DIVERGED_MARKER = "x"  # shown as × in legends; no norm and no variant of one has it
 NEUTRAL = Style(colour="#4a5560", marker="o")
 
 

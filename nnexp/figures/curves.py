@@ -1,5 +1,6 @@
 """`metrics.csv` of runs → curves of loss and accuracy over the epochs, mean and band over seeds."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,7 @@ class CurveRow:
 
     title: str
     curves: dict[str, dict[Group, Curve]]  # quantity → line → its curve
+    seeds: dict[Group, int]  # line → the runs it is the mean of
 
 
 def curve_rows(rows: Sequence[Row]) -> list[CurveRow]:
@@ -64,9 +66,33 @@ def curve_rows(rows: Sequence[Row]) -> list[CurveRow]:
     check_panels(len(layers), MOST_ROWS, "curves")
     return [
         CurveRow(
-            title=title_of(dict(zip(names, layer, strict=True))), curves=_curves(members, keys)
+            title=title_of(dict(zip(names, layer, strict=True))),
+            curves=_curves(members, keys),
+            seeds=Counter(values_of(row, keys) for row in members),
         )
         for layer, members in layers
+    ]
+
+
+def curve_numbers(rows: Sequence[Row]) -> list[Row]:
+    """Return a row for each epoch of each curve that `draw_curves` draws."""
+    panels = curve_rows(rows)
+    rows = _with_metrics(rows)
+    styles = line_styles(rows, line_settings(rows))
+    return [
+        {
+            "panel": panel.title,
+            "line": styles[group][0],
+            "quantity": QUANTITIES[quantity],
+            "x": epoch,
+            "mean": mean,
+            "deviation": deviation if panel.seeds[group] > 1 else None,
+            "n": panel.seeds[group],
+        }
+        for panel in panels
+        for quantity, lines in panel.curves.items()
+        for group, curve in lines.items()
+        for epoch, mean, deviation in np.column_stack(curve).tolist()
     ]
 
 

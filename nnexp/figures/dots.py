@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from nnexp.compare.columns import Row
 from nnexp.compare.grid import Cell, Grid
 from nnexp.compare.selection import Group
 from nnexp.figures.chance import Chance
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 ROW = 0.3  # inches
 MOST_PANELS = 30
 ABOVE, BELOW = 0.17, 0.15  # of a row: where the seeds and the mean stand, so that none is hidden
+STEP, HEIGHTS = 0.09, 3  # of a row: how far apart seeds stand that may have one value
 
 
 def draw_dots(
@@ -65,6 +67,40 @@ def draw_dots(
     return figure
 
 
+def dot_numbers(grids: Sequence[Grid], metric: str) -> list[Row]:
+    """Return a row for each dot that `draw_dots` draws, and one for each mean below them."""
+    return [
+        {
+            "panel": title_of(_settings(grid, column)),
+            "line": _name(grid, row),
+            "quantity": quantity_label(metric),
+            **mark,
+        }
+        for grid in grids
+        for column in grid.columns
+        for row in grid.rows
+        for mark in _marks(grid.cell(row, column), metric)
+    ]
+
+
+def _marks(cell: Cell, metric: str) -> list[Row]:
+    seeds = [
+        {"seed": seed, "value": shown_value(value, metric), "mean": None, "deviation": None, "n": 1}
+        for seed, value in sorted(cell.values.items())
+        if finite(value)
+    ]
+    if not seeds or not finite(cell.mean):
+        return seeds
+    mean = {
+        "seed": None,
+        "value": None,
+        "mean": shown_value(cell.mean or 0.0, metric),
+        "deviation": None if cell.deviation is None else shown_value(cell.deviation, metric),
+        "n": len(cell.values),
+    }
+    return [*seeds, mean]
+
+
 def _settings(grid: Grid, column: Group) -> dict[str, str]:
     return {**grid.layer, **dict(zip(grid.column_keys, column, strict=True))}
 
@@ -84,7 +120,8 @@ def _draw_panel(axes: "Axes", grid: Grid, column: Group, *, named: bool) -> None
 
 def _draw_cell(axes: "Axes", place: int, cell: Cell, metric: str, style: Style) -> None:
     values = [shown_value(value, metric) for value in cell.values.values() if finite(value)]
-    seeds = [place - ABOVE] * len(values)
+    values.sort()  # neighbours, which may have one value, get different heights
+    seeds = [place - ABOVE - STEP * (position % HEIGHTS) for position in range(len(values))]
     axes.plot(values, seeds, "o", color=style.colour, alpha=0.6, ms=2.8, mew=0)
     if values and finite(cell.mean):
         mean = shown_value(cell.mean or 0.0, metric)

@@ -22,7 +22,9 @@ TEXT = 7.5  # points
 CHARACTER = 0.062  # inches, of an average letter
 LABEL = 28  # letters of a name before it is broken into lines
 FORMATS = (".png", ".svg", ".pdf")
-DOTS_PER_INCH = 200  # of a PNG
+PAGE_DOTS = 200  # an inch, of a PNG that a report page holds
+FILE_DOTS = 300  # of one in its own file: what journals ask for
+STEP_LABELS = 4  # about so many fit below a panel that is half a column wide
 FAINT = "#d9dde1"
 INK = "#2b3036"
 FADED = "#5b646d"
@@ -85,22 +87,36 @@ def save_figure(figure: "Figure", path: Path) -> None:
     Raises:
         ConfigError: The ending is none of them, or the folder is not there.
     """
+    check_ending(path)
+    if not path.parent.is_dir():
+        raise ConfigError(f"no folder {path.parent}", "make it, or write the figure elsewhere")
+    write_figure(figure, path, path.suffix.lower().removeprefix("."), FILE_DOTS)
+
+
+def check_ending(path: Path) -> None:
+    """Refuse a file that is none of a figure's.
+
+    Raises:
+        ConfigError: Its ending is not one of FORMATS.
+    """
     if path.suffix.lower() not in FORMATS:
         raise ConfigError(
             f"cannot draw into {path}", f"its ending must be one of {', '.join(FORMATS)}"
         )
-    if not path.parent.is_dir():
-        raise ConfigError(f"no folder {path.parent}", "make it, or write the figure elsewhere")
-    write_figure(figure, path, path.suffix.lower().removeprefix("."))
 
 
-def write_figure(figure: "Figure", file: Path | IO[bytes], form: str) -> None:
-    """Write a figure as png, svg or pdf: the same figure gives the same bytes on every day."""
+def write_figure(
+    figure: "Figure", file: Path | IO[bytes], form: str, dots: int = PAGE_DOTS
+) -> None:
+    """Write a figure as png, svg or pdf: the same figure gives the same bytes on every day.
+
+    `dots` is the resolution to the inch, of a PNG and of the images in the others.
+    """
     import matplotlib as mpl
 
     with mpl.rc_context(FILE_SETTINGS), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # drawn as an empty box
-        figure.savefig(file, format=form, dpi=DOTS_PER_INCH, metadata=UNDATED[form])
+        figure.savefig(file, format=form, dpi=dots, metadata=UNDATED[form])
 
 
 def balanced(count: int, most: int) -> int:
@@ -261,8 +277,13 @@ def log_ticks(axes: "Axes") -> None:
 
 
 def step_ticks(axes: "Axes") -> None:
-    """Make the horizontal axis one of optimizer steps: 0, then in log."""
+    """Make the horizontal axis one of optimizer steps: 0, then in log, labels that do not meet."""
+    from matplotlib.ticker import SymmetricalLogLocator
+
     axes.set_xscale("symlog", linthresh=1)
+    locator = SymmetricalLogLocator(base=10, linthresh=1)
+    locator.set_params(numticks=STEP_LABELS)
+    axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlim(left=0)
     axes.set_xlabel("optimizer steps (0, then log)")

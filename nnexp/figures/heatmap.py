@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from nnexp.compare.columns import Row
 from nnexp.figures.drawing import PAGE, styled
 from nnexp.figures.tables import read_drawn
 from nnexp.rundir import RunDir
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 LOST = "#b9bfc6"
 MOST_TICKS = 7
+CELL = ["layer", "channel", "quantity", "step", "value"]
 
 
 def draw_heatmap(run: RunDir, layer: str | None = None) -> "Figure":
@@ -31,11 +33,8 @@ def draw_heatmap(run: RunDir, layer: str | None = None) -> "Figure":
     """
     from matplotlib.figure import Figure
 
-    table = load_channels(run)
+    table = load_channels(run, layer)
     layers = list(dict.fromkeys(table["layer"]))
-    if layer is not None and layer not in layers:
-        raise ConfigError(f"no layer {layer!r} in {run.path.name}", f"layers: {', '.join(layers)}")
-    layers = layers if layer is None else [layer]
     quantities = sorted(set(table["quantity"]))  # the mean, then the variance
     with styled():
         figure = Figure(figsize=(PAGE, 0.6 + 1.25 * len(layers)), layout="constrained")
@@ -51,18 +50,39 @@ def draw_heatmap(run: RunDir, layer: str | None = None) -> "Figure":
     return figure
 
 
-def load_channels(run: RunDir) -> pd.DataFrame:
-    """Return `channels.csv` of a run: a row per layer, quantity, channel and step.
+def channel_numbers(run: RunDir, layer: str | None = None) -> list[Row]:
+    """Return a row for each cell that `draw_heatmap` draws; what is not finite is grey there."""
+    table = load_channels(run, layer)
+    return [
+        {
+            "panel": name,
+            "line": f"channel {channel}",
+            "quantity": quantity.replace("_", " "),
+            "x": step,
+            "value": value,
+        }
+        for name, channel, quantity, step, value in table[CELL].to_numpy(object)
+    ]
+
+
+def load_channels(run: RunDir, layer: str | None = None) -> pd.DataFrame:
+    """Return `channels.csv` of a run, or of one layer: a row per quantity, channel and step.
 
     Raises:
-        ConfigError: It was run without, or they cannot be read.
+        ConfigError: It was run without, they cannot be read, or there is no such layer.
     """
     columns = read_drawn(run, "channels")
     if not columns:
         raise ConfigError(
             f"{run.path.name} has no single channels", "run it with trace.channels=16"
         )
-    return pd.DataFrame(columns)
+    table = pd.DataFrame(columns)
+    layers = list(dict.fromkeys(table["layer"]))
+    if layer is None:
+        return table
+    if layer not in layers:
+        raise ConfigError(f"no layer {layer!r} in {run.path.name}", f"layers: {', '.join(layers)}")
+    return table.loc[table["layer"] == layer]
 
 
 def _draw_panel(axes: "Axes", channels: pd.DataFrame, layer: str, quantity: str) -> None:

@@ -3,12 +3,14 @@
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from nnexp.compare.columns import Row
 from nnexp.compare.grid import Cell
 from nnexp.compare.metrics import metric_of
 from nnexp.figures.chance import chance_of
+from nnexp.figures.colours import DIVERGED_MARKER
 from nnexp.figures.drawing import (
     COLUMN,
     PAGE,
@@ -36,6 +38,17 @@ APART = 0.045  # inches between the marks of two lines at one place
 NEAREST = 0.3  # share of the way to the next place that all marks of one place take at most
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One place of a line, in the unit of the axis."""
+
+    x: float
+    mean: float | None  # None: all runs diverged
+    deviation: float | None  # None: fewer than two runs are done
+    n: int  # runs that are done
+    diverged: int
+
+
 def draw_error(rows: Sequence[Row], metric: str, across: int = 3) -> "Figure":
     """Return the metric against batch size, an accuracy as its error in percent.
 
@@ -52,6 +65,44 @@ def draw_rates(rows: Sequence[Row], metric: str, across: int = 3) -> "Figure":
         ConfigError: All runs have one learning rate.
     """
     return _draw(rows, metric, "optimizer.learning_rate", across)
+
+
+def error_numbers(rows: Sequence[Row], metric: str) -> list[Row]:
+    """Return a row for each point that `draw_error` draws."""
+    return _numbers(rows, metric, "batch_size", as_error=metric_of(metric).is_accuracy)
+
+
+def rate_numbers(rows: Sequence[Row], metric: str) -> list[Row]:
+    """Return a row for each point that `draw_rates` draws."""
+    return _numbers(rows, metric, "optimizer.learning_rate")
+
+
+def _numbers(rows: Sequence[Row], metric: str, axis: str, *, as_error: bool = False) -> list[Row]:
+    quantity = quantity_label(metric, as_error=as_error)
+    return [
+        {"panel": panel.title, "line": line.label, "quantity": quantity, **asdict(point)}
+        for panel in make_panels(rows, metric, axis)
+        for line in panel.lines
+        for point in _points(line, metric, as_error=as_error)
+    ]
+
+
+def _points(line: Line, metric: str, *, as_error: bool) -> list[Point]:
+    """Return what is drawn of a line; a place whose runs merely are not done has no point."""
+    scale = 100.0 if metric_of(metric).in_percent else 1.0
+    return [
+        Point(
+            x=x,
+            mean=None
+            if _is_lost(cell)
+            else shown_value(cell.mean or 0.0, metric, as_error=as_error),
+            deviation=None if cell.deviation is None else scale * cell.deviation,
+            n=len(cell.values),
+            diverged=cell.statuses["diverged"],
+        )
+        for x, cell in sorted(line.cells.items())
+        if finite(cell.mean) or _is_lost(cell)
+    ]
 
 
 def _draw(
@@ -76,7 +127,8 @@ def _draw(
         for one, panel in zip(axes, panels, strict=True):
             number_ticks(one, places)
             for line in panel.lines:
-                _draw_line(one, line, metric, asides[line.label], as_error=as_error)
+                points = _points(line, metric, as_error=as_error)
+                _draw_line(one, line, points, asides[line.label])
                 _mark_lost(one, line, asides[line.label], worse)
             set_title(one, panel.title, across)
             one.set_xlabel(plain(axis))
@@ -101,7 +153,7 @@ def _note(panels: Sequence[Panel], *, guessed: bool) -> str:
     words = f"mean of {seeds_in_words(len(cell.values) for cell in cells)}"
     if any(len(cell.values) > 1 for cell in cells):
         words += ", band: ± sample standard deviation"
-    if any(cell.values and not cell.competes for cell in cells):
+    if any(cell.values and cell.statuses["diverged"] for cell in cells):
         words += "; hollow: without diverged runs"
     if any(_is_lost(cell) for cell in cells):
         words += "; ×: all diverged"
@@ -123,23 +175,21 @@ def shown_value(value: float, metric: str, *, as_error: bool = False) -> float:
     return 100 * (1 - value) if as_error else 100 * value
 
 
-def _draw_line(axes: "Axes", line: Line, metric: str, aside: float, *, as_error: bool) -> None:
-    known = {x: cell for x, cell in line.cells.items() if finite(cell.mean)}
-    places = sorted(known)
-    means = [shown_value(known[x].mean or 0.0, metric, as_error=as_error) for x in places]
-    scale = 100.0 if metric_of(metric).in_percent else 1.0
-    spreads = [scale * (known[x].deviation or 0.0) for x in places]
-    low = [mean - spread for mean, spread in zip(means, spreads, strict=True)]
-    high = [mean + spread for mean, spread in zip(means, spreads, strict=True)]
+def _draw_line(axes: "Axes", line: Line, points: Sequence[Point], aside: float) -> None:
+    known = [(point, point.mean) for point in points if point.mean is not None]
+    places = [point.x for point, _ in known]
+    means = [mean for _, mean in known]
+    low = [mean - (point.deviation or 0.0) for point, mean in known]
+    high = [mean + (point.deviation or 0.0) for point, mean in known]
     place = axes.transData + _shift(axes, aside)
     look = {"color": line.style.colour, "alpha": 0.14, "linewidth": 0, "transform": place}
     axes.fill_between(places, low, high, **look)
     axes.plot(places, means, label=line.label, transform=place, **line_look(line.style))
-    for x, mean in zip(places, means, strict=True):
+    for point, mean in known:
         look = point_look(line.style)
-        if not known[x].competes:
+        if point.diverged:
             look |= {"markerfacecolor": "white", "markeredgecolor": line.style.colour}
-        axes.plot([x], [mean], zorder=3, transform=place, **look)
+        axes.plot([point.x], [mean], zorder=3, transform=place, **look)
     ends = [*zip(places, low, strict=True), *zip(places, high, strict=True)]
     axes.update_datalim(ends)  # what is shifted does not take part by itself
     axes.autoscale_view(scalex=False)
@@ -159,8 +209,9 @@ def _mark_lost(axes: "Axes", line: Line, aside: float, worse: int) -> None:
 
     place = blended_transform_factory(axes.transData, axes.transAxes) + _shift(axes, aside)
     height = 0.94 if worse > 0 else 0.06
+    look = {"marker": DIVERGED_MARKER, "color": line.style.colour, "markersize": 4}
     for x in (x for x, cell in line.cells.items() if _is_lost(cell)):
-        axes.plot([x], [height], "x", color=line.style.colour, transform=place, markersize=4)
+        axes.plot([x], [height], transform=place, **look)
 
 
 def _is_lost(cell: Cell) -> bool:

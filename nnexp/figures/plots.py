@@ -1,4 +1,4 @@
-"""PLOTS: one record for each kind of figure, and `draw`, which draws one by its name.
+"""PLOTS: one record for each kind of figure.
 
 Nothing heavy is imported before something is drawn, so that help can list the kinds.
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from nnexp.compare.columns import Row
     from nnexp.compare.comparison import Question
-    from nnexp.compare.load import Runs
+    from nnexp.compare.grid import Grid
     from nnexp.rundir import RunDir
 
 MOST_TRACES = 12  # runs in one figure
@@ -38,6 +38,7 @@ class Plot:
     summary: str  # what it shows, in a line
     caption: str  # below it on a page; {metric}, {error}, {run} are filled in
     draw: Callable[[Sequence["Row"], PlotRequest], "Figure"]
+    numbers: Callable[[Sequence["Row"], PlotRequest], "list[Row]"]  # a row for each mark
     varies: str = ""  # the setting that must have several values
     table: str = ""  # the table of the run folders that it reads
     shows_all: bool = False  # values of `varies`, so that none can be chosen as the best
@@ -64,54 +65,6 @@ class Plot:
         )
 
 
-def draw(  # noqa: PLR0913  one keyword an option of the command
-    kind: str,
-    runs: "Runs" = (),
-    *,
-    rows: Sequence[str] = (),
-    columns: Sequence[str] = (),
-    metric: str = "test_accuracy",
-    where: Sequence[str] = (),
-    best: str | None = None,
-    layer: str | None = None,
-) -> "Figure":
-    """Return a figure of runs: `draw("error", "runs").savefig("error.png")`.
-
-    Args:
-        kind: A name in PLOTS.
-        runs: Folders of runs, run folders, `results.csv` files, globs, `study=NAME`; or what
-            `load_runs` returned. Nothing: the runs in `runs/`.
-        rows: The settings that make the rows of the table, for `dots`.
-        columns: The settings that make its columns.
-        metric: The column of the results that is drawn.
-        where: Conditions that the runs must meet: `norm=batch,none`, `norm!=none`.
-        best: The setting of which each cell is drawn at its best value.
-        layer: The one layer to draw, for `traces` and `heatmap`.
-
-    Raises:
-        ConfigError: There is no such kind, no such run, or the runs lack what the figure shows.
-    """
-    from nnexp.compare import as_rows
-    from nnexp.compare.comparison import Question
-    from nnexp.compare.selection import filter_rows, find_metric, find_setting
-    from nnexp.figures.defaults import at_best
-
-    plot = find_plot(kind)
-    if best and plot.shows_all:
-        raise ConfigError(f"{kind} shows every {plot.varies}", "leave out --best")
-    if best and find_setting(best) in map(find_setting, (*rows, *columns)):
-        raise ConfigError(f"{best} is chosen by --best", "leave it out of --rows and --cols")
-    members = filter_rows(as_rows(runs), where)
-    if not plot.table:
-        find_metric(metric, members)
-    question = Question(rows=rows, columns=columns, metric=metric)
-    request = PlotRequest(question=question, layer=layer, across=plot.across[0])
-    drawn = at_best(members, best)
-    if not drawn:
-        raise ConfigError(f"no {best} could be chosen", f"nnexp compare --best {best} says why")
-    return plot.draw(drawn, request)
-
-
 def find_plot(kind: str) -> Plot:
     """Return the record of a kind of figure.
 
@@ -133,21 +86,44 @@ def _error(rows: Sequence["Row"], request: PlotRequest) -> "Figure":
     return draw_error(rows, request.question.metric, request.across)
 
 
+def _error_numbers(rows: Sequence["Row"], request: PlotRequest) -> "list[Row]":
+    from nnexp.figures.lines import error_numbers
+
+    return error_numbers(rows, request.question.metric)
+
+
 def _rates(rows: Sequence["Row"], request: PlotRequest) -> "Figure":
     from nnexp.figures.lines import draw_rates
 
     return draw_rates(rows, request.question.metric, request.across)
 
 
+def _rate_numbers(rows: Sequence["Row"], request: PlotRequest) -> "list[Row]":
+    from nnexp.figures.lines import rate_numbers
+
+    return rate_numbers(rows, request.question.metric)
+
+
 def _dots(rows: Sequence["Row"], request: PlotRequest) -> "Figure":
-    from nnexp.compare.comparison import make_comparison
     from nnexp.figures.chance import chance_of
-    from nnexp.figures.defaults import complete
     from nnexp.figures.dots import draw_dots
 
-    question = replace(complete(request.question, rows, choose_best=False), against=None)
-    grids = make_comparison(rows, question).grids
-    return draw_dots(grids, question.metric, request.across, chance_of(rows, question.metric))
+    metric = request.question.metric
+    return draw_dots(_grids(rows, request), metric, request.across, chance_of(rows, metric))
+
+
+def _dot_numbers(rows: Sequence["Row"], request: PlotRequest) -> "list[Row]":
+    from nnexp.figures.dots import dot_numbers
+
+    return dot_numbers(_grids(rows, request), request.question.metric)
+
+
+def _grids(rows: Sequence["Row"], request: PlotRequest) -> "Sequence[Grid]":
+    from nnexp.compare.comparison import make_comparison
+    from nnexp.figures.defaults import complete
+
+    question = complete(request.question, rows, choose_best=False)
+    return make_comparison(rows, replace(question, against=None)).grids
 
 
 def _curves(rows: Sequence["Row"], request: PlotRequest) -> "Figure":
@@ -156,10 +132,29 @@ def _curves(rows: Sequence["Row"], request: PlotRequest) -> "Figure":
     return draw_curves(rows, request.across)
 
 
+def _curve_numbers(rows: Sequence["Row"], _request: PlotRequest) -> "list[Row]":
+    from nnexp.figures.curves import curve_numbers
+
+    return curve_numbers(rows)
+
+
 def _traces(rows: Sequence["Row"], request: PlotRequest) -> "Figure":
+    from nnexp.figures.traces import draw_traces
+
+    runs, titles = _traced(rows)
+    return draw_traces(runs, request.layer, titles)
+
+
+def _trace_numbers(rows: Sequence["Row"], request: PlotRequest) -> "list[Row]":
+    from nnexp.figures.traces import trace_numbers
+
+    return trace_numbers(*_traced(rows), layer=request.layer)
+
+
+def _traced(rows: Sequence["Row"]) -> "tuple[list[RunDir], list[str]]":
+    """Return the runs whose traces are drawn, and their titles."""
     from nnexp.compare.selection import grouped, values_of, varying
     from nnexp.figures.series import title_of
-    from nnexp.figures.traces import draw_traces
 
     names = varying(rows)
     runs = _folders([row for _, members in grouped(rows, names) for row in members])
@@ -169,22 +164,38 @@ def _traces(rows: Sequence["Row"], request: PlotRequest) -> "Figure":
         )
     told = {row["folder"]: dict(zip(names, values_of(row, names), strict=True)) for row in rows}
     titles = [" · ".join(filter(None, (title_of(told[str(r.path)]), r.path.name))) for r in runs]
-    return draw_traces(runs, request.layer, titles)
+    return runs, titles
 
 
 def _heatmap(rows: Sequence["Row"], request: PlotRequest) -> "Figure":
     from nnexp.figures.heatmap import draw_heatmap
 
+    return draw_heatmap(_one_run(rows), request.layer)
+
+
+def _channel_numbers(rows: Sequence["Row"], request: PlotRequest) -> "list[Row]":
+    from nnexp.figures.heatmap import channel_numbers
+
+    return channel_numbers(_one_run(rows), request.layer)
+
+
+def _one_run(rows: Sequence["Row"]) -> "RunDir":
     runs = _folders(rows)
     if len(runs) > 1:
         raise ConfigError(f"heatmap draws one run, these are {len(runs)}", "name one run's folder")
-    return draw_heatmap(runs[0], request.layer)
+    return runs[0]
 
 
 def _probes(rows: Sequence["Row"], request: PlotRequest) -> "Figure":
     from nnexp.figures.probes import draw_probes
 
     return draw_probes(rows, request.across)
+
+
+def _probe_numbers(rows: Sequence["Row"], _request: PlotRequest) -> "list[Row]":
+    from nnexp.figures.probes import probe_numbers
+
+    return probe_numbers(rows)
 
 
 def _folders(rows: Sequence["Row"]) -> list["RunDir"]:
@@ -204,6 +215,7 @@ PLOTS = {
             summary="error (or another metric) against batch size, a line for each norm",
             caption="{error} against batch size",
             draw=_error,
+            numbers=_error_numbers,
             varies="batch_size",
         ),
         Plot(
@@ -211,6 +223,7 @@ PLOTS = {
             summary="accuracy (or another metric) against learning rate, a line for each norm",
             caption="{metric} against learning rate",
             draw=_rates,
+            numbers=_rate_numbers,
             varies="optimizer.learning_rate",
             shows_all=True,
         ),
@@ -219,12 +232,14 @@ PLOTS = {
             summary="the table of --rows and --cols: every seed, mean, deviation",
             caption="{metric} of every seed",
             draw=_dots,
+            numbers=_dot_numbers,
         ),
         Plot(
             name="curves",
             summary="loss and accuracy over the epochs, training beside validation",
             caption="loss and accuracy over the epochs",
             draw=_curves,
+            numbers=_curve_numbers,
             table="metrics",
             across=(4, 2),
         ),
@@ -233,6 +248,7 @@ PLOTS = {
             summary="running mean and variance of each layer over the steps",
             caption="running mean and variance of each layer",
             draw=_traces,
+            numbers=_trace_numbers,
             table="traces",
             across=(2, 2),
         ),
@@ -241,6 +257,7 @@ PLOTS = {
             summary="running mean and variance of single channels over the steps, of one run",
             caption="running mean and variance of single channels, {run}",
             draw=_heatmap,
+            numbers=_channel_numbers,
             table="channels",
             across=(2, 2),
         ),
@@ -249,6 +266,7 @@ PLOTS = {
             summary="inside the network: covariate shift, activation drift, gradients in depth",
             caption="covariate shift and drift over the steps, outputs and gradients in depth",
             draw=_probes,
+            numbers=_probe_numbers,
             table="probes",
             across=(2, 1),
         ),

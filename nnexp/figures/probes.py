@@ -38,6 +38,8 @@ THROUGH_DEPTH = {
     "gradient_norm": "gradient norm, step 0",
 }
 
+PANELS = {**OVER_STEPS, **THROUGH_DEPTH}
+
 
 def draw_probes(rows: Sequence[Row], across: int = 2) -> "Figure":
     """Return four panels: shift and drift over the steps, outputs and gradients through the depth.
@@ -49,25 +51,10 @@ def draw_probes(rows: Sequence[Row], across: int = 2) -> "Figure":
     Raises:
         ConfigError: No run has a `probes.csv`, or more than the norm and the seed varies.
     """
-    rows = [row for row in rows if RunDir(Path(row["folder"])).probes.exists()]
-    if not rows:
-        raise ConfigError("no run here has a probes.csv", "run them with probe.points=20")
-    keys = line_settings(rows)
-    if more := lay_out(rows, keys, []).layers:
-        raise ConfigError(
-            f"probes draws one {more[0]} at a time", f"choose one: --where {more[0]}=VALUE"
-        )
-    styles = line_styles(rows, keys)
-    tables: dict[Group, list[pd.DataFrame]] = {}
-    shortened = False
-    for row in rows:
-        table, cut = load_moving_steps(RunDir(Path(row["folder"])))
-        tables.setdefault(values_of(row, keys), []).append(table)
-        shortened |= cut
+    styles, tables, shortened = _load(rows)
     with styled():
-        figure, axes = open_panels(len(OVER_STEPS) + len(THROUGH_DEPTH), across, 1.9)
-        named = {**OVER_STEPS, **THROUGH_DEPTH}
-        for one, (quantity, words) in zip(axes, named.items(), strict=True):
+        figure, axes = open_panels(len(PANELS), across, 1.9)
+        for one, (quantity, words) in zip(axes, PANELS.items(), strict=True):
             _draw_panel(one, quantity, tables, {group: styles[group][1] for group in tables})
             one.set_ylabel(words)
         seeds = seeds_in_words(len(of_seeds) for of_seeds in tables.values())
@@ -77,6 +64,38 @@ def draw_probes(rows: Sequence[Row], across: int = 2) -> "Figure":
             figure, {styles[group][0]: styles[group][1] for group in tables}, note, points=False
         )
     return figure
+
+
+def probe_numbers(rows: Sequence[Row]) -> list[Row]:
+    """Return a row for each point of each line that `draw_probes` draws."""
+    styles, tables, _ = _load(rows)
+    return [
+        {"panel": words, "line": styles[group][0], "quantity": quantity, "x": x, **point}
+        for quantity, words in PANELS.items()
+        for group, of_seeds in tables.items()
+        for x, point in _over_seeds(quantity, of_seeds).to_dict("index").items()
+    ]
+
+
+def _load(
+    rows: Sequence[Row],
+) -> tuple[dict[Group, tuple[str, Style]], dict[Group, list[pd.DataFrame]], bool]:
+    """Return each line's label and style, its seeds' tables, and whether any lost a last step."""
+    rows = [row for row in rows if RunDir(Path(row["folder"])).probes.exists()]
+    if not rows:
+        raise ConfigError("no run here has a probes.csv", "run them with probe.points=20")
+    keys = line_settings(rows)
+    if more := lay_out(rows, keys, []).layers:
+        raise ConfigError(
+            f"probes draws one {more[0]} at a time", f"choose one: --where {more[0]}=VALUE"
+        )
+    tables: dict[Group, list[pd.DataFrame]] = {}
+    shortened = False
+    for row in rows:
+        table, cut = load_moving_steps(RunDir(Path(row["folder"])))
+        tables.setdefault(values_of(row, keys), []).append(table)
+        shortened |= cut
+    return line_styles(rows, keys), tables, shortened
 
 
 def load_moving_steps(run: RunDir) -> tuple[pd.DataFrame, bool]:
@@ -102,6 +121,14 @@ def through_depth(table: pd.DataFrame, quantity: str) -> pd.Series:
     return values.set_axis(range(1, len(values) + 1))
 
 
+def _over_seeds(quantity: str, of_seeds: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return mean, lowest, highest and number of the seeds at each place of a line."""
+    taken = over_steps if quantity in OVER_STEPS else through_depth
+    values = pd.concat([taken(table, quantity) for table in of_seeds])
+    known = values.loc[(values > 0) & np.isfinite(values)]  # what a log axis has a place for
+    return known.groupby(level=0).agg(mean="mean", lowest="min", highest="max", n="count")
+
+
 def _draw_panel(
     axes: "Axes",
     quantity: str,
@@ -110,13 +137,10 @@ def _draw_panel(
 ) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    taken = over_steps if quantity in OVER_STEPS else through_depth
     for group, of_seeds in tables.items():
-        values = pd.concat([taken(table, quantity) for table in of_seeds])
-        known = values.loc[(values > 0) & np.isfinite(values)]  # what a log axis has a place for
-        found = known.groupby(level=0).agg(["mean", "min", "max"])
+        found = _over_seeds(quantity, of_seeds)
         shade = {"color": styles[group].colour, "alpha": 0.14, "linewidth": 0}
-        axes.fill_between(found.index, found["min"], found["max"], **shade)
+        axes.fill_between(found.index, found["lowest"], found["highest"], **shade)
         axes.plot(found.index, found["mean"], **line_look(styles[group]))
     log_ticks(axes)
     if quantity in OVER_STEPS:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from nnexp.compare.columns import Row
 from nnexp.console import printable
 from nnexp.figures.drawing import (
     PAGE,
@@ -142,6 +143,25 @@ def draw_traces(
         looks = [(name, {"color": colour}) for name, colour in colours.items()]
         add_line_legend(figure, looks, "averaged over the channels of each layer")
     return figure
+
+
+def trace_numbers(
+    runs: Sequence[RunDir], titles: Sequence[str], layer: str | None = None
+) -> list[Row]:
+    """Return a row for each finite point of each line that `draw_traces` draws."""
+    return [
+        {
+            "panel": title,
+            "line": line.layer,
+            "quantity": line.quantity.replace("_", " "),
+            "x": step,
+            "mean": value,
+        }
+        for run, title in zip(runs, titles, strict=True)
+        for line in load_series(load_traces(run), layer)
+        for step, value in zip(line.steps.tolist(), line.values.tolist(), strict=True)
+        if np.isfinite(value)
+    ]
 
 
 def _draw_panel(axes: "Axes", lines: Sequence[Series], colours: dict[str, str]) -> None:
