@@ -20,7 +20,7 @@ from nnexp.compare.selection import (
     varying,
 )
 from nnexp.settings import ConfigError
-from nnexp.settings.values import is_number
+from nnexp.settings.values import is_typed_number
 
 BASE = "baseline"  # the arm that all others of a place are compared with
 
@@ -168,20 +168,13 @@ def _series(plan: _Plan, places: Sequence[Group], columns: Sequence[str]) -> Ite
         rows.setdefault(_values_at(plan, place, kept), []).append(place)
     for members in rows.values():
         values = [_values_at(plan, place, columns)[0] for place in members]
-        single = len(columns) == 1 and all(map(_is_number, values))
+        single = len(columns) == 1 and all(map(is_typed_number, values))
         yield Series(places=tuple(members), numbers=tuple(map(float, values)) if single else None)
 
 
 def _values_at(plan: _Plan, place: Group, keys: Sequence[str]) -> Group:
     """Return what a place has of some of its settings."""
     return tuple(place[plan.rest.index(key)] for key in keys)
-
-
-def _is_number(value: str) -> bool:
-    try:
-        return is_number(float(value))
-    except ValueError:
-        return False
 
 
 def _baseline(rows: Sequence[Row], against: str, row_keys: Sequence[str]) -> tuple[str, str]:

@@ -10,9 +10,10 @@ from nnexp.compare.judgement import judge_with_best
 from nnexp.compare.linear_model import ROUNDING
 from nnexp.compare.load import metrics_in
 from nnexp.compare.selection import grouped, varying
+from nnexp.console import counted
 from nnexp.rundir import FINAL, is_at_chance
 from nnexp.settings import NOT_IDENTITY, ConfigError
-from nnexp.settings.values import is_number
+from nnexp.settings.values import is_typed_number
 
 JUDGE = "val_accuracy"  # what chooses: the test images are for what is left
 AT_BEST = f"each cell's best by {JUDGE}"  # what stands for the chosen setting's values
@@ -43,10 +44,10 @@ class Choice:
     @property
     def budget(self) -> str:
         """How much was tried: values × seeds, or where seeds are unequal the runs."""
-        counts, values = set(self.runs.values()), _counted(len(self.runs), "value")
+        counts, values = set(self.runs.values()), counted(len(self.runs), "value")
         if len(counts) == 1:
-            return f"{values} × {_counted(counts.pop(), 'seed')}"
-        return f"{values}, {_counted(sum(self.runs.values()), 'run')}"
+            return f"{values} × {counted(counts.pop(), 'seed')}"
+        return f"{values}, {counted(sum(self.runs.values()), 'run')}"
 
 
 def choose(
@@ -91,7 +92,7 @@ def uneven(choices: Sequence[Choice]) -> list[str]:
         counts[budget] = counts.get(budget, 0) + 1
     if len(counts) < 2:
         return []
-    listed = "; ".join(f"{budget} in {_counted(n, 'cell')}" for budget, n in counts.items())
+    listed = "; ".join(f"{budget} in {counted(n, 'cell')}" for budget, n in counts.items())
     key = choices[0].chosen.key
     return [f"not a fair comparison: {key} was chosen with unequal budgets: {listed}"]
 
@@ -191,7 +192,7 @@ def _marked(rivals: Mapping[str, Cell], chosen: Chosen) -> dict[str, Cell]:
 
 def _edge(known: Sequence[str], best: str) -> str:
     """Return which end of the values with an outcome the best is at, if values have ends."""
-    if not all(map(_is_number, known)):
+    if not all(map(is_typed_number, known)):
         return ""
     if len(known) == 1:
         return "only"
@@ -204,7 +205,7 @@ def _largest(known: Mapping[str, Sequence[Row]]) -> str:
     It begins with ≥ where no larger value is known not to train. Nothing, where chance is unknown.
     """
     rows = [row for members in known.values() for row in members]
-    if not rows or not all(map(_is_number, known)) or not all(map(chance_accuracy, rows)):
+    if not rows or not all(map(is_typed_number, known)) or not all(map(chance_accuracy, rows)):
         return ""
     training = [value for value, members in known.items() if all(map(_trains, members))]
     if not training:
@@ -218,13 +219,6 @@ def _trains(row: Row) -> bool:
     if not _is_measured(row) or not chance or not images:
         return False
     return not is_at_chance(row[JUDGE], images, round(1 / chance))
-
-
-def _is_number(value: str) -> bool:
-    try:
-        return is_number(float(value))
-    except ValueError:
-        return False
 
 
 def _shared_rows(rows: Sequence[Row], key: str) -> list[Row]:
@@ -248,7 +242,3 @@ def _at_best(rows: Sequence[Row], chosen: Chosen, judges: Sequence[Row]) -> list
     used = {row["seed"] for row in judges}
     fresh = [{**row, **told} for row in here if row["seed"] not in used]
     return fresh or [{**here[0], **told, "status": UNCONFIRMED}]
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"

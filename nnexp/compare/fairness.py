@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from nnexp.compare.columns import SETTINGS, Row, shown
 from nnexp.compare.grid import NAMES, Layout
 from nnexp.compare.selection import goes_with, grouped, in_order, varying
+from nnexp.console import counted
 from nnexp.rundir import ENVIRONMENT, FINAL
 from nnexp.settings.sharing import shareable_folder
 
@@ -89,7 +90,7 @@ def _environments(rivals: Rivals) -> Lines:
     yield from _codes(known)
     tries = [row.get("environments") for members in rivals for row in members]
     if mixed := sum(isinstance(count, (int, float)) and count > 1 for count in tries):
-        line = f"{UNFAIR}: {_runs(mixed)} resumed in another environment than at the start"
+        line = f"{UNFAIR}: {counted(mixed, 'run')} resumed in another environment than at the start"
         yield "environments", line
 
 
@@ -102,7 +103,7 @@ def _unknown(rivals: Rivals) -> Lines:
     folders = {shareable_folder(row["folder"]) for row in unknown}
     tables = sorted(name for name in folders if name.endswith(".csv"))
     where = f" ({', '.join(tables)})" if 0 < len(tables) <= 2 else ""
-    whole = f"{len(unknown)} of {_runs(len(rows))}"
+    whole = f"{len(unknown)} of {counted(len(rows), 'run')}"
     yield (
         "environment",
         f"not known to be a fair comparison: {whole}{where} do not say with which versions, "
@@ -145,11 +146,7 @@ def _difference(rivals: Rivals, name: str, value_of: Callable[[Row], str]) -> Li
             counts += values
     if counts:
         values = in_order((value,) for value in counts)
-        listed = [f"{value} in {_runs(counts[value])}" for (value,) in values]
+        listed = [f"{value} in {counted(counts[value], 'run')}" for (value,) in values]
         more = len(listed) - MOST_VALUES
         tail = [f"{more} more"] if more > 0 else []
         yield name, f"{UNFAIR}: {name} differs: {', '.join([*listed[:MOST_VALUES], *tail])}"
-
-
-def _runs(count: int) -> str:
-    return "1 run" if count == 1 else f"{count} runs"

@@ -11,6 +11,14 @@ def quoted(value: object) -> str:
     return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…"
 
 
+def is_typed_number(text: str) -> bool:
+    """Return whether a text is such a number, as it is typed."""
+    try:
+        return is_number(float(text))
+    except ValueError:
+        return False
+
+
 def is_number(value: object) -> bool:
     """Return whether a value is a number that can be computed with: finite, and no truth value."""
     return type(value) in (int, float) and abs(value) <= sys.float_info.max  # pyright: ignore[reportArgumentType]
