@@ -59,3 +59,24 @@ def test_dry_run_says_what_its_seeds_can_show_by_the_runs_that_are_done(capsys):
     said = [text.partition("show a true difference of ")[2].split()[0] for text in (few, many)]
     assert float(said[0]) > float(said[1]) > 0
     assert "30 seeds show a true difference of" in many
+
+
+def test_rerun_trains_anew_once_and_not_in_every_round(capsys):
+    swept(capsys, *ARMS)
+    options = ("--until-interval", "0.1", "--most-seeds", "4", "--rerun")
+    out = swept(capsys, *ARMS, *options, *BATCH)[1]
+    assert sum(line.startswith("done ") for line in out.splitlines()) == 3 * 4
+
+
+def test_interval_that_cannot_be_reached_is_refused_before_anything_is_trained(capsys):
+    for reach in ("0", "-1", "nan"):
+        code, _, err = swept(capsys, *ARMS, "--until-interval", reach, *BATCH)
+        assert code == 2
+        assert err
+        assert not Path("runs").exists()
+
+
+def test_comparison_that_a_sweep_would_not_make_is_refused(capsys):
+    code, _, err = swept(capsys, *ARMS, *BATCH)
+    assert code == 2
+    assert "add --until-interval or --dry-run" in err

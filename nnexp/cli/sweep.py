@@ -6,6 +6,7 @@ import typer
 
 from nnexp.cli import options as arguments
 from nnexp.cli.composing import layout, say_own_configs
+from nnexp.settings.errors import ConfigError
 
 if TYPE_CHECKING:
     from nnexp.sweeps.precision import Precision
@@ -36,6 +37,11 @@ def sweep(  # noqa: PLR0913  one parameter an option
 
     Runs that have a result already are not trained again.
     """
+    if (rows or cols or against) and until_interval is None and not dry_run:
+        raise ConfigError(
+            "--rows, --cols and --against ask for a comparison, which a sweep does not make",
+            "add --until-interval or --dry-run, or ask nnexp compare when the sweep is done",
+        )
     from nnexp.compare import Question
     from nnexp.sweeps.precision import Precision
     from nnexp.sweeps.runner import SweepOptions

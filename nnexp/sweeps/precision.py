@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nnexp.compare import Question, make_comparison, metric_of, read_rows
 from nnexp.compare.judgement import Judgement
@@ -37,13 +37,18 @@ def sweep_until(
     After each round the seeds that the widest interval still needs are planned from what was
     measured, at most twice as many as there are. It stops by the widths alone and never by what the
     differences are, with LEAST_FREEDOM degrees of freedom or more, at widths that leave room for
-    the variance's own error. That keeps the error rate of the intervals: 4.9 to 5.9 % in
-    simulations of 2 and 5 arms (4,000 each; docs/comparing.md), where it is 5 % for seeds that
-    were fixed beforehand.
+    the variance's own error. That keeps the error rate of the intervals: 4.5 to 6.3 % in
+    simulations of 2 and 5 arms (tests/sequential_rates.py), where it is 5 % for seeds that were
+    fixed beforehand.
 
     Raises:
-        ConfigError: A word or the question names what there is not, or the sweep has one arm.
+        ConfigError: A word or the question names what there is not, the sweep has one arm, or the
+            reach is no number above 0.
     """
+    if not (wanted.reach or 0.0) > 0:
+        raise ConfigError(
+            f"--until-interval cannot be {wanted.reach:g}", "it needs a number above 0: 1.0"
+        )
     started, shown = time.monotonic(), metric_of(wanted.question.metric)
     reach = (wanted.reach or 0.0) / (100 if shown.in_percent else 1)
     while True:
@@ -67,6 +72,7 @@ def sweep_until(
             observer.note(f"stopped: --hours {wanted.hours:g} are over")
             return outcome
         count = min(needed, 2 * len(seeds), wanted.most_seeds)
+        options = replace(options, rerun=False)  # what this sweep has trained is kept
         words = _with_seeds(words, [*seeds, *_new_seeds(seeds, count - len(seeds))])
 
 
