@@ -22,11 +22,11 @@ from nnexp.settings.sharing import shareable_command, shareable_folder, without_
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a home folder of our own, in whose `work` we are."""
+    """Return a home folder of our own, in whose `project` we are."""
     folder = tmp_path / "home" / "ada"
-    (folder / "work").mkdir(parents=True)
+    (folder / "project").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(folder))
-    monkeypatch.chdir(folder / "work")
+    monkeypatch.chdir(folder / "project")
     return folder
 
 
@@ -42,7 +42,7 @@ def test_text_stays_where_there_is_no_home_folder(monkeypatch, home):
 
 
 def test_folder_inside_the_current_one_is_relative_to_it(home):
-    assert shareable_folder(str(home / "work" / "runs")) == "runs"
+    assert shareable_folder(str(home / "project" / "runs")) == "runs"
     assert shareable_folder(str(home / "other")) == "~/other"
     assert shareable_folder("/data/runs") == "/data/runs"
 
@@ -59,7 +59,7 @@ def test_shared_command_gives_the_same_settings_when_it_is_typed_again(home, cap
 
 def test_run_tells_neither_home_nor_host_in_what_is_shared(tiny, home):
     config = replace(
-        tiny, data=replace(tiny.data, cache_dir=f"{home}/cache"), runs_dir=f"{home}/work/runs"
+        tiny, data=replace(tiny.data, cache_dir=f"{home}/cache"), runs_dir=f"{home}/project/runs"
     )
     command = ["nnexp", "train", f"data.cache_dir={home}/cache"]
     run = experiment.run(config, command=command).run
@@ -92,11 +92,11 @@ def test_row_of_a_run_that_failed_or_is_of_an_older_version_names_no_home(home):
 
 
 def test_page_of_runs_names_no_home(home):
-    run = write_full(home / "work" / "runs", "batch", 0.5)
+    run = write_full(home / "project" / "runs", "batch", 0.5)
     command = f"nnexp train data.root={home}/photos"
     run.environment.write_text(json.dumps(read_json(run.environment) | {"command": command}))
     with pytest.raises(SystemExit) as end:
-        main(["report", str(home / "work" / "runs"), "-o", "page.html"])
+        main(["report", str(home / "project" / "runs"), "-o", "page.html"])
     assert end.value.code == 0
     page = Path("page.html").read_text("utf-8")
     assert str(home) not in page
@@ -104,5 +104,5 @@ def test_page_of_runs_names_no_home(home):
 
 
 def test_where_a_run_lies_does_not_change_its_identity(home):
-    here, there = settings(), settings(runs_dir=f"{home}/work/runs")
+    here, there = settings(), settings(runs_dir=f"{home}/project/runs")
     assert result_head(here, "")["run_id"] == result_head(there, "")["run_id"]
