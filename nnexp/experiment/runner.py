@@ -177,8 +177,7 @@ def _run(
         epoch=state.epoch,
         peak_learning_rate=plan.peak_learning_rate,
     )
-    logger.started(state, info)
-    return _train(config, plan, state, images.to(device), logger, rebuild_view)
+    return _train(config, plan, state, images.to(device), info, logger, rebuild_view)
 
 
 def _train(
@@ -186,6 +185,7 @@ def _train(
     plan: RunPlan,
     state: TrainState,
     images: Images,
+    info: RunInfo,
     logger: RunLogger,
     rebuild_view: bool,
 ) -> Outcome:
@@ -207,7 +207,8 @@ def _train(
             save()
         stop.raise_if_set()
 
-    with stop.listening():
+    with stop.listening():  # before it is told: who knows that a run trains may stop it
+        logger.started(state, info)
         try:
             for row in fit(state, images, config, plan, observers, after_batch):
                 logger.epoch(row, observers, state)
