@@ -40,6 +40,21 @@ def make_cells(values, seeds=3, shifts=None, correlation=0.0, deviation=lambda p
     return drawn
 
 
+def equally_spread(values):
+    """Return cells of which each has the same variance, so that none has more than all share."""
+    return {
+        key: {s: (v - np.mean([*cell.values()])) / np.std([*cell.values()], ddof=1) + i
+              for s, v in cell.items()}
+        for i, (key, cell) in enumerate(values.items())
+    }  # fmt: skip
+
+
+@pytest.fixture
+def _shared_variance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every comparison the variance that all share, whatever its own cells show."""
+    monkeypatch.setattr("nnexp.compare.linear_model.PRIOR", 1e15)
+
+
 def against(model, base="a", arms="bcde", places=range(4)):
     return judge_against(
         model,
@@ -65,10 +80,12 @@ def test_dunnetts_p_values_and_intervals_are_scipys():
     values = np.random.default_rng(4)
     arms = {name: values.normal(shift, 1, n) for name, shift, n in
             (("a", 0, 4), ("b", 1, 4), ("c", 2, 6), ("d", 0, 3))}  # fmt: skip
-    model = LinearModel({(0, name): dict(enumerate(arm)) for name, arm in arms.items()})
+    cells_ = equally_spread({(0, name): dict(enumerate(arm)) for name, arm in arms.items()})
+    model = LinearModel(cells_)
     assert (model.pools.by, model.blocked) == ("grid", False)
     family = against(model, arms="bcd", places=[0])
-    expected = stats.dunnett(*(arms[name] for name in "bcd"), control=arms["a"], random_state=1)
+    base, *others = ([*cell.values()] for cell in cells_.values())
+    expected = stats.dunnett(*others, control=base, random_state=1)
     interval = expected.confidence_interval()
     judged = list(family.judged.values())
     assert family.method == "Dunnett"
@@ -80,11 +97,12 @@ def test_dunnetts_p_values_and_intervals_are_scipys():
 def test_tukeys_p_values_are_scipys():
     values = np.random.default_rng(5)
     arms = {name: values.normal(i, 1, 4) for i, name in enumerate("abcd")}
-    model = LinearModel({(0, name): dict(enumerate(arm, 9 * i)) for i, (name, arm) in
-                         enumerate(arms.items())})  # fmt: skip
+    cells_ = equally_spread({(0, name): dict(enumerate(arm, 9 * i)) for i, (name, arm) in
+                             enumerate(arms.items())})  # fmt: skip
+    model = LinearModel(cells_)
     contrasts = [Contrast(arm=arm, base="d", weights=((0, 1.0),)) for arm in "abc"]
     family = judge_pairs(model, contrasts, {((0, 1.0),): 4})
-    expected = stats.tukey_hsd(*arms.values())
+    expected = stats.tukey_hsd(*([*cell.values()] for cell in cells_.values()))
     assert family.method == "Tukey"
     assert [one.p for one in family.judged.values()] == pytest.approx(
         list(expected.pvalue[:3, 3]), abs=1e-6
@@ -93,6 +111,7 @@ def test_tukeys_p_values_are_scipys():
     assert [one.low for one in family.judged.values()] == pytest.approx(list(interval.low[:3, 3]))
 
 
+@pytest.mark.usefixtures("_shared_variance")
 @pytest.mark.parametrize("is_complete", [True, False])
 def test_seeds_are_blocks_where_runs_that_share_one_correlate(is_complete):
     """The least squares of cell and seed, solved here with a column for each of them."""
@@ -183,6 +202,25 @@ def test_one_cell_that_varies_far_more_has_a_variance_of_its_own():
     assert pools.variances["grid"] == pytest.approx((np.mean([1.0, 1.05, 1.1, 1.15]), 38), rel=0.01)
 
 
+def test_comparison_of_cells_that_vary_more_than_all_is_given_more():
+    """The shared variance counts for 4 degrees of freedom, that of the two cells for its own."""
+    spread = {(p, a): 1.0 for p in range(3) for a in "abc"} | {(0, "b"): 2.0}
+    model = LinearModel(
+        {
+            key: dict(enumerate((-s, 0.0, s), 3 * seed))
+            for seed, (key, s) in enumerate(spread.items())
+        }
+    )
+    assert (model.pools.by, model.blocked) == ("grid", False)
+    shared, own = np.mean(np.square(list(spread.values()))), (1 + 4) / 2
+    freedom = (1 + 4) ** 2 / (1**2 / 2 + 4**2 / 2)  # Satterthwaite
+    one, other = (model.estimate(Contrast(arm=arm, base="a", weights=((0, 1.0),))) for arm in "bc")
+    assert one.error**2 == pytest.approx((4 * shared + freedom * own) / (4 + freedom) * 2 / 3)
+    assert other.error**2 == pytest.approx(shared * 2 / 3)
+    assert one.freedom == other.freedom == 18
+
+
+@pytest.mark.usefixtures("_shared_variance")
 def test_average_over_places_is_the_mean_of_differences_with_its_own_error():
     values = np.random.default_rng(11)
     model = LinearModel(make_cells(values, shifts={"b": 1.0}))
@@ -195,13 +233,20 @@ def test_average_over_places_is_the_mean_of_differences_with_its_own_error():
     assert (one.error, one.freedom) == pytest.approx((math.sqrt(variance * 2 / 3 / 4), 40))
 
 
-@pytest.mark.parametrize("correlation", [0.0, 0.9])
-def test_intervals_hold_together_and_agree_with_p(correlation):
+@pytest.mark.parametrize(
+    ("correlation", "baselines"), [(0.0, 1.0), (0.9, 1.0), (0.0, 3.0)], ids=str
+)
+def test_intervals_hold_together_and_agree_with_p(correlation, baselines):
     """Over 300 grids without differences, 15 (± 3 standard errors: 11) may show one."""
     values = np.random.default_rng(8)
     wrong = 0
     for _ in range(300):
-        judged = against(LinearModel(make_cells(values, correlation=correlation))).judged.values()
+        drawn = make_cells(
+            values,
+            correlation=correlation,
+            deviation=lambda place, arm: baselines if arm == "a" else 1.0,
+        )
+        judged = against(LinearModel(drawn)).judged.values()
         assert all((one.low > 0 or one.high < 0) == (one.p < 0.05) for one in judged)
         wrong += any(one.differs for one in judged)
     assert wrong <= 15 + 11
@@ -228,6 +273,7 @@ def test_power_of_a_detectable_difference_is_eighty_percent():
     assert stats.nct.sf(critical, 40, shift) == pytest.approx(0.8, abs=1e-6)
 
 
+@pytest.mark.usefixtures("_shared_variance")
 def test_seeds_for_another_precision_are_the_fewest_that_give_it():
     judged = judge_with_baseline(make_cells(np.random.default_rng(11)), {}, "a", [])
     variance, freedom = judged.model.pools.variances["grid"]

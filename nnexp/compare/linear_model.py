@@ -12,17 +12,26 @@ import numpy as np
 from scipy.special import fdtrc
 
 from nnexp.compare.seed_blocks import SeedBlocks
-from nnexp.compare.variance_pools import Cell, Pools, arms_differ, make_pools, pooled
+from nnexp.compare.variance_pools import (
+    Cell,
+    Pools,
+    Squares,
+    arms_differ,
+    make_pools,
+    own_pools,
+    pooled,
+)
 
 ROUNDING = 1e-12  # relative spread below which values are the same number
 HUGE = 1e100  # values whose squares would overflow are not judged
 TOGETHER = 0.05  # p-value of the F test of seeds below which they are blocks
+PRIOR = 4.0  # degrees of freedom that a shared variance counts for beside what is compared
 
 Place = Hashable
 Arm = Hashable
 Values = Mapping[int, float]  # seed → value
 Weights = tuple[tuple[Place, float], ...]
-Sources = dict[Hashable, float]  # the name of a variance → how much of it a difference has
+Shares = dict[Hashable, float]  # cell, or pair of cells → how much of its variance a difference has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +57,9 @@ class LinearModel:
     """Value = cell + noise, or cell + seed + noise where runs that share a seed correlate.
 
     Cells of one value have no spread of their own and are left out. `make_pools` says which cells
-    share a variance. With seeds as blocks, and unequal variances of arms, each pair of arms has
-    the variance of its own differences: the paired t test.
+    share a variance; a comparison of cells that vary more than that is given more, since tests at
+    few seeds find few inequalities. With seeds as blocks, and unequal variances of arms, each pair
+    of arms has the variance of its own differences: the paired t test.
 
     Args:
         cells: The values of each arm at each place, by seed.
@@ -72,11 +82,14 @@ class LinearModel:
         self._alone = {key: self._squares(key, floors or {}) for key in self.cells}
         self.correlation, self.p_seeds = self._correlate()
         self.blocked = self.p_seeds is not None and self.p_seeds < TOGETHER
-        self.pools = self._pools()
+        self._spread = self._left()
+        self.pools = make_pools(self._spread)
         self.paired = self.blocked and (
             self.pools.by not in ("grid", "place") or arms_differ(self._alone)
         )
         self._variances = dict(self.pools.variances)
+        self._source = dict[Hashable, Hashable](self.pools.source)
+        self._own = [] if self.blocked else own_pools(self._spread, self.pools)
 
     def arms(self, place: Place) -> list[Arm]:
         """Return the arms that can be compared at a place."""
@@ -93,50 +106,58 @@ class LinearModel:
 
     def estimate(self, contrast: Contrast) -> Estimate | None:
         """Return a contrast's estimate; None where its cells or its variance are not known."""
-        value, sources = 0.0, Sources()
+        value, shares = 0.0, Shares()
         for place, weight in contrast.weights:
             known = self._difference(place, contrast.arm, contrast.base)
             if known is None:
                 return None
             value += weight * known[0]
-            for source, share in known[1].items():
-                sources[source] = sources.get(source, 0.0) + weight**2 * share
-        parts = {source: share * self._variances[source][0] for source, share in sources.items()}
-        variance = sum(parts.values())
+            shares |= {cell: weight**2 * share for cell, share in known[1].items()}
+        variance, freedom = _variance_of(shares, self._source, self._variances)
         if variance <= 0:
             return Estimate(value=value, error=0.0, freedom=0.0)
-        # Satterthwaite (1946): the variance's own degrees of freedom where there is one
-        freedom = variance**2 / sum(p**2 / self._variances[one][1] for one, p in parts.items() if p)
-        return Estimate(
-            value=value, error=variance**0.5, freedom=freedom, sources=frozenset(sources)
-        )
+        sources = frozenset(self._source[cell] for cell in shares)
+        for own in self._own_of(contrast):
+            variance = max(variance, _mixed(variance, shares, own))
+        return Estimate(value=value, error=variance**0.5, freedom=freedom, sources=sources)
 
-    def _difference(self, place: Place, arm: Arm, base: Arm) -> tuple[float, Sources] | None:
-        """Return a difference at a place, and how much of which variances it has."""
+    def _difference(self, place: Place, arm: Arm, base: Arm) -> tuple[float, Shares] | None:
+        """Return a difference at a place, and how much of each cell's variance it has."""
         here = self.places.get(place)
         if here is None or arm not in here.arms or base not in here.arms:
             return None
         if self.paired:
             return self._paired(place, arm, base)
+        cells = [(place, arm), (place, base)]
         if self.blocked:
             known = here.difference(arm, base)
-            return known and (known[0], {self.pools.source[place, arm]: known[1]})
-        sources = Sources()
-        for one in (arm, base):
-            source = self.pools.source[place, one]
-            sources[source] = sources.get(source, 0.0) + 1 / len(here.arms[one])
-        return here.means[arm] - here.means[base], sources
+            return known and (known[0], Shares(dict.fromkeys(cells, known[1] / 2)))
+        shares = Shares({cell: 1 / len(self.cells[cell]) for cell in cells})
+        return here.means[arm] - here.means[base], shares
 
-    def _paired(self, place: Place, arm: Arm, base: Arm) -> tuple[float, Sources] | None:
-        values, others = self.cells[place, arm], self.cells[place, base]
+    def _own_of(self, contrast: Contrast) -> list[Pools]:
+        """Return the variances of what is compared itself: at its places, and at all of them."""
+        if self.paired or not self.blocked:
+            return self._own
+        halves = dict[Cell, Squares]()
+        for place in self.places:
+            known = self._paired(place, contrast.arm, contrast.base)
+            if known:
+                variance, freedom = self._variances[next(iter(known[1]))]
+                half = (variance * freedom / 4, freedom / 2)  # the two have it together
+                halves |= {(place, contrast.arm): half, (place, contrast.base): half}
+        return own_pools(halves, self.pools)
+
+    def _paired(self, place: Place, arm: Arm, base: Arm) -> tuple[float, Shares] | None:
+        values, others = self.cells.get((place, arm), {}), self.cells.get((place, base), {})
         differences = [values[seed] - others[seed] for seed in values if seed in others]
         if len(differences) < 2:
             return None
         size = max(map(abs, [*values.values(), *others.values()]))
-        source = ("pair", place, arm, base)
+        pair = self._source["pair", place, arm, base] = ("pair", place, arm, base)
         freedom = len(differences) - 1.0
-        self._variances[source] = (_squares(differences, size) / freedom, freedom)
-        return float(np.mean(differences)), {source: 1 / len(differences)}
+        self._variances[pair] = (_squares(differences, size) / freedom, freedom)
+        return float(np.mean(differences)), {pair: 1 / len(differences)}
 
     def _squares(self, key: Cell, floors: Mapping[Cell, float]) -> tuple[float, float]:
         values = list(self.cells[key].values())
@@ -157,16 +178,39 @@ class LinearModel:
         p = float(fdtrc(freedom - left, left, explained / (within / left)))
         return max(-1.0, 1 - within / left / total), p
 
-    def _pools(self) -> Pools:
+    def _left(self) -> dict[Cell, Squares]:
+        """Return what cells, or cells and seeds where these are blocks, leave unexplained."""
         if not self.blocked:
-            return make_pools(self._alone)
+            return self._alone
         left = {}
         for name, place in self.places.items():
             share = place.freedom / sum(len(values) - 1 for values in place.arms.values())
             for arm, squares in place.squares().items():
                 squares = squares if squares > self._rounding else 0.0
                 left[name, arm] = (squares, share * (len(place.arms[arm]) - 1))
-        return make_pools(left)
+        return left
+
+
+def _variance_of(
+    shares: Shares, source: Mapping[Hashable, Hashable], variances: Mapping[Hashable, Squares]
+) -> tuple[float, float]:
+    """Return the sum of cells' variances by their shares, and its degrees of freedom.
+
+    These are the variance's own where there is one, else by Satterthwaite (1946).
+    """
+    parts = dict[Hashable, float]()
+    for cell, share in shares.items():
+        parts[source[cell]] = parts.get(source[cell], 0.0) + share * variances[source[cell]][0]
+    total = sum(parts.values())
+    below = sum(part**2 / variances[one][1] for one, part in parts.items() if part)
+    return total, total**2 / below if below else 0.0
+
+
+def _mixed(variance: float, shares: Shares, own: Pools) -> float:
+    """Return the mean of a shared variance and what is compared has itself, by their freedoms."""
+    known = {cell: share for cell, share in shares.items() if cell in own.source}
+    alone, freedom = _variance_of(known, own.source, own.variances)
+    return (PRIOR * variance + freedom * alone) / (PRIOR + freedom)
 
 
 def _squares(values: list[float], size: float) -> float:

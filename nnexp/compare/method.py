@@ -17,6 +17,7 @@ POOLS = {
     "cell": "each cell its own variance, since those of cells are unequal (Welch)",
     "pair": "each pair of cells its own variance, over common seeds (paired t test)",
 }
+WIDER = "a comparison of cells or rows that vary more than that has a wider interval"
 METHODS = {
     "Dunnett": "Dunnett's test: each with one baseline",
     "Tukey": "Tukey's test: all pairs of a column",
@@ -89,6 +90,8 @@ def _variance_lines(judgement: Judgement, metric: str) -> Iterator[str]:
         yield f"{POOLS['grid']}: standard deviation {spread}, {freedom}"
     else:
         yield POOLS[pool_name(judgement)]
+    if pool_name(judgement) in ("grid", "arm", "place"):
+        yield WIDER
     if pools.apart and not model.paired:
         yield "one cell varies far more than the others, and has a variance of its own"
 

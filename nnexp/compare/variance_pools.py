@@ -11,10 +11,9 @@ import numpy as np
 from scipy.special import chdtrc, fdtrc
 
 # p-values of tests of equal variances below which they are not pooled
-UNEQUAL = {"arm": 0.15, "place": 0.05}
-BOTH = 0.05  # of arms and of places, so that no two cells are pooled
+UNEQUAL = {"arm": 0.1, "place": 0.05}
 UNEQUAL_CELLS = 0.03  # of the cells of one pool
-FAR = 0.01  # of one cell with all others, times the number of cells
+FAR = 0.001  # of one cell with all others, times the number of cells
 
 Cell = tuple[Hashable, Hashable]  # place, arm
 Squares = tuple[float, float]  # a sum of squares and its degrees of freedom
@@ -25,7 +24,7 @@ class Pools:
     """Which variance each cell has."""
 
     by: str  # "grid", "arm", "place" or "cell": what shares a variance
-    source: Mapping[Cell, Hashable]  # the name of each cell's pool
+    source: Mapping[Hashable, Hashable]  # cell → the name of its pool
     variances: Mapping[Hashable, tuple[float, float]]  # a variance and its degrees of freedom
     apart: tuple[Cell, ...] = ()  # cells that vary more than their pool, and stand alone
 
@@ -34,25 +33,25 @@ def make_pools(cells: Mapping[Cell, Squares]) -> Pools:
     """Return the widest pools that tests of equal variances leave standing.
 
     Bartlett's test (1937) is of arms and of places: the more unequal ones have a variance each.
-    Where both are, or the cells of a pool still are, each cell has its own. If one cell varies far
-    more than all others (F test, Bonferroni), and these pass the tests without it, it alone does.
+    Where the cells of a pool still are, each cell has its own. If one cell varies far more than all
+    others (F test, Bonferroni), and these pass the tests without it, it alone does.
     """
     by, apart = _choose(cells), _far(cells)
-    if by != "cell" or len(apart) > 1:
+    others = _choose({cell: squares for cell, squares in cells.items() if cell not in apart})
+    if len(apart) == 1 and others != "cell":
+        by = others
+    else:
         apart = []
-    elif apart:
-        by = _choose({cell: squares for cell, squares in cells.items() if cell not in apart})
-        apart = apart if by != "cell" else []
     groups = _groups([cell for cell in cells if cell not in apart], by)
     groups |= _groups(apart, "cell")
-    return Pools(
-        by=by,
-        source={cell: name for name, members in groups.items() for cell in members},
-        variances={
-            name: pooled([cells[cell] for cell in members]) for name, members in groups.items()
-        },
-        apart=tuple(apart),
-    )
+    return _pools(cells, by, groups, tuple(apart))
+
+
+def own_pools(cells: Mapping[Cell, Squares], shared: Pools) -> list[Pools]:
+    """Return the smaller pools inside of shared ones: cells, and arms where all are one pool."""
+    smaller = {"grid": ["cell", "arm"], "arm": ["cell"], "place": ["cell"], "cell": []}[shared.by]
+    inside = [cell for cell in cells if cell not in shared.apart]
+    return [_pools(cells, by, _groups(inside, by)) for by in smaller]
 
 
 def pooled(parts: Sequence[Squares]) -> tuple[float, float]:
@@ -85,7 +84,7 @@ def _choose(cells: Mapping[Cell, Squares]) -> str:
     lower = min(p, key=lambda by: p[by] / UNEQUAL[by])
     by = lower if p[lower] < UNEQUAL[lower] else "grid"
     pools = [[cells[cell] for cell in members] for members in _groups(cells, by).values()]
-    return "cell" if max(p.values()) < BOTH or bartlett(pools) < UNEQUAL_CELLS else by
+    return "cell" if bartlett(pools) < UNEQUAL_CELLS else by
 
 
 def arms_differ(cells: Mapping[Cell, Squares]) -> bool:
@@ -116,6 +115,22 @@ def _far(cells: Mapping[Cell, Squares]) -> list[Cell]:
             break
         apart.append(largest)
     return apart
+
+
+def _pools(
+    cells: Mapping[Cell, Squares],
+    by: str,
+    groups: Mapping[Hashable, Sequence[Cell]],
+    apart: tuple[Cell, ...] = (),
+) -> Pools:
+    return Pools(
+        by=by,
+        source={cell: name for name, members in groups.items() for cell in members},
+        variances={
+            name: pooled([cells[cell] for cell in members]) for name, members in groups.items()
+        },
+        apart=apart,
+    )
 
 
 def _groups(cells: Iterable[Cell], by: str) -> dict[Hashable, list[Cell]]:

@@ -177,11 +177,10 @@ def _run(
         epoch=state.epoch,
         peak_learning_rate=plan.peak_learning_rate,
     )
-    return _train(config, plan, state, images.to(device), info, logger, rebuild_view)
+    return _train(plan, state, images.to(device), info, logger, rebuild_view)
 
 
 def _train(
-    config: ExperimentConfig,
     plan: RunPlan,
     state: TrainState,
     images: Images,
@@ -189,7 +188,7 @@ def _train(
     logger: RunLogger,
     rebuild_view: bool,
 ) -> Outcome:
-    run, stop, saved = logger.run, StopSignal(), (-1, -1)
+    config, run, stop, saved = info.config, logger.run, StopSignal(), (-1, -1)
     observers = make_observers(state, images, config, plan)
 
     def save() -> None:
