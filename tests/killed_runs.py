@@ -100,7 +100,8 @@ def _break(module, name, at, instead) -> None:
 
 
 def _write_half(tensors, path, metadata) -> None:
-    checkpoint.save_file(tensors, path, metadata)
+    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    checkpoint.save_file(whole, path, metadata)
     os.truncate(path, path.stat().st_size // 2)
 
 

@@ -124,7 +124,7 @@ def baseline(norm: Callable[[int], nn.Module]) -> nn.Sequential:
     layers["classifier"] = nn.Linear(DENSE_WIDTH, len(CLASSES))
     network = nn.Sequential(layers)
     draw_weights(network)
-    return network
+    return network.to(memory_format=torch.channels_last)
 
 
 def draw_weights(network: nn.Sequential) -> None:

@@ -45,7 +45,7 @@ def test_device_that_is_not_here_is_refused(name):
 
 
 def test_environment_names_the_build_and_the_command_as_it_can_be_typed_again():
-    record = describe_environment(CPU, ["nnexp", "train", "tags=[a b]"])
+    record = describe_environment(CPU, ["nnexp", "train", "tags=[a b]"], "nhwc")
     assert record["torch"] == torch.__version__
     assert record["command"] == "nnexp train 'tags=[a b]'"
     assert record["threads"] == torch.get_num_threads()

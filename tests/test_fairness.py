@@ -20,6 +20,7 @@ MADE_WITH = {
     "threads": 2,
     "cuda": None,
     "cudnn": None,
+    "memory_format": "nchw",
     "numpy": "2.4.0",
 }
 

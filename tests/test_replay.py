@@ -67,12 +67,17 @@ SGD = Case(
 )
 ADAMW = Case(
     words=(
-        *("norm=group", "optimizer=adamw", "optimizer.learning_rate=0.01"),
+        *(
+            "norm=group",
+            "norm.channels_per_group=8",
+            "optimizer=adamw",
+            "optimizer.learning_rate=0.01",
+        ),
         *("optimizer.learning_rate_scaling=sqrt", "optimizer.beta1=0.6", "optimizer.beta2=0.8"),
         *("optimizer.weight_decay=0.3", "optimizer.decay_norm_and_bias=true"),
         *("schedule=step", "schedule.milestones=[0.4,0.8]", "schedule.factor=0.3"),
     ),
-    norm=lambda channels: nn.GroupNorm(channels // 4, channels),
+    norm=lambda channels: nn.GroupNorm(channels // 8, channels),
     optimizer=lambda weights, others: torch.optim.AdamW(
         [*weights, *others], betas=(0.6, 0.8), weight_decay=0.3, fused=True
     ),

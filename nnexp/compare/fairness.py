@@ -14,7 +14,10 @@ UNFAIR = "not a fair comparison"
 UNKNOWN = "unknown"
 MOST_VALUES = 4  # that one line lists
 # What no table is about unless the user says so, even where its rows show it.
-HELD_EQUAL = ("epochs", "precision", "code", *(key for key in SETTINGS if key.startswith("data.")))
+HELD_EQUAL = (
+    *("epochs", "precision", "memory_format", "code"),
+    *(key for key in SETTINGS if key.startswith("data.")),
+)
 # What a name implies, since no other reads these settings, or since its YAML sets them.
 IMPLIED = {
     "norm": ("num_groups", "channels_per_group", "options"),

@@ -8,7 +8,12 @@ from nnexp.settings import NOT_IDENTITY, ConfigError, ExperimentConfig, result_h
 
 WORD = "study="  # what a source begins with that names a study
 SEED = "seed="
-OPEN = ("seed", "epochs", "precision")  # what a study leaves open, beside the images
+OPEN = (
+    "seed",
+    "epochs",
+    "precision",
+    "memory_format",
+)  # what a study leaves open, beside the images
 ARM = [
     key
     for key in SETTINGS

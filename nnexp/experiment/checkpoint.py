@@ -179,6 +179,8 @@ def _remembered(
         value = saved.tensors[name].to(state.device)
         if owner not in parameters or value.shape not in (parameters[owner].shape, ()):
             raise StateError(f"{saved.path} belongs to another network")
+        if value.shape == parameters[owner].shape:  # in the same order in memory as the parameter
+            value = torch.empty_like(parameters[owner], dtype=value.dtype).copy_(value)
         remembered.setdefault(parameters[owner], {})[slot] = value
     kept = _slots_of(state.optimizer, state.device)
     if any(values.keys() != kept for values in remembered.values()):

@@ -18,11 +18,13 @@ from nnexp.settings.version import __version__
 
 PACKAGES = ("torchvision", "numpy", "hydra-core", "safetensors")
 # Equal bytes are promised where these are equal.
-DECIDES_BITS = ("device", "threads", "torch", "numpy", "cuda", "cudnn", "commit")
+DECIDES_BITS = ("device", "threads", "memory_format", "torch", "numpy", "cuda", "cudnn", "commit")
 
 
-def describe_environment(device: torch.device, command: Sequence[str]) -> dict[str, Any]:
-    """Return the contents of `environment.json`."""
+def describe_environment(
+    device: torch.device, command: Sequence[str], layout: str
+) -> dict[str, Any]:
+    """Return the contents of `environment.json`; `layout` is that of feature maps."""
     cpu = f"cpu ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
     return {
         "command": shareable_command(command),
@@ -37,6 +39,7 @@ def describe_environment(device: torch.device, command: Sequence[str]) -> dict[s
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "memory_format": layout,
         "flush_denormal": True,
         **_commit(),
     }

@@ -30,6 +30,8 @@ from nnexp.rundir import (
 from nnexp.settings import ExperimentConfig, run_id, to_yaml
 from nnexp.training import TrainState
 
+OLD_LAYOUT = "nchw"  # of runs from before there was a choice
+
 
 def check_config(
     run: RunDir, config: ExperimentConfig, note: Callable[[str], None]
@@ -62,6 +64,13 @@ def check_config(
             words = " ".join(f"{part}.{key}={value}" for key, value in asdict(began).items())
             note(f"this run began with {words} and keeps them; use another runs_dir for others")
     return replace(config, trace=before.trace, probe=before.probe, tags=before.tags)
+
+
+def layout_of(run: RunDir) -> str | None:
+    """Return the layout of feature maps that a run has begun with; None where it has not begun."""
+    if not _has_begun(run):
+        return None
+    return read_json(run.environment).get("memory_format", OLD_LAYOUT)
 
 
 def _has_begun(run: RunDir) -> bool:

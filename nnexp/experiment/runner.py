@@ -17,7 +17,13 @@ from nnexp.experiment.environment import describe_environment
 from nnexp.experiment.listeners import LISTENERS, Listener, Listeners, RunInfo
 from nnexp.experiment.logger import RunLogger
 from nnexp.experiment.result import make_result
-from nnexp.experiment.resume import check_config, check_images, open_folder, resume
+from nnexp.experiment.resume import (
+    check_config,
+    check_images,
+    layout_of,
+    open_folder,
+    resume,
+)
 from nnexp.experiment.signals import Interrupted, StopSignal
 from nnexp.probes import make_observers
 from nnexp.rundir import (
@@ -41,6 +47,7 @@ from nnexp.training import (
     TrainState,
     build_checked_model,
     choose_device,
+    choose_layout,
     count_parameters,
     evaluate,
     fit,
@@ -160,9 +167,10 @@ def _run(
     build_checked_model(config, 10)  # before images are fetched: only the classifier needs them
     images = load_images(config.data, partial(listeners.tell, Listener.loading))
     plan = plan_run(config, len(images.train))
-    state = start_state(config, len(images.classes), device)
+    layout = layout_of(run) or choose_layout(config, device)
+    state = start_state(config, len(images.classes), device, layout)
     check_images(run, images.fingerprint)
-    open_folder(run, config, images, describe_environment(device, command))
+    open_folder(run, config, images, describe_environment(device, command, layout))
     resume(run, state, logger)
     counts = images.counts
     info = RunInfo(

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from nnexp.compare import find_run
 from nnexp.data import describe_images, load_images, normalized
 from nnexp.experiment.checkpoint import WEIGHTS
-from nnexp.experiment.resume import check_images
+from nnexp.experiment.resume import check_images, layout_of
 from nnexp.norms import keep_norms_in_fp32
 from nnexp.rundir import RunDir, UnreadableError, read_config, read_object
 from nnexp.settings import ConfigError, ExperimentConfig
 from nnexp.settings.plugins import load_plugins
 from nnexp.settings.values import is_number
-from nnexp.training import EVALUATION_BATCH, build_checked_model, precision
+from nnexp.training import EVALUATION_BATCH, build_checked_model, lay_out, precision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +84,7 @@ def load_model(run: RunDir | Path | str, *, plugins: Sequence[str] = ()) -> Trai
         ) from error
     if config.precision == "bf16":
         keep_norms_in_fp32(model)
+    lay_out(model, layout_of(folder) or "nchw", config)
     try:
         model.load_state_dict(load_file(weights))
     except (SafetensorError, RuntimeError) as error:

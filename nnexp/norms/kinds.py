@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from nnexp.norms.channels_last import GroupNorm, InstanceNorm
 from nnexp.norms.groups import num_groups_for
 from nnexp.norms.layers import ChannelLayerNorm, NoNorm
 from nnexp.settings import ConfigError, NormConfig, Table
@@ -161,11 +162,11 @@ def _layer(spec: NormSpec) -> nn.Module:
 
 def _instance(spec: NormSpec) -> nn.Module:
     # PyTorch's default has no γ and β, which would make this arm smaller than the others.
-    return nn.InstanceNorm2d(spec.channels, eps=spec.eps, affine=spec.affine)
+    return InstanceNorm(spec.channels, eps=spec.eps, affine=spec.affine)
 
 
 def _group(spec: NormSpec) -> nn.Module:
-    return nn.GroupNorm(spec.groups, spec.channels, eps=spec.eps, affine=spec.affine)
+    return GroupNorm(spec.groups, spec.channels, eps=spec.eps, affine=spec.affine)
 
 
 def _none(spec: NormSpec) -> nn.Module:

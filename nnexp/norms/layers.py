@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nnexp.norms.channels_last import channel_layer_norm
+
 
 class ChannelLayerNorm(nn.Module):
     """Normalize the channels at each position of each image.
@@ -26,11 +28,13 @@ class ChannelLayerNorm(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Return the normalized maps."""
+        if not x_NCHW.is_contiguous() and x_NCHW.is_contiguous(memory_format=torch.channels_last):
+            return channel_layer_norm(x_NCHW, self.weight, self.bias, self.eps)
         # Two copies and the fused kernel take half the time of the formula in tensor operations.
         x_NHWC = x_NCHW.permute(0, 2, 3, 1)
         y_NHWC = F.layer_norm(x_NHWC, (self.num_channels,), self.weight, self.bias, self.eps)
-        # Left as it is, the NHWC result would send every later convolution the slower way.
-        return y_NHWC.permute(0, 3, 1, 2).contiguous(memory_format=_layout(x_NCHW))
+        # Left as it is, the NHWC result would send every later convolution another way.
+        return y_NHWC.permute(0, 3, 1, 2).contiguous()
 
     def extra_repr(self) -> str:
         """Return what `print(model)` shows between the parentheses."""
@@ -39,7 +43,3 @@ class ChannelLayerNorm(nn.Module):
 
 class NoNorm(nn.Identity):
     """Return the input: the arm without normalization, a class of its own so that it is found."""
-
-
-def _layout(x: Tensor) -> torch.memory_format:
-    return torch.contiguous_format if x.is_contiguous() else torch.channels_last

@@ -193,6 +193,11 @@ class ExperimentConfig(Part):
         "fp32, or bf16: convolutions in bfloat16, every norm in fp32",
         listed=("fp32", "bf16"),
     )
+    memory_format: str = setting(
+        "auto",
+        "of feature maps: auto (nhwc on a CPU, where it is faster), nchw or nhwc",
+        listed=("auto", "nchw", "nhwc"),
+    )
     scale: str = setting("full", "the named size that set images and epochs", identity=False)
     study: str | None = setting(
         None, "the study (a grid with a name) that the run was first trained for", identity=False

@@ -2,6 +2,7 @@
 
 from nnexp.training.device import choose_device, peak_memory_mb, prepare_process
 from nnexp.training.evaluation import EVALUATION_BATCH, evaluate
+from nnexp.training.layout import LAYOUTS, choose_layout, lay_out
 from nnexp.training.loop import Diverged, EpochRow, fit, raise_if_diverged, train_epoch
 from nnexp.training.optimizer import OPTIMIZERS, build_optimizer
 from nnexp.training.plan import RunPlan, plan_run
@@ -12,6 +13,7 @@ from nnexp.training.step import StepSettings, precision, seed_random_layers, tra
 
 __all__ = [
     "EVALUATION_BATCH",
+    "LAYOUTS",
     "OPTIMIZERS",
     "SCHEDULES",
     "Diverged",
@@ -23,9 +25,11 @@ __all__ = [
     "build_checked_model",
     "build_optimizer",
     "choose_device",
+    "choose_layout",
     "count_parameters",
     "evaluate",
     "fit",
+    "lay_out",
     "learning_rate_at",
     "peak_learning_rate",
     "peak_memory_mb",

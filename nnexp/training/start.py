@@ -7,13 +7,22 @@ from nnexp.models import build_model
 from nnexp.models.init import initialize
 from nnexp.norms import find_sites, keep_norms_in_fp32, make_norms
 from nnexp.settings import ExperimentConfig
+from nnexp.training.layout import choose_layout, lay_out
 from nnexp.training.optimizer import build_optimizer
 from nnexp.training.schedule import peak_learning_rate
 from nnexp.training.state import TrainState
 
 
-def start_state(config: ExperimentConfig, num_classes: int, device: torch.device) -> TrainState:
+def start_state(
+    config: ExperimentConfig, num_classes: int, device: torch.device, layout: str | None = None
+) -> TrainState:
     """Build the network and its optimizer as they are before the first step.
+
+    Args:
+        config: The settings.
+        num_classes: Outputs of the classifier.
+        device: Where to train.
+        layout: Of feature maps, nchw or nhwc; None for the one that the settings choose.
 
     Raises:
         ConfigError: A norm cannot work at one of the network's sites.
@@ -23,6 +32,7 @@ def start_state(config: ExperimentConfig, num_classes: int, device: torch.device
     if config.precision == "bf16":
         keep_norms_in_fp32(model)
     model.to(device)
+    lay_out(model, layout or choose_layout(config, device), config)
     peak = peak_learning_rate(config.optimizer, config.batch_size)
     return TrainState(model, build_optimizer(model, config.optimizer, peak), device)
 
