@@ -12,6 +12,7 @@ from nnexp.data.split import Channels, Split
 
 SIDE = 32
 PADDED = SIDE + 2 * PADDING
+MADE_TOGETHER = 128  # images, where batches have fewer
 
 
 def train_batches(  # noqa: PLR0913 - the images, what befalls them, and where to begin
@@ -40,18 +41,29 @@ def train_batches(  # noqa: PLR0913 - the images, what befalls them, and where t
     device = split.images.device
     sizes = batch_sizes(len(split), batch_size)
     skipped = sum(sizes[:start])
-    chunks = plan.order[skipped:].to(device).split(sizes[start:])
+    order = plan.order[skipped:].to(device)
     # (top, left, flip) as one number, a row of the table: two lookups crop and mirror a batch.
     windows = ((plan.top * OFFSETS + plan.left) * 2 + plan.flip).to(device)
     table = _window_table(device)
-    for chosen in chunks:
+    at = 0
+    for block in _blocks(sizes[start:]):
+        chosen = order[at : at + sum(block)]
+        at += sum(block)
         images = split.images.index_select(0, chosen)
         if augment:
             # Pixel p of image b is pixel `sources_BP[b, p]` of it padded.
             sources_BP = table.index_select(0, windows[chosen])
             padded = pad(images, [PADDING] * 4).flatten(2)
             images = padded.gather(2, sources_BP[:, None].expand(-1, 3, -1)).view_as(images)
-        yield normalized(images, mean, std), split.labels[chosen]
+        images, labels = normalized(images, mean, std), split.labels[chosen]
+        yield from zip(images.split(block), labels.split(block), strict=True)
+
+
+def _blocks(sizes: list[int]) -> Iterator[list[int]]:
+    """Yield the sizes of batches that are made together, since single small ones take long."""
+    together = max(1, MADE_TOGETHER // max(sizes, default=1))
+    for first in range(0, len(sizes), together):
+        yield sizes[first : first + together]
 
 
 def normalized(images: Tensor, mean: Channels, std: Channels) -> Tensor:
