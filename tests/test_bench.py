@@ -1,8 +1,14 @@
-from dataclasses import replace
+from dataclasses import asdict, replace
+from io import StringIO
 
+import pandas as pd
 import pytest
+import torch
+from torch import nn
 
-from nnexp.bench.bench import BenchRow, BenchSettings, bench, bench_table
+from nnexp.bench.attainable import count_flops
+from nnexp.bench.bench import BenchRow, BenchSettings, bench
+from nnexp.bench.tables import bench_notes, bench_table, write_bench_csv
 from nnexp.settings import NormConfig
 
 
@@ -12,20 +18,41 @@ def row(tiny) -> BenchRow:
 
 
 def test_bench_measures_every_contender_and_its_row_adds_up(row):
-    low, high = row.to_bare_step_range
-    assert 0 < low <= row.to_bare_step <= high
-    assert row.images_per_second > 0
+    assert 0 < row.to_bare_step_least <= row.to_bare_step <= row.to_bare_step_most
+    assert 0 < row.step_ms_fastest <= row.step_ms <= row.step_ms_slowest
+    assert row.images_per_second == pytest.approx(16 * 1000 / row.step_ms)
+    assert row.to_plain_loop > 0
+    assert 0 < row.share_of_matmul < 1
     assert row.to_textbook_loop is not None
     assert row.to_textbook_loop > 0
     assert row.peak_memory_mb > 50
     assert (row.model, row.norm, row.batch_size) == ("baseline", "group", 16)
 
 
-def test_table_shows_the_row(row):
+def test_table_shows_the_row_and_names_once_what_is_equal_in_all(row):
     table = bench_table([row])
     cells = [next(iter(column.cells)) for column in table.columns]
     assert cells[:3] == ["baseline", "group", "16"]
-    assert cells[4] == f"{row.to_bare_step:.3f}"
+    assert cells[4] == f"{row.to_bare_step:.2f}"
+    assert bench_notes([row], 2, 3)[-1] == (
+        "in every row: precision fp32, memory_format nhwc, device cpu, threads 1"
+    )
+    both = bench_table([row, replace(row, precision="bf16")])
+    assert [*both.columns[2].cells] == ["fp32", "bf16"]
+
+
+def test_csv_holds_every_value(row, capsys):
+    write_bench_csv([row])
+    (read,) = pd.read_csv(StringIO(capsys.readouterr().out)).to_dict("records")
+    assert read == pytest.approx(asdict(row))
+
+
+def test_operations_of_a_step_are_those_of_the_formula():
+    """A convolution forward, and backward for its weight; for its input only where one asks."""
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Flatten(), nn.Linear(8 * 16, 10))
+    conv, linear = 2 * 2 * 16 * 8 * 27, 2 * 2 * 128 * 10
+    counted = count_flops(model, torch.randn(2, 3, 4, 4), torch.zeros(2, dtype=torch.int64))
+    assert counted == 2 * conv + 3 * linear
 
 
 def test_textbook_loop_can_be_left_out(tiny):

@@ -14,18 +14,19 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="How often each loop is measured.")] = 5,
     steps: Annotated[int, typer.Option(min=1, help="Steps in one measurement.")] = 10,
     textbook: Annotated[bool, typer.Option(help="Also measure the loop of tutorials.")] = True,
+    csv: Annotated[bool, typer.Option("--csv", help="Every measured value as CSV.")] = False,
     config_dir: arguments.ConfigDir = None,
 ) -> None:
-    """Compare nnexp's training speed with a single repeated step and the loop of tutorials.
+    """Compare nnexp's training speed with a single repeated step and with plain loops.
 
     Settings with several values, such as batch_size=32,128, are measured in every combination.
     """
     from nnexp.bench.bench import (
         BenchSettings,
         bench_in_own_process,
-        bench_table,
         differing_in_speed,
     )
+    from nnexp.bench.tables import bench_notes, bench_table, write_bench_csv
     from nnexp.console import Console, open_console, print_table
     from nnexp.settings.compose import compose_jobs
 
@@ -33,11 +34,15 @@ def bench(
     settings, rows = BenchSettings(rounds=rounds, steps=steps, textbook=textbook), []
     jobs = compose_jobs(overrides or [], config_dir)
     for config in differing_in_speed(config for _, config in jobs):
-        cell = f"{config.model.name}, {config.norm.name}, batch size {config.batch_size}"
+        cell = (
+            f"{config.model.name}, {config.norm.name}, batch size {config.batch_size}, "
+            f"{config.precision}, memory format {config.memory_format}"
+        )
         messages.print(f"measuring {cell} …")
         rows.append(bench_in_own_process(config, settings))
+    if csv:
+        write_bench_csv(rows)
+        return
     print_table(console, bench_table(rows))
-    console.print(
-        f"ratios of throughput, medians of {rounds} rounds of {steps} steps; "
-        "in each round the loops are measured one after another"
-    )
+    for note in bench_notes(rows, rounds, steps):
+        console.print(note)

@@ -1,0 +1,54 @@
+"""What the machine can do at most: a large matrix product, and a copy of much memory."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+SIDE = {"cpu": 1024, "cuda": 8192}  # of square matrices
+COPIED = {"cpu": 2**26, "cuda": 2**30}  # bytes: more than caches hold
+TURNS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Attainable:
+    """The best of several tries."""
+
+    flops: float  # floating-point operations a second in a matrix product; two for each product
+    bytes: float  # copied a second
+
+
+def measure_attainable(precision: str, device: torch.device) -> Attainable:
+    """Measure both on a device, in a precision (fp32 or bf16), with the threads that are set."""
+    side, dtype = SIDE[device.type], torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    source = torch.zeros(COPIED[device.type], dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return Attainable(
+        flops=2 * side**3 / _best(lambda: a @ b, device),
+        bytes=len(source) / _best(lambda: target.copy_(source), device),
+    )
+
+
+def count_flops(model: nn.Module, batch: Tensor, labels: Tensor) -> int:
+    """Return the operations of convolutions and linear layers, forward and backward."""
+    with FlopCounterMode(display=False) as counter:
+        F.cross_entropy(model(batch), labels).backward()
+    model.zero_grad()
+    return counter.get_total_flops()
+
+
+def _best(work: Callable[[], object], device: torch.device) -> float:
+    """Return the seconds of the fastest of several turns, after one that does not count."""
+    seconds = []
+    for _ in range(TURNS + 1):
+        begun = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - begun)
+    return min(seconds[1:])
