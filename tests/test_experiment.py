@@ -357,3 +357,12 @@ def test_gradient_norm_is_clipped_where_asked(tiny):
     first = [float(read_rows(run.metrics)[0]["gradient_norm"]) for run in (loose, tight)]
     assert all(norm > 0.01 for norm in first)  # reported as it was before clipping
     assert loose.metrics.read_bytes() != tight.metrics.read_bytes()
+
+
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_run_says_where_the_processor_emulates_bfloat16(tiny, monkeypatch, has_bf16):
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: has_bf16)
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: False)
+    outcome = experiment.run(replace(tiny, precision="bf16", epochs=1))
+    assert ("emulates it; precision=fp32" in outcome.run.log.read_text("utf-8")) != has_bf16

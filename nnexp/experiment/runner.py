@@ -49,6 +49,7 @@ from nnexp.training import (
     choose_device,
     choose_layout,
     count_parameters,
+    emulates_bf16,
     evaluate,
     fit,
     plan_run,
@@ -163,6 +164,8 @@ def _run(
     device = choose_device(config.device)
     prepare_process(config, device)
     logger = RunLogger(run, listeners)
+    if config.precision == "bf16" and emulates_bf16(device):
+        logger.note("this processor has no bfloat16 and emulates it; precision=fp32 is faster here")
     config = check_config(run, config, logger.note)
     build_checked_model(config, 10)  # before images are fetched: only the classifier needs them
     images = load_images(config.data, partial(listeners.tell, Listener.loading))

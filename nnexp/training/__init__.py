@@ -1,6 +1,11 @@
 """Training: batches → optimizer steps → rows; opens no file and prints nothing."""
 
-from nnexp.training.device import choose_device, peak_memory_mb, prepare_process
+from nnexp.training.device import (
+    choose_device,
+    emulates_bf16,
+    peak_memory_mb,
+    prepare_process,
+)
 from nnexp.training.evaluation import EVALUATION_BATCH, evaluate
 from nnexp.training.layout import LAYOUTS, choose_layout, lay_out
 from nnexp.training.loop import Diverged, EpochRow, fit, raise_if_diverged, train_epoch
@@ -27,6 +32,7 @@ __all__ = [
     "choose_device",
     "choose_layout",
     "count_parameters",
+    "emulates_bf16",
     "evaluate",
     "fit",
     "lay_out",

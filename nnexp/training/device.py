@@ -1,6 +1,7 @@
 """Chooses the device, and sets what a run needs of its process."""
 
 import os
+import platform
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -46,6 +47,13 @@ def prepare_process(config: ExperimentConfig, device: torch.device) -> None:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.cuda.init()  # the call below does not do it, and fails without
         torch.cuda.reset_peak_memory_stats(device)
+
+
+def emulates_bf16(device: torch.device) -> bool:
+    """Return whether bfloat16 is slower than float32: on an x86 processor that has no such type."""
+    if device.type != "cpu" or platform.machine() not in ("x86_64", "AMD64"):
+        return False
+    return not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def peak_memory_mb(device: torch.device) -> float:
