@@ -5,6 +5,7 @@ script, imports torch once and forks a process for each request; that ends as an
 the interpreter's own finalization.
 """
 
+import gc
 import json
 import os
 import runpy
@@ -86,6 +87,7 @@ def _become_nnexp(request: bytes, handles: list[int]) -> None:
     added = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     sys.path[:1] = [asked["folder"], *added]
     sys.argv[1:] = asked["words"]
+    gc.freeze()  # else the end of the process takes a second, to look through all of torch
     runpy.run_module("nnexp", run_name="__main__", alter_sys=True)
 
 

@@ -30,6 +30,7 @@ import nnexp
 from nnexp import experiment
 from nnexp.experiment.checkpoint import NEWEST
 from nnexp.rundir import RunDir, is_locked, locked, read_json, read_status
+from nnexp.settings.loader import CheckedLoader
 from nnexp.sweeps import SweepObserver
 from nnexp.sweeps.cluster_task import SweepTask
 from nnexp.sweeps.jobs import read_status_of
@@ -52,6 +53,17 @@ def build(config, folder):
     return Killer() if folder.name == "{name}" and not Path("{mark}").exists() else Listener()
 
 LISTENERS["killer"] = build
+"""
+LOOKS = """
+import sys
+from pathlib import Path
+from nnexp.experiment import LISTENERS, Listener
+
+class Looks(Listener):
+    def progress(self, progress):
+        Path("seen").write_text(str("scipy" in sys.modules))
+
+LISTENERS["looks"] = lambda config, folder: Looks()
 """
 ON_A_TERMINAL = """
 import os, pty, sys
@@ -484,6 +496,29 @@ def test_sweep_from_python_returns_its_jobs_and_prints_nothing(capsys):
     assert heard.words == ["2 of 2", "done", "done"]
     assert nnexp.sweep(*words).complete
     assert capsys.readouterr() == ("", "")
+
+
+def test_jobs_that_are_planned_are_not_composed_again(monkeypatch):
+    composed = []
+    compose = CheckedLoader.load_sweep_config
+
+    def count(*args, **kwargs):
+        composed.append(args)
+        return compose(*args, **kwargs)
+
+    monkeypatch.setattr(CheckedLoader, "load_sweep_config", count)
+    for run in runs_of("seed=0,1"):
+        run.path.mkdir(parents=True)
+        run.result.write_text('{"status": "diverged", "diverged_at_step": 7}')
+    assert nnexp.sweep(*TINY, "seed=0,1").complete
+    assert composed == []
+
+
+def test_process_of_a_run_imports_no_scipy(capsys):
+    Path("looks.py").write_text(LOOKS)
+    code, _, _ = swept(capsys, "epochs=1", "plugins=[looks.py]", "listeners=[looks]")
+    assert code == 0
+    assert Path("seen").read_text() == "False"
 
 
 def test_what_other_launchers_pickle_is_the_task_alone():

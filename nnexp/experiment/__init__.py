@@ -21,9 +21,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs torch, which takes seconds, when it is asked for."""
+    """Import what needs torch, or scipy, when it is asked for: a run has no use for scipy."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from nnexp.experiment import runner, trained_model
-
-    return getattr(runner, name, None) or getattr(trained_model, name)
+    if name in ("TrainedModel", "load_model"):
+        from nnexp.experiment import trained_model as module
+    else:
+        from nnexp.experiment import runner as module
+    return getattr(module, name)

@@ -35,7 +35,7 @@ def compose_all(
     @cache
     def compose_files(words: tuple[str, ...]) -> ExperimentConfig | None:
         """Return what all that is not plain makes; None where a plain value may change the rest."""
-        if any(isinstance(parse(word).value(), dict) for word in words if not word.startswith("~")):
+        if any(_sets_several(parse(word), choices) for word in words if not word.startswith("~")):
             return None
         composed = hydra.compose("config", list(words))
         if "${" in str(OmegaConf.to_container(composed)):
@@ -49,6 +49,14 @@ def compose_all(
         others = tuple(word for word in job if not is_plain(word))
         files = compose_files(others)
         yield compose(job) if files is None else _with_values(files, values)
+
+
+def _sets_several(override: Override, choices: Choices) -> bool:
+    """Return whether the value is a mapping of settings, each of which may be set again."""
+    inside = f"{override.key_or_group}."
+    return isinstance(override.value(), dict) and any(
+        setting.startswith(inside) for setting in choices.settings
+    )
 
 
 def _is_plain(override: Override, choices: Choices) -> bool:

