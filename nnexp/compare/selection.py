@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from nnexp.compare.columns import SETTINGS, Row, blocks, shown
 from nnexp.compare.load import metrics_in
@@ -146,6 +147,7 @@ def in_order(values: Iterable[Group]) -> list[Group]:
     return sorted(set(values), key=lambda group: [_rank(value) for value in group])
 
 
+@lru_cache(1 << 12)
 def _rank(value: str) -> tuple[int, float, str]:
     try:
         return (0, float(value), "")
