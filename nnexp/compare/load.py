@@ -217,11 +217,15 @@ def _drop_odd_values(rows: Sequence[Row], say: Say) -> None:
 
 def metrics_in(rows: Sequence[Row]) -> list[str]:
     """Return the columns that hold measured numbers, in the order of the results."""
-    return [
-        key
-        for key in filter(_may_be_metric, dict.fromkeys(chain.from_iterable(rows)))
-        if all(isinstance(row.get(key), (int, float, type(None))) for row in rows)
-    ]
+    return [key for key in dict.fromkeys(chain.from_iterable(rows)) if is_metric(key, rows)]
+
+
+def is_metric(key: str, rows: Sequence[Row]) -> bool:
+    """Return whether a column is there and holds measured numbers."""
+    if not _may_be_metric(key) or not any(key in row for row in rows):
+        return False
+    kinds = {type(row.get(key)) for row in rows}
+    return all(issubclass(kind, (int, float, type(None))) for kind in kinds)
 
 
 def _may_be_metric(key: str) -> bool:
