@@ -31,6 +31,8 @@ def printable(text: str) -> str:
 
     Line breaks and tabs stay; a byte that is no text becomes `�`.
     """
+    if text.isprintable():  # as most is
+        return text
     return SURROGATE.sub("\ufffd", NOT_PRINTED.sub("", text))
 
 

@@ -70,10 +70,23 @@ def test_tukeys_tail_is_the_studentized_range(arms, freedom):
     assert tukey_tail((arms,), freedom)(statistics) == pytest.approx(expected, abs=1e-9)
 
 
-def test_tail_of_one_comparison_is_students():
-    expected = 2 * stats.t.sf([1.0, 3.0, 8.0], 5)
-    for tail in (dunnett_tail(((math.sqrt(0.5),),), 5), tukey_tail((2,), 5), sidak_tail(1, 5)):
-        assert tail(np.array([1.0, 3.0, 8.0])) == pytest.approx(expected, rel=1e-6)
+@pytest.mark.parametrize("freedom", [1.0, 5.0, 400.0, 9000.0])
+def test_tail_of_one_comparison_is_students(freedom):
+    expected = 2 * stats.t.sf([1.0, 3.0, 5.0], freedom)
+    factors = ((math.sqrt(0.5),),)
+    for tail in (dunnett_tail(factors, freedom), tukey_tail((2,), freedom), sidak_tail(1, freedom)):
+        assert tail(np.array([1.0, 3.0, 5.0])) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("freedom", [1.0, 40.0, 9000.0])
+@pytest.mark.parametrize("groups", [1, 500])
+def test_critical_value_is_exceeded_once_in_twenty_families(groups, freedom):
+    for tail in (
+        dunnett_tail(((0.98, 0.7, 0.3),) * groups, freedom),
+        tukey_tail((30,) * groups, freedom),
+        sidak_tail(3 * groups, freedom),
+    ):
+        assert tail(np.array([critical_value(tail)])) == pytest.approx(0.05, rel=1e-9)
 
 
 def test_dunnetts_p_values_and_intervals_are_scipys():

@@ -7,11 +7,12 @@ from dataclasses import replace
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from nnexp.compare.best_table import choices_legend, choices_table
 from nnexp.compare.columns import Row
 from nnexp.compare.comparison import Comparison, Question, make_comparison
-from nnexp.compare.formats import latex, markdown, markdown_text, one_line
+from nnexp.compare.formats import aligned, latex, markdown, markdown_text, one_line
 from nnexp.compare.load import DEFAULT, read_rows
 from nnexp.compare.records import cell_records, difference_records, json_content
 from nnexp.compare.tables import (
@@ -73,7 +74,10 @@ def _print_page(comparisons: Sequence[Comparison]) -> None:
     console = open_console()
     for table, notes in _all_parts(comparisons):
         console.print(f"[bold]{escape(table.title)}[/]")
-        print_table(console, _rich_table(table))
+        if console.is_terminal:
+            print_table(console, _rich_table(table))
+        else:  # rich would take half a millisecond a row
+            write(f"{aligned(table)}\n")
         for note in notes:
             _print_dim(console, note)
         if notes:
@@ -173,9 +177,7 @@ def _rich_table(table: TextTable) -> Table:
         justify = "left" if position < table.labels else "right"
         drawn.add_column(escape(heading), justify=justify, overflow="fold")
     for row in table.rows:
-        drawn.add_row(
-            *(f"[bold]{escape(cell.text)}[/]" if cell.bold else escape(cell.text) for cell in row)
-        )
+        drawn.add_row(*(Text(cell.text, "bold" if cell.bold else "") for cell in row))
     return drawn
 
 

@@ -240,28 +240,28 @@ def _summed(
 ) -> Iterator[Difference]:
     """Yield the differences that several places were taken together for."""
     kept = [key for key in plan.rest if key not in columns]
+    tables: dict[Group, list[Group]] = {}
+    for place in in_order(plan.bases):
+        tables.setdefault(_values_at(plan, place, kept), []).append(place)
     for contrast, one in judged.items():
         arm, places = cast("Group", contrast.arm), [cast("Group", p) for p, _ in contrast.weights]
+        table = _values_at(plan, places[0], kept)
         yield _with_judged(
             Difference(
                 treatment=dict(zip(plan.own, arm, strict=True)),
-                settings=dict(zip(kept, _values_at(plan, places[0], kept), strict=True)),
+                settings=dict(zip(kept, table, strict=True)),
                 over=f"{over} {', '.join(columns)}",
-                notes=_left_out(plan, places, columns),
+                notes=_left_out(plan, places, tables[table], columns),
             ),
             one,
         )
 
 
-def _left_out(plan: _Plan, used: Sequence[Group], columns: Sequence[str]) -> tuple[str, ...]:
+def _left_out(
+    plan: _Plan, used: Sequence[Group], places: Sequence[Group], columns: Sequence[str]
+) -> tuple[str, ...]:
     """Name the columns that are not part of a sum, since not every row has a value there."""
-    kept = [key for key in plan.rest if key not in columns]
-    here = _values_at(plan, used[0], kept)
-    others = [
-        "/".join(_values_at(plan, place, columns))
-        for place in in_order(plan.bases)
-        if place not in used and _values_at(plan, place, kept) == here
-    ]
+    others = ["/".join(_values_at(plan, place, columns)) for place in places if place not in used]
     if not others:
         return ()
     names = f"{', '.join(columns)} {', '.join(others)}"

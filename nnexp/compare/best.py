@@ -8,7 +8,7 @@ from nnexp.compare.columns import SETTINGS, Row, shown
 from nnexp.compare.grid import BEST, NEAR, Cell, Chosen, images_of, make_cell
 from nnexp.compare.judgement import judge_with_best
 from nnexp.compare.linear_model import ROUNDING
-from nnexp.compare.load import metrics_in
+from nnexp.compare.load import is_metric
 from nnexp.compare.selection import grouped, varying
 from nnexp.console import counted
 from nnexp.rundir import FINAL, is_at_chance
@@ -106,7 +106,7 @@ def _check(rows: Sequence[Row], key: str) -> None:
         raise ConfigError(
             f"all runs have {key}={shown(rows[0][key])}", "there is nothing to choose: omit --best"
         )
-    if JUDGE not in metrics_in(rows):
+    if not is_metric(JUDGE, rows):
         raise ConfigError(f"no run here has {JUDGE}", f"--best chooses by {JUDGE}")
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from nnexp.settings import ExperimentConfig, result_head, shareable
 Row = dict[str, Any]
 
 HEAD = result_head(ExperimentConfig(), "")  # every column that leads a result, at its default
+MADE_WITH = {f"environment.{name}": name for name in ENVIRONMENT}
+NUMBERS = frozenset((int, float, bool, type(None)))  # types of values that need no cleaning
 SETTINGS = {key: value for key, value in HEAD.items() if key not in ("run_id", "status")}
 
 
@@ -50,15 +53,29 @@ class BrokenRun:
 
 
 def complete_row(row: Row, environment: Mapping[str, Any]) -> Row:
+    """Return the row of a run folder with every column, as `clean` and `with_defaults` make it."""
+    known = {key: row.get(key, environment.get(name)) for key, name in MADE_WITH.items()}
+    cleaned = {key: clean(key, value) for key, value in {**row, **known}.items()}
+    return with_defaults({**cleaned, "folder": row["folder"]})
+
+
+def clean(column: str, value: Any) -> Any:
+    """Return a value as rows hold it: a text without control characters, or a number."""
+    if type(value) in NUMBERS:
+        return shown(value) if column in MADE_WITH and value is not None else value
+    typed = value if isinstance(value, str) else as_typed(value)
+    return _printable(typed) if isinstance(typed, str) else typed
+
+
+_printable = lru_cache(1 << 14)(printable)  # most texts of a column are alike
+DEFAULTS = {key: clean(key, value) for key, value in HEAD.items()}
+
+
+def with_defaults(row: Row) -> Row:
     """Return the row with every column; a setting it was made without is at its default.
 
-    Texts are as they can be printed and shared; the folder alone stays as it is.
+    No text has the user's home folder; the folder alone stays as it is.
     """
-    folder = row["folder"]
-    row = {**HEAD, "run_id": Path(folder).name, "reason": None, **row}
-    for name in ENVIRONMENT:
-        value = row.get(f"environment.{name}", environment.get(name))
-        row[f"environment.{name}"] = None if value is None else shown(value)
-    row = {key: as_typed(value) for key, value in (row | shareable(row)).items()}
-    row = {k: printable(value) if isinstance(value, str) else value for k, value in row.items()}
-    return {**row, "folder": folder}
+    empty = {**DEFAULTS, "run_id": Path(row["folder"]).name, "reason": None}
+    row = {**empty, **row, **{key: row.get(key) for key in MADE_WITH}}
+    return {**row, **shareable(row)}

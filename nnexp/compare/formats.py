@@ -1,7 +1,9 @@
-"""Tables of text → Markdown and LaTeX."""
+"""Tables of text → plain lines, Markdown and LaTeX."""
 
 import re
 from collections.abc import Sequence
+
+from rich.cells import cell_len
 
 from nnexp.compare.tables import BEST_SIGN, TextCell, TextTable
 
@@ -33,6 +35,22 @@ LATEX = {
     "γ": r"$\gamma$",
     "β": r"$\beta$",
 }
+
+
+def aligned(table: TextTable) -> str:
+    """Return lines with columns side by side, texts to the left and numbers to the right."""
+    rows = [table.headings, *([cell.text for cell in row] for row in table.rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        spaces = [" " * (width - cell_len(cell)) for cell, width in zip(cells, widths, strict=True)]
+        texts = [
+            cell + space if position < table.labels else space + cell
+            for position, (cell, space) in enumerate(zip(cells, spaces, strict=True))
+        ]
+        return " ".join(texts)
+
+    return "\n".join(map(line, rows))
 
 
 def markdown(table: TextTable) -> str:

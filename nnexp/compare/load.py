@@ -202,7 +202,7 @@ def _listed(things: Sequence[object]) -> str:
 def _drop_odd_values(rows: Sequence[Row], say: Say) -> None:
     """Take out of columns of metrics what is no finite number, so that it counts as missing."""
     odd = []
-    for key in dict.fromkeys(key for row in rows for key in row if _may_be_metric(key)):
+    for key in filter(_may_be_metric, dict.fromkeys(chain.from_iterable(rows))):
         held = [row for row in rows if row.get(key) is not None]
         wrong = [row for row in held if not is_number(row[key])]
         words = [row for row in wrong if not isinstance(row[key], float)]
@@ -217,13 +217,15 @@ def _drop_odd_values(rows: Sequence[Row], say: Say) -> None:
 
 def metrics_in(rows: Sequence[Row]) -> list[str]:
     """Return the columns that hold measured numbers, in the order of the results."""
-    columns = dict.fromkeys(key for row in rows for key in row)
-    return [
-        key
-        for key in columns
-        if _may_be_metric(key)
-        and all(isinstance(row.get(key), (int, float, type(None))) for row in rows)
-    ]
+    return [key for key in dict.fromkeys(chain.from_iterable(rows)) if is_metric(key, rows)]
+
+
+def is_metric(key: str, rows: Sequence[Row]) -> bool:
+    """Return whether a column is there and holds measured numbers."""
+    if not _may_be_metric(key) or not any(key in row for row in rows):
+        return False
+    kinds = {type(row.get(key)) for row in rows}
+    return all(issubclass(kind, (int, float, type(None))) for kind in kinds)
 
 
 def _may_be_metric(key: str) -> bool:

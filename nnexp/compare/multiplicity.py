@@ -15,8 +15,9 @@ from scipy.special import gammaln, ndtr, stdtr
 LEVEL = 0.95  # of every interval
 CHUNK = 64  # statistics whose tails are integrated together: bounds the memory
 MOST = 300  # statistics whose tails are integrated; more are interpolated between as many
-NODES = np.linspace(-9, 9, 181)  # of a standard normal variable; the trapezoid rule is exact enough
-NORMAL = np.exp(-(NODES**2) / 2) / np.sqrt(2 * np.pi) * (NODES[1] - NODES[0])
+STEP = 0.125  # between nodes of a standard normal variable: the trapezoid rule is exact to 1e-10
+NEGLIGIBLE = 1e-18  # share of the largest weight below which a node adds nothing
+MOST_TRIES = 60  # of `critical_value`, which takes about 12
 
 Tail = Callable[[np.ndarray], np.ndarray]
 
@@ -36,13 +37,15 @@ def dunnett_tail(groups: tuple[tuple[float, ...], ...], freedom: float) -> Tail:
     def inside(limits: np.ndarray) -> np.ndarray:
         product = np.ones_like(limits)
         for group, count in alike.items():
-            within = np.ones((*limits.shape, len(NODES)))
+            steepest = np.sqrt(1 - max(group) ** 2)  # the smaller, the steeper what is integrated
+            nodes, weights = _normal_nodes(STEP * min(1.0, 1.5 * steepest))
+            within = np.ones((*limits.shape, len(nodes)))
             for factor, arms in Counter(group).items():
-                width, centre = np.sqrt(1 - factor**2), factor * NODES
+                width, centre = np.sqrt(1 - factor**2), factor * nodes
                 edges = limits[..., None]
                 both = ndtr((centre + edges) / width) - ndtr((centre - edges) / width)
                 within *= both**arms
-            product *= (within @ NORMAL) ** count
+            product *= (within @ weights) ** count
         return product
 
     return _studentized(inside, freedom)
@@ -56,13 +59,14 @@ def tukey_tail(sizes: tuple[int, ...], freedom: float) -> Tail:
         sizes: How many arms each independent group has, of which all pairs are compared.
         freedom: The degrees of freedom of the one variance that all share.
     """
+    nodes, weights = _normal_nodes(STEP)
 
     def inside(limits: np.ndarray) -> np.ndarray:
+        span = np.sqrt(2) * limits[..., None]
+        below = ndtr(nodes) - ndtr(nodes - span)
         product = np.ones_like(limits)
         for size, count in Counter(sizes).items():
-            span = np.sqrt(2) * limits[..., None]
-            below = ndtr(NODES) - ndtr(NODES - span)
-            product *= np.minimum(size * (below ** (size - 1) @ NORMAL), 1) ** count
+            product *= np.minimum(size * (below ** (size - 1) @ weights), 1) ** count
         return product
 
     return _studentized(inside, freedom)
@@ -88,28 +92,47 @@ def two_sided(statistics: np.ndarray, freedom: float) -> np.ndarray:
 def critical_value(tail: Tail, level: float = LEVEL) -> float:
     """Return the |t| that the largest of a family exceeds with probability 1 - `level`."""
     low, high = 0.0, 4.0
-    while tail(np.array([high]))[0] > 1 - level:
-        low, high = high, 2 * high
-    for _ in range(40):
-        middle = (low + high) / 2
-        if tail(np.array([middle]))[0] > 1 - level:
-            low = middle
+    while (below := _excess(tail, high, level)) > 0:
+        low, high = high, 1.5 * high
+    above = _excess(tail, low, level)
+    side = 0
+    for _ in range(MOST_TRIES):  # regula falsi by the Illinois rule, of the logarithm
+        middle = high - below * (high - low) / (below - above)
+        if not low < middle < high:
+            break
+        now = _excess(tail, middle, level)
+        if now > 0:
+            low, above, below = middle, now, below / (2 if side > 0 else 1)
         else:
-            high = middle
+            high, below, above = middle, now, above / (2 if side < 0 else 1)
+        side = 1 if now > 0 else -1
     return high
+
+
+def _excess(tail: Tail, statistic: float, level: float) -> float:
+    """Return the logarithm of how many times too probable a larger statistic is."""
+    return float(np.log(max(tail(np.array([statistic]))[0], 1e-300) / (1 - level)))
+
+
+def _normal_nodes(step: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return values of a standard normal variable and their weights in the trapezoid rule."""
+    nodes = np.arange(-8.5, 8.5 + step, step)
+    return nodes, step * np.exp(-(nodes**2) / 2) / np.sqrt(2 * np.pi)
 
 
 def _studentized(inside: Tail, freedom: float) -> Tail:
     """Return the tail for an estimated standard deviation, from the inside for a known one."""
-    # The density of s = √(χ²/freedom), on even steps of log s, where it is above 1e-16 of its peak.
+    # The density of s = √(χ²/freedom), on even steps of log s.
     reach = 9 / np.sqrt(freedom)
-    logs = np.linspace(-max(2 * reach, 1.5), min(max(reach, 0.7), 3), 161)
+    step = min(0.06, 0.4 / np.sqrt(freedom))  # the greater the freedom, the narrower the density
+    logs = np.arange(-max(2 * reach, 1.5), min(max(reach, 0.7), 3), step)
     half = freedom / 2
     weights = np.exp(
         half * np.log(half) - gammaln(half) + np.log(2) + freedom * logs
         - half * np.exp(2 * logs)
-    ) * (logs[1] - logs[0])  # fmt: skip
-    deviations = np.exp(logs)
+    ) * step  # fmt: skip
+    kept = weights > NEGLIGIBLE * weights.max()
+    deviations, weights = np.exp(logs[kept]), weights[kept]
 
     def tail(statistics: np.ndarray) -> np.ndarray:
         if len(statistics) > MOST:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from scipy.special import nctdtr
+from scipy.special import nctdtrinc
 
 from nnexp.compare.families import Judged
 from nnexp.compare.judgement import Judgement
@@ -61,12 +61,7 @@ def seeds_of(judgement: Judgement) -> int:
 
 def shift_for(critical: float, freedom: float, power: float = POWER) -> float:
     """Return how many standard errors a difference must have for t > `critical` at `power`."""
-    low, high = 0.0, critical + 20.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        below = nctdtr(freedom, middle, critical)  # NaN far above what is looked for
-        low, high = (middle, high) if below > 1 - power else (low, middle)
-    return high
+    return float(nctdtrinc(freedom, 1 - power, critical))
 
 
 def _typical(judgement: Judgement) -> Judged | None:

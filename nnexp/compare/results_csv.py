@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Iterator
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from nnexp.compare.columns import BrokenRun, Row, blocks, complete_row
+from nnexp.compare.columns import DEFAULTS, BrokenRun, Row, blocks, clean, with_defaults
 from nnexp.rundir import (
     LARGEST_TABLE,
     SAVE_AS_UTF8,
@@ -33,13 +33,19 @@ def read_results(path: Path) -> Iterator[Row | BrokenRun]:
         header, *lines = _cells_of_results(path)
     except UnreadableError as error:
         raise ConfigError(error.problem, SAVE_AS_UTF8) from error
-    for number, line in enumerate(lines, 2):
-        read = {key: _read_cell(key, cell) for key, cell in zip(header, line, strict=True)}
-        if problem := next((problem for _, problem in read.values() if problem), ""):
+    problems: dict[int, str] = {}
+    columns = []
+    for key, cells in zip(header, zip(*lines, strict=True), strict=False):
+        read = {cell: _read_cell(key, cell) for cell in set(cells)}  # most are alike
+        columns.append([read[cell][0] for cell in cells])
+        wrong = {n: problem for n, cell in enumerate(cells, 2) if (problem := read[cell][1])}
+        problems = wrong | problems  # the first column's problem first
+    for number, values in enumerate(zip(*columns, strict=True), 2):
+        if problem := problems.get(number):
             yield BrokenRun(name=f"row {number} of {path}", reason=problem, kind="row")
-            continue
-        row = {key: value for key, (value, _) in read.items() if value is not None or _is_kept(key)}
-        yield complete_row({**row, "folder": str(path)}, {})
+        else:
+            row = dict(zip(header, values, strict=True))
+            yield with_defaults({**row, "folder": str(path)})
 
 
 def _cells_of_results(path: Path) -> list[list[str]]:
@@ -51,11 +57,12 @@ def _cells_of_results(path: Path) -> list[list[str]]:
     raise ConfigError(f"{path} is no results.csv", "nnexp writes one beside its runs")
 
 
-@lru_cache(1 << 16)  # most cells of a column are alike
 def _read_cell(key: str, cell: str) -> tuple[Any, str]:
     """Return the value of a cell, and what is wrong with it."""
     value = _value(key, cell)
-    return value, "" if value is None and not _is_kept(key) else wrong_value(key, value)
+    if value is None and not _is_kept(key):
+        return DEFAULTS[key], ""
+    return clean(key, value), wrong_value(key, value)
 
 
 @cache

@@ -3,9 +3,11 @@
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from operator import itemgetter
 
 from nnexp.compare.columns import SETTINGS, Row, blocks, shown
-from nnexp.compare.load import metrics_in
+from nnexp.compare.load import is_metric, metrics_in
 from nnexp.settings import NOT_IDENTITY, ConfigError, nearest, nearest_keys
 
 Group = tuple[str, ...]  # values of settings, as typed
@@ -36,9 +38,9 @@ def find_metric(word: str, rows: Sequence[Row]) -> str:
     Raises:
         ConfigError: It is none.
     """
-    known = metrics_in(rows)
-    if word in known:
+    if is_metric(word, rows):
         return word
+    known = metrics_in(rows)
     if not known:
         raise ConfigError("no run here is finished", "nnexp runs shows how far they are")
     near = nearest(word, known)
@@ -105,14 +107,16 @@ def _is_mapping(key: str) -> bool:
 
 def varying(rows: Sequence[Row]) -> list[str]:
     """Return the settings that decide a result and are not the same in all rows, seed aside."""
+    return changing(rows, [key for key in SETTINGS if key not in NOT_IDENTITY and key != "seed"])
+
+
+def changing(rows: Sequence[Row], keys: Sequence[str]) -> list[str]:
+    """Return those of several settings that are not the same in all rows."""
+    kinds = set(map(itemgetter(*keys), rows))  # few, so that text is cheap
+    values = zip(*kinds, strict=True)
     return [
-        key for key in SETTINGS if key not in NOT_IDENTITY and key != "seed" and _varies(rows, key)
+        key for key, own in zip(keys, values, strict=True) if len(set(map(shown, set(own)))) > 1
     ]
-
-
-def _varies(rows: Sequence[Row], key: str) -> bool:
-    different = [row for row in rows if row[key] != rows[0][key]]  # few, where text is costly
-    return any(shown(row[key]) != shown(rows[0][key]) for row in different)
 
 
 def goes_with(rows: Sequence[Row], key: str, axes: Sequence[str]) -> bool:
@@ -146,6 +150,7 @@ def in_order(values: Iterable[Group]) -> list[Group]:
     return sorted(set(values), key=lambda group: [_rank(value) for value in group])
 
 
+@lru_cache(1 << 12)
 def _rank(value: str) -> tuple[int, float, str]:
     try:
         return (0, float(value), "")

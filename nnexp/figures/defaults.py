@@ -6,7 +6,7 @@ from dataclasses import replace
 from nnexp.compare.best import JUDGE, UNCHOSEN, choose
 from nnexp.compare.columns import Row, shown
 from nnexp.compare.comparison import Question
-from nnexp.compare.load import metrics_in
+from nnexp.compare.load import is_metric
 from nnexp.compare.selection import filter_rows, find_setting, goes_with, varying
 
 RATE = "optimizer.learning_rate"
@@ -36,7 +36,7 @@ def complete(question: Question, rows: Sequence[Row], *, choose_best: bool = Tru
     taken = {find_setting(key) for key in (*question.rows, *question.columns)}
     best = question.best
     if choose_best and best is None and RATE in free and RATE not in taken:
-        best = RATE if JUDGE in metrics_in(rows) else None
+        best = RATE if is_metric(JUDGE, rows) else None
     chosen = replace(question, best=best, against=question.against or _baseline(rows, free))
     if taken:
         return chosen

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from nnexp.compare.columns import Row
 from nnexp.console import printable
@@ -23,6 +22,7 @@ from nnexp.rundir import RunDir
 from nnexp.settings import ConfigError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -72,12 +72,14 @@ class Series:
         return "".join(LOST if gone else BARS[n] for n, gone in zip(levels, lost, strict=True))
 
 
-def load_traces(run: RunDir) -> pd.DataFrame:
+def load_traces(run: RunDir) -> "pd.DataFrame":
     """Return `traces.csv` of a run, one row per layer, quantity and step.
 
     Raises:
         ConfigError: There is no such run, it was run without traces, or they cannot be read.
     """
+    import pandas as pd  # takes most of a second
+
     if not run.path.is_dir():
         raise ConfigError(
             f"no run at {run.path}", "name a folder under runs/, as nnexp train printed it"
@@ -88,8 +90,10 @@ def load_traces(run: RunDir) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def load_series(traces: pd.DataFrame, layer: str | None = None) -> list[Series]:
-    """Return the line of every layer and quantity, in the order of the network.
+def load_series(
+    traces: "pd.DataFrame | dict[str, list[Any]]", layer: str | None = None
+) -> list[Series]:
+    """Return the line of every layer and quantity of a table, in the order of the network.
 
     Raises:
         ConfigError: No layer has that name.
@@ -97,18 +101,21 @@ def load_series(traces: pd.DataFrame, layer: str | None = None) -> list[Series]:
     names = list(dict.fromkeys(traces["layer"]))
     if layer is not None and layer not in names:
         raise ConfigError(f"no layer {layer!r} in these traces", f"layers: {', '.join(names)}")
-    pairs = traces[["layer", "quantity"]].drop_duplicates().itertuples(index=False, name=None)
-    return [_series(traces, *pair) for pair in pairs if layer in (None, pair[0])]
-
-
-def _series(traces: pd.DataFrame, layer: str, quantity: str) -> Series:
-    part = traces[(traces["layer"] == layer) & (traces["quantity"] == quantity)]
-    return Series(
-        layer=layer,
-        quantity=quantity,
-        steps=np.asarray(part["step"], dtype=np.int64),
-        values=np.asarray(part["mean"], dtype=np.float64),
-    )
+    points: dict[tuple[str, str], list[tuple[int, float]]] = {}
+    for name, quantity, *point in zip(
+        *(traces[column] for column in ("layer", "quantity", "step", "mean")), strict=True
+    ):
+        if layer in (None, name):
+            points.setdefault((name, quantity), []).append(tuple(point))
+    return [
+        Series(
+            layer=name,
+            quantity=quantity,
+            steps=np.array([step for step, _ in of_line], dtype=np.int64),
+            values=np.array([value for _, value in of_line], dtype=np.float64),
+        )
+        for (name, quantity), of_line in points.items()
+    ]
 
 
 def draw_traces(

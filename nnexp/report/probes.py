@@ -6,7 +6,7 @@ from typing import Any
 
 from nnexp.compare.columns import Row
 from nnexp.compare.comparison import Question, make_comparison
-from nnexp.compare.load import metrics_in
+from nnexp.compare.load import is_metric
 from nnexp.compare.tables import grid_table, legend, side_by_side
 
 PROBED = "covariate_shift"  # a metric that only probed runs have
@@ -32,7 +32,7 @@ MEANINGS = (
 
 def probed_tables(rows: Sequence[Row], question: Question) -> dict[str, Any]:
     """Return the tables and what their metrics mean; nothing where no run was probed."""
-    known = [name for name in METRICS if name in metrics_in(rows)]
+    known = [name for name in METRICS if is_metric(name, rows)]
     if PROBED not in known:
         return {}
     asked = replace(question, columns=(), against=None, sort=None)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from nnexp.compare.metrics import metric_of
-from nnexp.figures.traces import Series, load_series, load_traces
+from nnexp.figures.tables import read_drawn
+from nnexp.figures.traces import Series, load_series
 from nnexp.rundir import RunDir, UnreadableError, read_table
 
 WIDTH, HEIGHT, LEFT, FOOT = 220, 84, 42, 12
@@ -54,7 +55,8 @@ def _epoch_charts(run: RunDir) -> list[Chart]:
 
 def _trace_charts(run: RunDir) -> list[Chart]:
     """Return a run's traces, mean and variance, none without a `traces.csv`."""
-    series = load_series(load_traces(run)) if run.traces.exists() else []
+    columns = read_drawn(run, "traces")
+    series = load_series(columns) if columns else []
     kinds = [[one for one in series if one.quantity.endswith(kind)] for kind in ("mean", "var")]
     return [_trace_chart(chosen) for chosen in kinds if chosen]
 

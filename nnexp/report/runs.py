@@ -6,7 +6,7 @@ from typing import Any
 
 from nnexp.compare.columns import SETTINGS, Row, shown
 from nnexp.compare.metrics import NOTHING, metric_of
-from nnexp.compare.selection import grouped, varying
+from nnexp.compare.selection import changing, grouped, varying
 from nnexp.compare.tables import TextCell, TextTable
 from nnexp.report.reproduce import facts_of, read_environment
 from nnexp.report.run_charts import run_charts
@@ -75,8 +75,8 @@ def shown_settings(rows: Sequence[Row]) -> list[str]:
 
 def same_settings(rows: Sequence[Row]) -> dict[str, str]:
     """Return the settings that all runs share."""
-    values = {key: {shown(row[key]) for row in rows} for key in SETTINGS}
-    return {key: one.pop() for key, one in values.items() if len(one) == 1}
+    changed = changing(rows, list(SETTINGS))
+    return {key: shown(rows[0][key]) for key in SETTINGS if key not in changed}
 
 
 def _lost_table(lost: Sequence[Row], runs: int) -> TextTable:

@@ -58,8 +58,10 @@ def finished_result(run: RunDir) -> dict[str, Any]:
 
 def wrong_type(row: Mapping[str, Any]) -> str:
     """Return what is wrong with the first column that is not of its setting's type, or nothing."""
-    problems = (wrong_value(key, row[key]) for key in column_types() if key in row)
-    return next(filter(None, problems), "")
+    for key, hint in column_types().items():
+        if key in row and not fits(row[key], hint):
+            return wrong_value(key, row[key])
+    return ""
 
 
 def wrong_value(key: str, value: Any) -> str:

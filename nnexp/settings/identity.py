@@ -87,20 +87,20 @@ def column_types() -> dict[str, Any]:
 
 def fits(value: object, hint: Any) -> bool:
     """Return whether a value that was read from a file is one of a setting's type."""
-    inner = get_args(hint)
+    if hint is float:
+        return is_number(value)
+    if type(hint) is type:  # not one with parts, as list[str] is
+        return type(value) is hint and (hint is not int or abs(value) < 2**63)  # pyright: ignore[reportArgumentType]
     if hint is Any:
         return True
+    inner = get_args(hint)
     if isinstance(hint, UnionType):
         return any(fits(value, one) for one in inner)
     if get_origin(hint) is list:
         return isinstance(value, list) and all(fits(one, inner[0]) for one in value)
-    if get_origin(hint) is dict:
-        return isinstance(value, dict) and all(
-            fits(key, inner[0]) and fits(one, inner[1]) for key, one in value.items()
-        )
-    if hint is float:
-        return is_number(value)
-    return type(value) is hint and (hint is not int or abs(value) < 2**63)  # pyright: ignore[reportArgumentType]
+    return isinstance(value, dict) and all(
+        fits(key, inner[0]) and fits(one, inner[1]) for key, one in value.items()
+    )
 
 
 def to_yaml(config: ExperimentConfig) -> str:

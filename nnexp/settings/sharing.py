@@ -10,7 +10,7 @@ from pathlib import Path
 def without_home(text: str) -> str:
     """Return text in which every path under the user's home folder begins with `~`."""
     home = os.path.expanduser("~").rstrip("/")  # noqa: PTH111  Path.home fails without one
-    if home in ("", "~"):
+    if home in ("", "~") or home not in text:
         return text
     return re.sub(rf"(?<![\w./~-]){re.escape(home)}(?![\w.-])", "~", text)
 
