@@ -1,8 +1,10 @@
+import shutil
 from pathlib import Path
 
 import pytest
-from sweeping import swept
+from sweeping import TINY, swept
 
+import nnexp
 from nnexp.compare import Question, make_comparison, read_rows
 from nnexp.compare.planning import reach_of
 
@@ -22,6 +24,17 @@ ARMS = ("norm=batch,none,group", "seed=0,1,2", "epochs=1")
 BATCH = ("--against", "batch", "--rows", "norm")
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the runs of ARMS."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("NNEXP_CACHE", str(folder / "cache"))
+        assert nnexp.sweep(*TINY, *ARMS).complete
+    return folder / "runs"
+
+
 def test_seeds_are_added_to_all_arms_alike_until_every_interval_is_narrow(capsys):
     code, _, err = swept(capsys, *ARMS, "--until-interval", "30", *BATCH)
     assert code == 0
@@ -36,7 +49,8 @@ def test_seeds_are_added_to_all_arms_alike_until_every_interval_is_narrow(capsys
     assert "narrow enough" in err.splitlines()[-1]
 
 
-def test_adding_seeds_ends_at_the_budget_and_says_so(capsys):
+def test_adding_seeds_ends_at_the_budget_and_says_so(trained, capsys):
+    shutil.copytree(trained, "runs")
     _, _, err = swept(capsys, *ARMS, "--until-interval", "0.1", "--most-seeds", "4", *BATCH)
     assert [len(seeds) for seeds in seeds_by_norm().values()] == [4, 4, 4]
     assert "stopped: --most-seeds 4 are trained" in err
@@ -51,9 +65,9 @@ def test_one_arm_has_no_interval_to_make_narrow(capsys):
     assert "nothing here can be compared" in err
 
 
-def test_dry_run_says_what_its_seeds_can_show_by_the_runs_that_are_done(capsys):
+def test_dry_run_says_what_its_seeds_can_show_by_the_runs_that_are_done(trained, capsys):
     assert "show a true difference" not in swept(capsys, *ARMS, "-n", *BATCH)[1]
-    swept(capsys, *ARMS)
+    shutil.copytree(trained, "runs")
     few = swept(capsys, *ARMS, "-n", *BATCH)[1]
     many = swept(capsys, *ARMS[::2], "seed=range(0,30)", "-n", *BATCH)[1]
     said = [text.partition("show a true difference of ")[2].split()[0] for text in (few, many)]
@@ -61,8 +75,8 @@ def test_dry_run_says_what_its_seeds_can_show_by_the_runs_that_are_done(capsys):
     assert "30 seeds show a true difference of" in many
 
 
-def test_rerun_trains_anew_once_and_not_in_every_round(capsys):
-    swept(capsys, *ARMS)
+def test_rerun_trains_anew_once_and_not_in_every_round(trained, capsys):
+    shutil.copytree(trained, "runs")
     options = ("--until-interval", "0.1", "--most-seeds", "4", "--rerun")
     out = swept(capsys, *ARMS, *options, *BATCH)[1]
     assert sum(line.startswith("done ") for line in out.splitlines()) == 3 * 4
