@@ -113,10 +113,8 @@ def varying(rows: Sequence[Row]) -> list[str]:
 def changing(rows: Sequence[Row], keys: Sequence[str]) -> list[str]:
     """Return those of several settings that are not the same in all rows."""
     kinds = set(map(itemgetter(*keys), rows))  # few, so that text is cheap
-    values = zip(*kinds, strict=True)
-    return [
-        key for key, own in zip(keys, values, strict=True) if len(set(map(shown, set(own)))) > 1
-    ]
+    values = map(set, zip(*kinds, strict=True))
+    return [key for key, own in zip(keys, values, strict=True) if len(set(map(shown, own))) > 1]
 
 
 def goes_with(rows: Sequence[Row], key: str, axes: Sequence[str]) -> bool:
