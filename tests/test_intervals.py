@@ -84,8 +84,8 @@ def test_nineteen_of_twenty_intervals_hold_the_true_mean(deviation, correlation)
 
 
 def test_cell_that_varies_more_than_the_others_has_a_wider_interval():
-    cells = {("", arm): {0: arm - 1.0, 1: arm, 2: arm + 1.0} for arm in range(5)}
-    cells["", 0] = {0: -1.5, 1: 0.0, 2: 1.5}  # no test finds them unequal
+    cells = {("", arm): dict(enumerate([arm - 1.0, arm, arm + 1.0], 3 * arm)) for arm in range(5)}
+    cells["", 0] = {0: -1.5, 1: 0.0, 2: 1.5}  # which no test finds unequal
     first, *others = reaches_of(cells).values()
     assert first > max(others) > 0
 
