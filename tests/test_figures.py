@@ -36,7 +36,7 @@ from nnexp.figures.curves import draw_curves, mean_curve
 from nnexp.figures.dots import draw_dots
 from nnexp.figures.drawing import log_ticks, open_panels, step_ticks, styled, wrapped
 from nnexp.figures.heatmap import draw_heatmap
-from nnexp.figures.lines import draw_error, draw_rates
+from nnexp.figures.lines import draw_lines, over_batch_size, over_rates
 from nnexp.figures.probes import over_steps, through_depth
 from nnexp.figures.series import make_panels
 from nnexp.norms import NORMS
@@ -137,7 +137,7 @@ def test_variants_of_a_norm_are_shades_of_its_colour():
 def test_error_figure_draws_mean_and_sample_deviation_of_each_cell():
     write_study(Path("runs"))
     rows = read_rows()
-    figure = draw_error(rows, "test_accuracy")
+    figure = draw_lines(rows, over_batch_size("test_accuracy"))
     (axes,) = figure.axes
     (line,) = [line for line in axes.get_lines() if line.get_label() == "group"]
     errors = [
@@ -163,7 +163,7 @@ def is_cell(row, norm: str, batch_size: int) -> bool:
 
 def test_each_other_setting_that_varies_makes_a_panel_and_norms_keep_their_colours():
     write_study(Path("runs"), rates=(0.005, 0.02))
-    figure = draw_error(read_rows(), "test_accuracy")
+    figure = draw_lines(read_rows(), over_batch_size("test_accuracy"))
     assert [axes.get_title("left") for axes in figure.axes] == [
         "learning\u00a0rate\u00a00.005",
         "learning\u00a0rate\u00a00.02",
@@ -183,7 +183,7 @@ def test_what_diverged_altogether_is_marked_at_the_bad_end_and_survivors_are_hol
             else {"accuracy": None, "status": "diverged"}
         )
         write_full(Path("runs"), "batch", rate=0.5, seed=seed, **end)
-    figure = draw_rates(read_rows(), "test_accuracy")
+    figure = draw_lines(read_rows(), over_rates("test_accuracy"))
     assert "×: all diverged" in all_text(figure)
     (axes,) = figure.axes
     (cross,) = [line for line in axes.get_lines() if line.get_marker() == DIVERGED_MARKER]
@@ -320,7 +320,7 @@ def test_last_step_of_a_probe_is_left_out_and_said_where_its_learning_rate_is_al
 
 def test_lines_at_one_place_stand_apart_on_the_paper_and_not_in_their_values():
     write_study(Path("runs"))
-    figure = draw_error(read_rows(), "test_accuracy")
+    figure = draw_lines(read_rows(), over_batch_size("test_accuracy"))
     figure.draw_without_rendering()
     lines = [one for one in figure.axes[0].get_lines() if len(one.get_xydata()) == 2]
     assert {tuple(one.get_xdata()) for one in lines} == {(2, 32)}

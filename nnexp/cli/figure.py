@@ -16,6 +16,7 @@ def figure(  # noqa: PLR0913  one parameter an option
     where: arguments.Where = None,
     best: arguments.Best = None,
     layer: arguments.Layer = None,
+    intervals: arguments.Intervals = False,
     config_dir: arguments.ConfigDir = None,
 ) -> None:
     """Draw runs into a file: against batch size or learning rate, over epochs, by channel."""
@@ -30,4 +31,5 @@ def figure(  # noqa: PLR0913  one parameter an option
         config_dir=config_dir,
         best=best,
         layer=layer,
+        intervals=intervals,
     )

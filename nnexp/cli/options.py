@@ -161,6 +161,14 @@ FigureFile = Annotated[
     Option("--output", "-o", help="The file: .png, .svg or .pdf; without it, KIND.png."),
 ]
 Layer = Annotated[str | None, Option(help="Only this layer, for traces and heatmap.")]
+Intervals = Annotated[
+    bool,
+    Option(
+        "--intervals",
+        help="Draw the 95 % interval of each mean, taken by itself, instead of the standard "
+        "deviation; for error, rates, dots and curves.",
+    ),
+]
 PageFile = Annotated[Path, Option("--output", "-o", help="The page, an .html file.")]
 Title = Annotated[str, Option(help="The title of the page.")]
 Asks = Annotated[str, Option("--question", help="The question below the title.")]

@@ -22,6 +22,8 @@ def figure_page(
     output: Path | None,
     layer: str | None = None,
     config_dir: str | None = None,
+    *,
+    intervals: bool = False,
     **asked: Any,
 ) -> None:
     """Draw one figure into a file, by default KIND.png here, and its numbers into one beside it.
@@ -36,7 +38,7 @@ def figure_page(
     broken += torn
     if not rows:
         raise ConfigError(broken_in_words(broken), WAYS)
-    plan = prepare(kind, rows, Question(**asked), layer)
+    plan = prepare(kind, rows, Question(**asked), layer, intervals=intervals)
     numbers = numbers_path(path)
     save_figure(plan.figure(), path)
     write_numbers(plan.numbers(), numbers)

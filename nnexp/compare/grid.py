@@ -37,6 +37,7 @@ class Cell:
     mark: str = ""  # BEST, NEAR or nothing
     chosen: Chosen | None = None
     images: int | None = None  # of which the metric is a share, where it is
+    interval: tuple[float, float] | None = None  # of the mean, where `with_intervals` was asked
 
     @property
     def mean(self) -> float | None:

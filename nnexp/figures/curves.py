@@ -10,10 +10,12 @@ import numpy as np
 
 from nnexp.compare.columns import Row
 from nnexp.compare.grid import lay_out
+from nnexp.compare.intervals import no_interval, student
 from nnexp.compare.selection import Group, grouped, values_of
 from nnexp.figures.chance import chance_of
 from nnexp.figures.colours import Style
 from nnexp.figures.drawing import (
+    INTERVAL,
     add_legend,
     check_panels,
     line_look,
@@ -74,7 +76,7 @@ def curve_rows(rows: Sequence[Row]) -> list[CurveRow]:
     ]
 
 
-def curve_numbers(rows: Sequence[Row]) -> list[Row]:
+def curve_numbers(rows: Sequence[Row], *, intervals: bool = False) -> list[Row]:
     """Return a row for each epoch of each curve that `draw_curves` draws."""
     panels = curve_rows(rows)
     rows = _with_metrics(rows)
@@ -87,6 +89,7 @@ def curve_numbers(rows: Sequence[Row]) -> list[Row]:
             "x": epoch,
             "mean": mean,
             "deviation": deviation if panel.seeds[group] > 1 else None,
+            **(_bounds(mean, deviation, panel.seeds[group]) if intervals else {}),
             "n": panel.seeds[group],
         }
         for panel in panels
@@ -96,23 +99,37 @@ def curve_numbers(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def curves_note(rows: Sequence[Row]) -> str:
+def _bounds(mean: float, deviation: float, seeds: int) -> Row:
+    reach = deviation * interval_factor(seeds)
+    return {"low": mean - reach, "high": mean + reach} if reach else {"low": None, "high": None}
+
+
+def interval_factor(seeds: int) -> float:
+    """Return how many deviations of its seeds a mean's interval reaches: Student's t; 0 for one."""
+    return student(seeds - 1) / seeds**0.5 if seeds > 1 else 0.0
+
+
+def curves_note(rows: Sequence[Row], *, intervals: bool = False) -> str:
     """Return how many seeds the curves are the mean of, and what their bands are."""
     rows = _with_metrics(rows)
     keys = line_settings(rows)
     names = lay_out(rows, keys, []).layers
     counts = [len(members) for _, members in grouped(rows, [*names, *keys])]
-    band = ", band: ± sample standard deviation" if max(counts) > 1 else ""
+    width = f"{INTERVAL} at each epoch" if intervals else "± sample standard deviation"
+    band = f", band: {width}" if max(counts) > 1 else ""
     return f"mean of {seeds_in_words(counts)}{band}"
 
 
-def draw_curves(rows: Sequence[Row], across: int = 4) -> "Figure":
+def draw_curves(rows: Sequence[Row], across: int = 4, *, intervals: bool = False) -> "Figure":
     """Return the curves of each combination of settings as a row of panels.
 
     Raises:
-        ConfigError: No run has a `metrics.csv`, or there are too many panels.
+        ConfigError: No run has a `metrics.csv`, or there are too many panels; or intervals are
+            asked for, and no curve is of several seeds.
     """
     panels = curve_rows(rows)
+    if intervals and max(count for row in panels for count in row.seeds.values()) < 2:
+        raise no_interval()
     rows = _with_metrics(rows)
     styles = line_styles(rows, line_settings(rows))
     with styled():
@@ -120,11 +137,14 @@ def draw_curves(rows: Sequence[Row], across: int = 4) -> "Figure":
         for position, row in enumerate(panels):
             start = position * len(QUANTITIES)
             block = axes[start : start + len(QUANTITIES)]
-            _draw_row(block, row.curves, styles)
+            widths = {
+                line: interval_factor(n) if intervals else 1.0 for line, n in row.seeds.items()
+            }
+            _draw_row(block, row.curves, styles, widths)
             set_title(block[0], row.title, 1)
         guess = (chance := chance_of(rows, "val_accuracy")) and 100 * chance.accuracy
         guessed = mark_chance((one for at, one in enumerate(axes) if at % 4 > 1), guess)
-        note = curves_note(rows) + ("; dotted: chance" if guessed else "")
+        note = curves_note(rows, intervals=intervals) + ("; dotted: chance" if guessed else "")
         add_legend(figure, dict(styles.values()), note, points=False)
     return figure
 
@@ -168,12 +188,13 @@ def _draw_row(
     axes: Sequence["Axes"],
     curves: dict[str, dict[Group, Curve]],
     styles: dict[Group, tuple[str, Style]],
+    widths: dict[Group, float],  # of a band to each side, in deviations
 ) -> None:
     from matplotlib.ticker import MaxNLocator
 
     for one, (quantity, lines) in zip(axes, curves.items(), strict=True):
         for group, (epochs, means, spreads) in lines.items():
-            low, high = means - spreads, means + spreads
+            low, high = means - widths[group] * spreads, means + widths[group] * spreads
             style = styles[group][1]
             one.fill_between(epochs, low, high, color=style.colour, alpha=0.14, linewidth=0)
             one.plot(epochs, means, **line_look(style))

@@ -10,6 +10,7 @@ from nnexp.figures.chance import Chance
 from nnexp.figures.colours import NEUTRAL, Style, style_of
 from nnexp.figures.drawing import (
     FADED,
+    INTERVAL,
     LABEL,
     add_legend,
     balanced,
@@ -22,7 +23,7 @@ from nnexp.figures.drawing import (
     styled,
     wrapped,
 )
-from nnexp.figures.lines import quantity_label, shown_value
+from nnexp.figures.lines import quantity_label, shown_value, without_intervals
 from nnexp.figures.series import finite, plain, title_of
 
 if TYPE_CHECKING:
@@ -41,11 +42,12 @@ def draw_dots(
     """Return a panel for each column of each table, a line for each of its rows.
 
     A dot is a seed, the large mark below it their mean, the bar one sample standard deviation to
-    each side; runs without a value are named.
+    each side, or the mean's interval where cells have one; runs without a value are named.
 
     Raises:
         ConfigError: There are too many panels.
     """
+    intervals = _have_intervals(grids)
     panels = [(grid, column) for grid in grids for column in grid.columns]
     check_panels(len(panels), MOST_PANELS, "dots")
     longest = max(len(grid.rows) for grid in grids)
@@ -54,7 +56,7 @@ def draw_dots(
         figure, axes = open_panels(len(panels), across, 0.75 + ROW * longest, sharex=True)
         for position, (one, (grid, column)) in enumerate(zip(axes, panels, strict=True)):
             named = position % across == 0 or grid.rows != panels[position - 1][0].rows
-            _draw_panel(one, grid, column, named=named)
+            _draw_panel(one, grid, column, named=named, intervals=intervals)
             set_title(one, title_of(_settings(grid, column)), across)
             one.set_xlabel(quantity_label(metric))
         guess = chance and shown_value(chance.accuracy, metric)
@@ -62,14 +64,15 @@ def draw_dots(
         for one, (grid, column) in zip(axes, panels, strict=True):
             _name_absent(one, grid, column)
         counts = [len(cell.values) for grid in grids for cell in grid.cells.values()]
-        note = f"dots: {seeds_in_words(counts)}; mark and bar: mean ± sample standard deviation"
+        bar = f"mean, {INTERVAL}" if intervals else "mean ± sample standard deviation"
+        note = f"dots: {seeds_in_words(counts)}; mark and bar: {bar}"
         add_legend(figure, {}, note + ("; dotted: chance" if guessed else ""))
     return figure
 
 
 def dot_numbers(grids: Sequence[Grid], metric: str) -> list[Row]:
     """Return a row for each dot that `draw_dots` draws, and one for each mean below them."""
-    return [
+    rows = [
         {
             "panel": title_of(_settings(grid, column)),
             "line": _name(grid, row),
@@ -81,21 +84,28 @@ def dot_numbers(grids: Sequence[Grid], metric: str) -> list[Row]:
         for row in grid.rows
         for mark in _marks(grid.cell(row, column), metric)
     ]
+    return rows if _have_intervals(grids) else without_intervals(rows)
+
+
+def _have_intervals(grids: Sequence[Grid]) -> bool:
+    return any(cell.interval for grid in grids for cell in grid.cells.values())
 
 
 def _marks(cell: Cell, metric: str) -> list[Row]:
+    empty = dict.fromkeys(("seed", "value", "mean", "deviation", "low", "high"))
     seeds = [
-        {"seed": seed, "value": shown_value(value, metric), "mean": None, "deviation": None, "n": 1}
+        {**empty, "seed": seed, "value": shown_value(value, metric), "n": 1}
         for seed, value in sorted(cell.values.items())
         if finite(value)
     ]
     if not seeds or not finite(cell.mean):
         return seeds
+    ends = [shown_value(end, metric) for end in cell.interval or ()]
     mean = {
-        "seed": None,
-        "value": None,
+        **empty,
         "mean": shown_value(cell.mean or 0.0, metric),
         "deviation": None if cell.deviation is None else shown_value(cell.deviation, metric),
+        **dict(zip(("low", "high"), ends, strict=False)),
         "n": len(cell.values),
     }
     return [*seeds, mean]
@@ -105,12 +115,18 @@ def _settings(grid: Grid, column: Group) -> dict[str, str]:
     return {**grid.layer, **dict(zip(grid.column_keys, column, strict=True))}
 
 
-def _draw_panel(axes: "Axes", grid: Grid, column: Group, *, named: bool) -> None:
+def _draw_panel(axes: "Axes", grid: Grid, column: Group, *, named: bool, intervals: bool) -> None:
     settings = _settings(grid, column)
     for place, row in enumerate(grid.rows):
         group = {**settings, **dict(zip(grid.row_keys, row, strict=True))}
         style = style_of(group["norm"]) if "norm" in group else NEUTRAL
-        _draw_cell(axes, place, grid.cell(row, column), grid.metric, style)
+        cell = grid.cell(row, column)
+        _draw_seeds(axes, place, cell, grid.metric, style)
+        if cell.values and finite(cell.mean):
+            ends = _ends(cell, grid.metric, intervals=intervals)
+            axes.plot(ends, [place + BELOW] * 2, color=style.colour, linewidth=1)
+            mean = shown_value(cell.mean or 0.0, grid.metric)
+            axes.plot([mean], [place + BELOW], **point_look(style))
     axes.set_ylim(len(grid.rows) - 0.4, -0.6)
     names = [wrapped(_name(grid, row), LABEL) if named else "" for row in grid.rows]
     axes.set_yticks(range(len(grid.rows)), names)
@@ -118,17 +134,20 @@ def _draw_panel(axes: "Axes", grid: Grid, column: Group, *, named: bool) -> None
     axes.grid(visible=False, axis="y")
 
 
-def _draw_cell(axes: "Axes", place: int, cell: Cell, metric: str, style: Style) -> None:
+def _draw_seeds(axes: "Axes", place: int, cell: Cell, metric: str, style: Style) -> None:
     values = [shown_value(value, metric) for value in cell.values.values() if finite(value)]
     values.sort()  # neighbours, which may have one value, get different heights
     seeds = [place - ABOVE - STEP * (position % HEIGHTS) for position in range(len(values))]
     axes.plot(values, seeds, "o", color=style.colour, alpha=0.6, ms=2.8, mew=0)
-    if values and finite(cell.mean):
-        mean = shown_value(cell.mean or 0.0, metric)
-        spread = shown_value(cell.deviation or 0.0, metric)
-        height = place + BELOW
-        axes.plot([mean - spread, mean + spread], [height] * 2, color=style.colour, linewidth=1)
-        axes.plot([mean], [height], **point_look(style))
+
+
+def _ends(cell: Cell, metric: str, *, intervals: bool) -> list[float]:
+    """Return from where to where the bar of a mean goes; both at the mean where it has none."""
+    if intervals:
+        return [shown_value(end, metric) for end in cell.interval or [cell.mean or 0.0] * 2]
+    mean = shown_value(cell.mean or 0.0, metric)
+    spread = shown_value(cell.deviation or 0.0, metric)
+    return [mean - spread, mean + spread]
 
 
 def _name_absent(axes: "Axes", grid: Grid, column: Group) -> None:

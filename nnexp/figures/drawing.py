@@ -25,6 +25,7 @@ FORMATS = (".png", ".svg", ".pdf")
 PAGE_DOTS = 200  # an inch, of a PNG that a report page holds
 FILE_DOTS = 300  # of one in its own file: what journals ask for
 STEP_LABELS = 4  # about so many fit below a panel that is half a column wide
+INTERVAL = "95 % interval of each mean"
 FAINT = "#d9dde1"
 INK = "#2b3036"
 FADED = "#5b646d"

@@ -13,6 +13,7 @@ from nnexp.figures.chance import chance_of
 from nnexp.figures.colours import DIVERGED_MARKER
 from nnexp.figures.drawing import (
     COLUMN,
+    INTERVAL,
     PAGE,
     add_legend,
     balanced,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 MOST_PANELS = 30
 APART = 0.045  # inches between the marks of two lines at one place
+CAP = 6  # points, of the ends of a bar: wider than a mark, which may hide a short bar
 NEAREST = 0.3  # share of the way to the next place that all marks of one place take at most
 
 
@@ -45,75 +47,88 @@ class Point:
     x: float
     mean: float | None  # None: all runs diverged
     deviation: float | None  # None: fewer than two runs are done
+    low: float | None  # of the mean's interval, where this was asked and is known
+    high: float | None
     n: int  # runs that are done
     diverged: int
 
 
-def draw_error(rows: Sequence[Row], metric: str, across: int = 3) -> "Figure":
-    """Return the metric against batch size, an accuracy as its error in percent.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinesPlan:
+    """What is drawn over an axis: a metric, an accuracy as its error or as it is, how sure."""
 
-    Raises:
-        ConfigError: All runs have one batch size.
-    """
-    return _draw(rows, metric, "batch_size", across, as_error=metric_of(metric).is_accuracy)
-
-
-def draw_rates(rows: Sequence[Row], metric: str, across: int = 3) -> "Figure":
-    """Return the metric against the learning rate.
-
-    Raises:
-        ConfigError: All runs have one learning rate.
-    """
-    return _draw(rows, metric, "optimizer.learning_rate", across)
+    metric: str
+    axis: str
+    as_error: bool = False
+    intervals: bool = False  # 95 % intervals of the means instead of standard deviations
 
 
-def error_numbers(rows: Sequence[Row], metric: str) -> list[Row]:
-    """Return a row for each point that `draw_error` draws."""
-    return _numbers(rows, metric, "batch_size", as_error=metric_of(metric).is_accuracy)
+def over_batch_size(metric: str, *, intervals: bool = False) -> LinesPlan:
+    """Return the plan of a metric against batch size, an accuracy as its error in percent."""
+    as_error = metric_of(metric).is_accuracy
+    return LinesPlan(metric=metric, axis="batch_size", as_error=as_error, intervals=intervals)
 
 
-def rate_numbers(rows: Sequence[Row], metric: str) -> list[Row]:
-    """Return a row for each point that `draw_rates` draws."""
-    return _numbers(rows, metric, "optimizer.learning_rate")
+def over_rates(metric: str, *, intervals: bool = False) -> LinesPlan:
+    """Return the plan of a metric against the learning rate."""
+    return LinesPlan(metric=metric, axis="optimizer.learning_rate", intervals=intervals)
 
 
-def _numbers(rows: Sequence[Row], metric: str, axis: str, *, as_error: bool = False) -> list[Row]:
-    quantity = quantity_label(metric, as_error=as_error)
-    return [
+def line_numbers(rows: Sequence[Row], plan: LinesPlan) -> list[Row]:
+    """Return a row for each point that `draw_lines` draws."""
+    quantity = quantity_label(plan.metric, as_error=plan.as_error)
+    rows = [
         {"panel": panel.title, "line": line.label, "quantity": quantity, **asdict(point)}
-        for panel in make_panels(rows, metric, axis)
+        for panel in make_panels(rows, plan.metric, plan.axis, intervals=plan.intervals)
         for line in panel.lines
-        for point in _points(line, metric, as_error=as_error)
+        for point in _points(line, plan)
     ]
+    return rows if plan.intervals else without_intervals(rows)
 
 
-def _points(line: Line, metric: str, *, as_error: bool) -> list[Point]:
+def without_intervals(rows: Sequence[Row]) -> list[Row]:
+    """Return a figure's numbers as they are where no intervals are drawn."""
+    return [{k: v for k, v in row.items() if k not in ("low", "high")} for row in rows]
+
+
+def _points(line: Line, plan: LinesPlan) -> list[Point]:
     """Return what is drawn of a line; a place whose runs merely are not done has no point."""
-    scale = 100.0 if metric_of(metric).in_percent else 1.0
-    return [
-        Point(
-            x=x,
-            mean=None
-            if _is_lost(cell)
-            else shown_value(cell.mean or 0.0, metric, as_error=as_error),
-            deviation=None if cell.deviation is None else scale * cell.deviation,
-            n=len(cell.values),
-            diverged=cell.statuses["diverged"],
+    scale = 100.0 if metric_of(plan.metric).in_percent else 1.0
+    points = []
+    for x, cell in sorted(line.cells.items()):
+        if not finite(cell.mean) and not _is_lost(cell):
+            continue
+        mean, *ends = (
+            shown_value(value, plan.metric, as_error=plan.as_error)
+            for value in (cell.mean or 0.0, *(cell.interval or ()))
         )
-        for x, cell in sorted(line.cells.items())
-        if finite(cell.mean) or _is_lost(cell)
-    ]
+        low, high = sorted(ends) or (None, None)
+        points.append(
+            Point(
+                x=x,
+                mean=None if _is_lost(cell) else mean,
+                deviation=None if cell.deviation is None else scale * cell.deviation,
+                low=low,
+                high=high,
+                n=len(cell.values),
+                diverged=cell.statuses["diverged"],
+            )
+        )
+    return points
 
 
-def _draw(
-    rows: Sequence[Row], metric: str, axis: str, across: int, *, as_error: bool = False
-) -> "Figure":
+def draw_lines(rows: Sequence[Row], plan: LinesPlan, across: int = 3) -> "Figure":
     """Return a figure: mean over seeds, a band of one sample standard deviation to each side.
 
-    A hollow point is a mean over those that survived; where none did, a cross stands at the
-    bad end of the panel. Lines stand a little aside of each other.
+    With intervals, bars of these stand in place of the band. A hollow point is a mean over those
+    that survived; where none did, a cross stands at the bad end of the panel. Lines stand a little
+    aside of each other.
+
+    Raises:
+        ConfigError: All runs have one value of the axis, or no mean has an interval.
     """
-    panels = make_panels(rows, metric, axis)
+    metric, axis, as_error = plan.metric, plan.axis, plan.as_error
+    panels = make_panels(rows, metric, axis, intervals=plan.intervals)
     check_panels(len(panels), MOST_PANELS, f"lines over {plain(axis)}")
     worse = 1 if as_error or metric_of(metric).better < 0 else -1
     across = balanced(len(panels), across)
@@ -127,14 +142,14 @@ def _draw(
         for one, panel in zip(axes, panels, strict=True):
             number_ticks(one, places)
             for line in panel.lines:
-                points = _points(line, metric, as_error=as_error)
-                _draw_line(one, line, points, asides[line.label])
+                points = _points(line, plan)
+                _draw_line(one, line, points, asides[line.label], bars=plan.intervals)
                 _mark_lost(one, line, asides[line.label], worse)
             set_title(one, panel.title, across)
             one.set_xlabel(plain(axis))
         _make_room(axes[0], panels, worse)
         guess = chance and shown_value(chance.accuracy, metric, as_error=as_error)
-        note = _note(panels, guessed=mark_chance(axes, guess))
+        note = _note(panels, intervals=plan.intervals, guessed=mark_chance(axes, guess))
         for one in axes[::across]:
             one.set_ylabel(quantity_label(metric, as_error=as_error))
         add_legend(figure, labels, note)
@@ -148,10 +163,12 @@ def _room(places: Sequence[float], across: int) -> float:
     return NEAREST * width * nearest / math.log(places[-1] / places[0])
 
 
-def _note(panels: Sequence[Panel], *, guessed: bool) -> str:
+def _note(panels: Sequence[Panel], *, intervals: bool, guessed: bool) -> str:
     cells = _cells(panels)
     words = f"mean of {seeds_in_words(len(cell.values) for cell in cells)}"
-    if any(len(cell.values) > 1 for cell in cells):
+    if intervals:
+        words += f", bar: {INTERVAL}"
+    elif any(len(cell.values) > 1 for cell in cells):
         words += ", band: ± sample standard deviation"
     if any(cell.values and cell.statuses["diverged"] for cell in cells):
         words += "; hollow: without diverged runs"
@@ -175,15 +192,22 @@ def shown_value(value: float, metric: str, *, as_error: bool = False) -> float:
     return 100 * (1 - value) if as_error else 100 * value
 
 
-def _draw_line(axes: "Axes", line: Line, points: Sequence[Point], aside: float) -> None:
+def _draw_line(
+    axes: "Axes", line: Line, points: Sequence[Point], aside: float, *, bars: bool
+) -> None:
     known = [(point, point.mean) for point in points if point.mean is not None]
     places = [point.x for point, _ in known]
     means = [mean for _, mean in known]
-    low = [mean - (point.deviation or 0.0) for point, mean in known]
-    high = [mean + (point.deviation or 0.0) for point, mean in known]
+    reaches = [_ends(point, mean, bars=bars) for point, mean in known]
+    low, high = ([ends[side] for ends in reaches] for side in (0, 1))
     place = axes.transData + _shift(axes, aside)
-    look = {"color": line.style.colour, "alpha": 0.14, "linewidth": 0, "transform": place}
-    axes.fill_between(places, low, high, **look)
+    look = {"color": line.style.colour, "transform": place}
+    if bars:
+        for x, ends in zip(places, reaches, strict=True):
+            if ends[0] < ends[1]:
+                axes.plot([x, x], ends, "_-", markersize=CAP, linewidth=1, zorder=2.5, **look)
+    else:
+        axes.fill_between(places, low, high, alpha=0.14, linewidth=0, **look)
     axes.plot(places, means, label=line.label, transform=place, **line_look(line.style))
     for point, mean in known:
         look = point_look(line.style)
@@ -193,6 +217,15 @@ def _draw_line(axes: "Axes", line: Line, points: Sequence[Point], aside: float) 
     ends = [*zip(places, low, strict=True), *zip(places, high, strict=True)]
     axes.update_datalim(ends)  # what is shifted does not take part by itself
     axes.autoscale_view(scalex=False)
+
+
+def _ends(point: Point, mean: float, *, bars: bool) -> tuple[float, float]:
+    """Return from where to where a bar or a band goes; both at the mean where there is none."""
+    if bars and point.low is not None and point.high is not None:
+        return point.low, point.high
+    if bars:
+        return mean, mean
+    return mean - (point.deviation or 0.0), mean + (point.deviation or 0.0)
 
 
 def _shift(axes: "Axes", inches: float) -> "ScaledTranslation":

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from nnexp.figures.plots import Plot, PlotRequest, find_plot
+from nnexp.figures.plots import PLOTS, Plot, PlotRequest, find_plot
 from nnexp.settings import ConfigError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def draw(  # noqa: PLR0913  one keyword an option of the command
     where: Sequence[str] = (),
     best: str | None = None,
     layer: str | None = None,
+    intervals: bool = False,
 ) -> "Figure":
     """Return a figure of runs: `draw("error", "runs").savefig("error.png")`.
 
@@ -55,6 +56,7 @@ def draw(  # noqa: PLR0913  one keyword an option of the command
         where: Conditions that the runs must meet: `norm=batch,none`, `norm!=none`.
         best: The setting of which each cell is drawn at its best value.
         layer: The one layer to draw, for `traces` and `heatmap`.
+        intervals: Draw the 95 % interval of each mean instead of the standard deviation.
 
     Raises:
         ConfigError: There is no such kind, no such run, or the runs lack what the figure shows.
@@ -62,10 +64,17 @@ def draw(  # noqa: PLR0913  one keyword an option of the command
     from nnexp.compare.comparison import Question
 
     question = Question(rows=rows, columns=columns, metric=metric, where=where, best=best)
-    return prepare(kind, runs, question, layer).figure()
+    return prepare(kind, runs, question, layer, intervals=intervals).figure()
 
 
-def prepare(kind: str, runs: "Runs", question: "Question", layer: str | None = None) -> FigurePlan:
+def prepare(
+    kind: str,
+    runs: "Runs",
+    question: "Question",
+    layer: str | None = None,
+    *,
+    intervals: bool = False,
+) -> FigurePlan:
     """Return the plan of a figure, of the runs that meet the question's conditions.
 
     Raises:
@@ -78,6 +87,9 @@ def prepare(kind: str, runs: "Runs", question: "Question", layer: str | None = N
     plot, best = find_plot(kind), question.best
     if best and plot.shows_all:
         raise ConfigError(f"{kind} shows every {plot.varies}", "leave out --best")
+    if intervals and not plot.has_means:
+        kinds = ", ".join(name for name, one in PLOTS.items() if one.has_means)
+        raise ConfigError(f"{kind} draws no intervals of means", f"--intervals is for {kinds}")
     if best and find_setting(best) in map(find_setting, (*question.rows, *question.columns)):
         raise ConfigError(f"{best} is chosen by --best", "leave it out of --rows and --cols")
     members = filter_rows(as_rows(runs), question.where)
@@ -87,5 +99,7 @@ def prepare(kind: str, runs: "Runs", question: "Question", layer: str | None = N
     if not drawn:
         raise ConfigError(f"no {best} could be chosen", f"nnexp compare --best {best} says why")
     question = replace(question, where=(), best=None)
-    request = PlotRequest(question=question, layer=layer, across=plot.across[0])
+    request = PlotRequest(
+        question=question, layer=layer, intervals=intervals, across=plot.across[0]
+    )
     return FigurePlan(plot=plot, rows=drawn, request=request)

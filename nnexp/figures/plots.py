@@ -27,6 +27,7 @@ class PlotRequest:
 
     question: "Question"
     layer: str | None = None
+    intervals: bool = False  # 95 % intervals of means instead of standard deviations
     across: int = 3  # panels beside each other, at most
 
 
@@ -41,6 +42,7 @@ class Plot:
     numbers: Callable[[Sequence["Row"], PlotRequest], "list[Row]"]  # a row for each mark
     varies: str = ""  # the setting that must have several values
     table: str = ""  # the table of the run folders that it reads
+    has_means: bool = False  # over seeds, of which intervals can be drawn
     shows_all: bool = False  # values of `varies`, so that none can be chosen as the best
     across: tuple[int, int] = (3, 1)  # panels beside each other: on paper, on a phone
 
@@ -81,27 +83,29 @@ def find_plot(kind: str) -> Plot:
 
 
 def _error(rows: Sequence["Row"], request: PlotRequest) -> "Figure":
-    from nnexp.figures.lines import draw_error
+    from nnexp.figures.lines import draw_lines, over_batch_size
 
-    return draw_error(rows, request.question.metric, request.across)
+    plan = over_batch_size(request.question.metric, intervals=request.intervals)
+    return draw_lines(rows, plan, request.across)
 
 
 def _error_numbers(rows: Sequence["Row"], request: PlotRequest) -> "list[Row]":
-    from nnexp.figures.lines import error_numbers
+    from nnexp.figures.lines import line_numbers, over_batch_size
 
-    return error_numbers(rows, request.question.metric)
+    return line_numbers(rows, over_batch_size(request.question.metric, intervals=request.intervals))
 
 
 def _rates(rows: Sequence["Row"], request: PlotRequest) -> "Figure":
-    from nnexp.figures.lines import draw_rates
+    from nnexp.figures.lines import draw_lines, over_rates
 
-    return draw_rates(rows, request.question.metric, request.across)
+    plan = over_rates(request.question.metric, intervals=request.intervals)
+    return draw_lines(rows, plan, request.across)
 
 
 def _rate_numbers(rows: Sequence["Row"], request: PlotRequest) -> "list[Row]":
-    from nnexp.figures.lines import rate_numbers
+    from nnexp.figures.lines import line_numbers, over_rates
 
-    return rate_numbers(rows, request.question.metric)
+    return line_numbers(rows, over_rates(request.question.metric, intervals=request.intervals))
 
 
 def _dots(rows: Sequence["Row"], request: PlotRequest) -> "Figure":
@@ -120,22 +124,24 @@ def _dot_numbers(rows: Sequence["Row"], request: PlotRequest) -> "list[Row]":
 
 def _grids(rows: Sequence["Row"], request: PlotRequest) -> "Sequence[Grid]":
     from nnexp.compare.comparison import make_comparison
+    from nnexp.compare.intervals import with_intervals
     from nnexp.figures.defaults import complete
 
     question = complete(request.question, rows, choose_best=False)
-    return make_comparison(rows, replace(question, against=None)).grids
+    grids = make_comparison(rows, replace(question, against=None)).grids
+    return with_intervals(grids) if request.intervals else grids
 
 
 def _curves(rows: Sequence["Row"], request: PlotRequest) -> "Figure":
     from nnexp.figures.curves import draw_curves
 
-    return draw_curves(rows, request.across)
+    return draw_curves(rows, request.across, intervals=request.intervals)
 
 
-def _curve_numbers(rows: Sequence["Row"], _request: PlotRequest) -> "list[Row]":
+def _curve_numbers(rows: Sequence["Row"], request: PlotRequest) -> "list[Row]":
     from nnexp.figures.curves import curve_numbers
 
-    return curve_numbers(rows)
+    return curve_numbers(rows, intervals=request.intervals)
 
 
 def _traces(rows: Sequence["Row"], request: PlotRequest) -> "Figure":
@@ -216,6 +222,7 @@ PLOTS = {
             caption="{error} against batch size",
             draw=_error,
             numbers=_error_numbers,
+            has_means=True,
             varies="batch_size",
         ),
         Plot(
@@ -224,6 +231,7 @@ PLOTS = {
             caption="{metric} against learning rate",
             draw=_rates,
             numbers=_rate_numbers,
+            has_means=True,
             varies="optimizer.learning_rate",
             shows_all=True,
         ),
@@ -233,6 +241,7 @@ PLOTS = {
             caption="{metric} of every seed",
             draw=_dots,
             numbers=_dot_numbers,
+            has_means=True,
         ),
         Plot(
             name="curves",
@@ -240,6 +249,7 @@ PLOTS = {
             caption="loss and accuracy over the epochs",
             draw=_curves,
             numbers=_curve_numbers,
+            has_means=True,
             table="metrics",
             across=(4, 2),
         ),

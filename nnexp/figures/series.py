@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from nnexp.compare.columns import Row
 from nnexp.compare.grid import Cell, Grid, lay_out, make_grids
+from nnexp.compare.intervals import with_intervals
 from nnexp.compare.selection import Group, goes_with, values_of, varying
 from nnexp.figures.colours import Style, style_of, variant_of
 from nnexp.settings import ConfigError
@@ -28,17 +29,21 @@ class Panel:
     lines: list[Line]
 
 
-def make_panels(rows: Sequence[Row], metric: str, axis: str) -> list[Panel]:
+def make_panels(
+    rows: Sequence[Row], metric: str, axis: str, *, intervals: bool = False
+) -> list[Panel]:
     """Return a panel for each combination of what varies beside the norm, `axis` and the seed.
 
     Raises:
-        ConfigError: `axis` has one value, or values that are no numbers.
+        ConfigError: `axis` has one value, or values that are no numbers; or intervals are asked
+            for, and no mean has one.
     """
     check_axis(rows, axis)
     keys = line_settings(rows)
     styles = line_styles(rows, keys)
     layout = lay_out(rows, keys, [axis])
     grids = make_grids(rows, layout, metric)
+    grids = with_intervals(grids) if intervals else grids
     return [
         Panel(
             title=title_of(grid.layer),
