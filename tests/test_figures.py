@@ -40,6 +40,7 @@ from nnexp.figures.lines import draw_lines, over_batch_size, over_rates
 from nnexp.figures.probes import over_steps, through_depth
 from nnexp.figures.series import make_panels
 from nnexp.norms import NORMS
+from nnexp.report.sentences import short_answer
 from nnexp.settings import ConfigError, NormConfig
 
 # Machado, Oliveira and Fernandes (2009), IEEE TVCG 15:1291, severity 1; in linear RGB.
@@ -213,6 +214,21 @@ def test_norms_own_settings_make_lines_and_are_named():
         write_run(Path("runs"), config, 0.5)
     (panel,) = make_panels(read_rows(), "test_accuracy", "batch_size")
     assert [line.label for line in panel.lines] == ["num groups 4", "num groups 8", "group"]
+
+
+def test_norm_of_a_block_has_one_name_in_figures_and_sentences():
+    for at, size, seed in itertools.product(({}, {"conv1": "layer"}), (8, 32), range(3)):
+        norm = NormConfig(name="batch", at=at)
+        config = replace(settings(seed=seed, batch_size=size), norm=norm)
+        write_run(Path("runs"), config, 0.5 + 0.05 * len(at) + 0.001 * seed)
+    drawn = {
+        line.label for line in make_panels(read_rows(), "test_accuracy", "batch_size")[0].lines
+    }
+    assert drawn == {"one norm everywhere", "at conv1: layer"}
+    question = Question(rows=["norm.at"], columns=["batch_size"], against="norm.at={}")
+    said = " ".join(short_answer(make_comparison(read_rows(), question)))
+    assert all(name in said for name in drawn)
+    assert all(name in all_text(draw("dots", "runs", rows=["norm.at"])) for name in drawn)
 
 
 def test_curve_is_mean_and_deviation_and_ends_with_the_first_seed_that_is_lost():

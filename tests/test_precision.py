@@ -90,6 +90,21 @@ def test_interval_that_cannot_be_reached_is_refused_before_anything_is_trained(c
         assert not Path("runs").exists()
 
 
+def test_search_has_no_cells_that_could_get_seeds_and_is_refused_before_anything_is_trained(capsys):
+    code, _, err = swept(capsys, *ARMS, "hydra/sweeper=optuna", "--until-interval", "30", *BATCH)
+    assert (code, len(err.splitlines())) == (2, 2)
+    assert "leave out hydra/sweeper" in err
+    assert not Path("runs").exists()
+
+
+def test_seeds_are_added_under_another_launcher_too(capsys):
+    others = ("hydra/launcher=basic", "hydra/sweeper=basic")
+    options = ("--until-interval", "0.1", "--most-seeds", "4")
+    code, _, err = swept(capsys, *ARMS, *others, *options, *BATCH)
+    assert code == 0, err
+    assert [len(seeds) for seeds in seeds_by_norm().values()] == [4, 4, 4]
+
+
 def test_comparison_that_a_sweep_would_not_make_is_refused(capsys):
     code, _, err = swept(capsys, *ARMS, *BATCH)
     assert code == 2

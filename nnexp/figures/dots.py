@@ -24,7 +24,7 @@ from nnexp.figures.drawing import (
     wrapped,
 )
 from nnexp.figures.lines import quantity_label, shown_value, without_intervals
-from nnexp.figures.series import finite, plain, title_of
+from nnexp.figures.series import finite, title_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -166,6 +166,4 @@ def _name_absent(axes: "Axes", grid: Grid, column: Group) -> None:
 
 
 def _name(grid: Grid, row: Group) -> str:
-    bare = ("model", "norm")
-    words = zip(grid.row_keys, row, strict=True)
-    return " · ".join(value if key in bare else f"{plain(key)} {value}" for key, value in words)
+    return title_of(dict(zip(grid.row_keys, row, strict=True)))

@@ -84,7 +84,7 @@ def line_styles(rows: Sequence[Row], keys: Sequence[str]) -> dict[Group, tuple[s
     for group in groups:
         norm = group[0]
         words = [
-            f"{plain(key)} {_braceless(value)}"
+            setting_in_words(key, value)
             for key, value in zip(keys[1:], group[1:], strict=True)
             if value != "null"
         ]
@@ -102,8 +102,16 @@ def plain(key: str) -> str:
 
 def title_of(settings: dict[str, str]) -> str:
     """Return settings as the words above a panel."""
-    bare = ("model", "norm")
-    return " · ".join(v if k in bare else f"{plain(k)} {v}" for k, v in settings.items())
+    return " · ".join(v if k == "model" else setting_in_words(k, v) for k, v in settings.items())
+
+
+def setting_in_words(key: str, value: str) -> str:
+    """Return a setting as figures and sentences name it: `batch`, `batch size 8`."""
+    if key == "norm":
+        return value
+    if key == "norm.at" and value == "{}":
+        return "one norm everywhere"
+    return f"{plain(key)} {value.strip('{}') or 'none'}"
 
 
 def finite(value: float | None) -> bool:
@@ -116,8 +124,3 @@ def _line(grid: Grid, group: Group, label: str, style: Style) -> Line:
     return Line(
         label=label, style=style, cells={x: cell for x, cell in cells.items() if cell.statuses}
     )
-
-
-def _braceless(value: str) -> str:
-    """Return a mapping's text as words: `{conv1: layer}`, conv1: layer."""
-    return value.strip("{}") or "nowhere"

@@ -14,7 +14,7 @@ from nnexp.compare.grid import Cell, Grid
 from nnexp.compare.judgement import Judgement
 from nnexp.compare.multiplicity import LEVEL
 from nnexp.compare.selection import Group
-from nnexp.figures.series import plain
+from nnexp.figures.series import plain, setting_in_words
 
 NO_SPREAD = "no spread between seeds"
 NO_AVERAGE = "at too few columns where all can be compared"
@@ -66,13 +66,7 @@ def find_trends(comparison: Comparison) -> list[Place]:
 
 def setting_words(settings: Mapping[str, str]) -> str:
     """Return settings as words, a norm by its name alone: `group, batch size 8`."""
-    return ", ".join(_word(key, value) for key, value in settings.items() if value != "null")
-
-
-def _word(key: str, value: str) -> str:
-    if key == "norm.at":
-        return f"at {inner}" if (inner := value.strip("{}")) else "one norm everywhere"
-    return value if key == "norm" else f"{plain(key)} {value}"
+    return ", ".join(setting_in_words(k, value) for k, value in settings.items() if value != "null")
 
 
 def _to_baseline(comparison: Comparison, differences: Sequence[Difference]) -> Iterator[Place]:

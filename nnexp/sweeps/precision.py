@@ -10,7 +10,7 @@ from nnexp.compare.planning import reach_of, seeds_for_interval
 from nnexp.settings import ConfigError
 from nnexp.sweeps.jobs import Job
 from nnexp.sweeps.observer import SweepObserver
-from nnexp.sweeps.runner import SweepOptions, SweepOutcome, run_sweep
+from nnexp.sweeps.runner import SweepOptions, SweepOutcome, is_search, run_sweep
 
 LEAST_FREEDOM = 20  # degrees of freedom below which a variance is not known well enough to stop by
 SEED = "seed="
@@ -42,9 +42,14 @@ def sweep_until(
     fixed beforehand.
 
     Raises:
-        ConfigError: A word or the question names what there is not, the sweep has one arm, or the
-            reach is no number above 0.
+        ConfigError: A word or the question names what there is not, the sweep has one arm or is a
+            search, or the reach is no number above 0.
     """
+    if is_search(words):
+        raise ConfigError(
+            "--until-interval adds seeds to every cell of a grid, and a search has no cells",
+            "leave out hydra/sweeper, or leave out --until-interval",
+        )
     if not (wanted.reach or 0.0) > 0:
         raise ConfigError(
             f"--until-interval cannot be {wanted.reach:g}", "it needs a number above 0: 1.0"

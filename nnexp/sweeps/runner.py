@@ -163,7 +163,7 @@ def launcher_of(words: Sequence[str]) -> str:
 
 def is_search(words: Sequence[str]) -> bool:
     """Return whether a sweeper chooses the values as it goes."""
-    return any(word.startswith(SWEEPER) for word in words)
+    return any(word.startswith(SWEEPER) and word != f"{SWEEPER}basic" for word in words)
 
 
 def _check_options(launcher: str, options: SweepOptions) -> None:
