@@ -11,7 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+import numpy as np
 import pytest
+from PIL import Image
 from report_runs import write_full, write_study
 from sweeping import PATIENCE
 
@@ -221,6 +223,25 @@ def test_tables_sort_images_show_links_open_and_nothing_is_wider_than_the_screen
     assert found["overflow"] <= 0
     assert (found["scrolled"] > 0) == (width < 1000)
     assert all(found["stuck"])
+
+
+def screenshot(page: Path, folder: Path, *flags: str) -> np.ndarray:
+    """Return what is seen of a page and all below it: height × width × colours."""
+    folder.mkdir()
+    size = (f"--user-data-dir={folder}", "--window-size=1100,7000")
+    image = folder / "page.png"
+    command = [str(CHROMIUM), *FLAGS, *size, *flags, f"--screenshot={image}", page.as_uri()]
+    subprocess.run(command, capture_output=True, check=True, timeout=PATIENCE)
+    return np.asarray(Image.open(image).convert("RGB"), dtype=int)
+
+
+def test_figures_are_dark_where_the_reader_asks_for_dark_pages(page, tmp_path):
+    light = screenshot(page, tmp_path / "light")
+    dark = screenshot(page, tmp_path / "dark", "--blink-settings=preferredColorScheme=0")
+    assert (light > 240).all(axis=-1).mean() > 0.5
+    assert (dark > 240).all(axis=-1).mean() < 0.01
+    batch = np.array([0x96, 0xD4, 0xFF])  # its dark blue, turned into a light one
+    assert (abs(dark - batch).max(axis=-1) < 4).sum() > 100
 
 
 @contextmanager
