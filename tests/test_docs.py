@@ -90,8 +90,7 @@ def check(words: list[str]) -> None:
         assert name in ("--help", "-h", "--version", "--install-completion"), name
         return
     command: Any = get_command(app).commands[name]
-    named = [[*param.opts, *param.secondary_opts] for param in command.params]
-    options = {option for options in named for option in options} | {"-h", "--help"}
+    options = {option for param in command.params for option in param.opts} | {"-h", "--help"}
     flags = {word.partition("=")[0] for word in rest if word.startswith("-")}
     assert flags <= options | HYDRA_FLAGS, flags
     values = command.make_context(name, list(rest)).params

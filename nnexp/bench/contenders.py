@@ -16,6 +16,7 @@ from nnexp.norms import keep_norms_in_fp32
 from nnexp.probes import Recorder
 from nnexp.settings import ExperimentConfig
 from nnexp.training import (
+    LAYOUTS,
     EpochTotals,
     build_checked_model,
     build_optimizer,
@@ -86,7 +87,7 @@ def plain_loop(config: ExperimentConfig, images: Images, device: torch.device) -
     padded_NHWC = F.pad(
         normalized(images.train.images, images.mean, images.std), [PADDING] * 4
     ).permute(0, 2, 3, 1)
-    pixels = torch.arange(32, device=device)
+    pixels, layout = torch.arange(32, device=device), LAYOUTS[choose_layout(config, device)]
 
     def cropped(chosen: Tensor) -> Tensor:
         top, left, flip = (
@@ -94,7 +95,7 @@ def plain_loop(config: ExperimentConfig, images: Images, device: torch.device) -
         )
         rows, columns = top + pixels, left + torch.where(flip > 0, pixels.flip(0), pixels)
         crops_NHWC = padded_NHWC[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
-        return crops_NHWC.permute(0, 3, 1, 2)
+        return crops_NHWC.permute(0, 3, 1, 2).contiguous(memory_format=layout)
 
     def epoch() -> None:
         loss_sum = torch.zeros((), device=device)
