@@ -3,14 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
 from scipy.special import stdtrit
 
 from nnexp.compare.grid import Grid
-from nnexp.compare.linear_model import PRIOR, ROUNDING, LinearModel, Values
+from nnexp.compare.linear_model import LinearModel, Values
 from nnexp.compare.multiplicity import LEVEL
 from nnexp.compare.variance_pools import Cell as Key
-from nnexp.compare.variance_pools import Pools, Squares, make_pools, own_pools
 from nnexp.settings import ConfigError
 
 
@@ -43,18 +41,10 @@ def mean_reaches(cells: Mapping[Key, Values], floors: Mapping[Key, float]) -> di
     of the same few seeds.
     """
     model = LinearModel(cells, floors)
-    spread = {key: _squares(values, floors[key]) for key, values in model.cells.items()}
-    pools = _each_alone(spread) if model.blocked else make_pools(spread)
-    smaller = own_pools(spread, pools)
-    reaches = {}
-    for key, values in model.cells.items():
-        variance, freedom = pools.variances[pools.source[key]]
-        for own in smaller:
-            if key in own.source:
-                alone, known = own.variances[own.source[key]]
-                variance = max(variance, (PRIOR * variance + known * alone) / (PRIOR + known))
-        reaches[key] = student(freedom) * (variance / len(values)) ** 0.5
-    return reaches
+    known = {key: model.estimate_mean(key) for key in model.cells}
+    return {
+        key: student(one.freedom) * one.error if one.error else 0.0 for key, one in known.items()
+    }
 
 
 def student(freedom: float) -> float:
@@ -77,18 +67,3 @@ def _with_intervals(grid: Grid) -> Grid:
 
 def _around(mean: float | None, reach: float | None) -> tuple[float, float] | None:
     return (mean - reach, mean + reach) if reach and mean is not None else None
-
-
-def _squares(values: Values, floor: float) -> Squares:
-    drawn = np.array([*values.values()])
-    alike = np.ptp(drawn) <= ROUNDING * np.abs(drawn).max()
-    freedom = len(drawn) - 1.0
-    return freedom * (floor if alike else float(np.var(drawn, ddof=1))), freedom
-
-
-def _each_alone(spread: Mapping[Key, Squares]) -> Pools:
-    return Pools(
-        by="cell",
-        source={key: key for key in spread},
-        variances={key: (squares / freedom, freedom) for key, (squares, freedom) in spread.items()},
-    )

@@ -5,7 +5,7 @@ places. What concerns every difference is estimated once, from all cells: how mu
 seed to seed, and whether runs that share a seed go together.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,9 +117,25 @@ class LinearModel:
         if variance <= 0:
             return Estimate(value=value, error=0.0, freedom=0.0)
         sources = frozenset(self._source[cell] for cell in shares)
-        for own in self._own_of(contrast):
-            variance = max(variance, _mixed(variance, shares, own))
-        return Estimate(value=value, error=variance**0.5, freedom=freedom, sources=sources)
+        error = _error(variance, shares, self._own_of(contrast))
+        return Estimate(value=value, error=error, freedom=freedom, sources=sources)
+
+    def estimate_mean(self, cell: Cell) -> Estimate:
+        """Return the estimate of a cell's mean, taken by itself.
+
+        Where seeds are blocks, a cell has its own variance alone: the others of its place would
+        tell of the same few seeds.
+        """
+        place, arm = cell
+        value, shares = self.places[place].means[arm], Shares({cell: 1 / len(self.cells[cell])})
+        if self.blocked:
+            squares, freedom = self._alone[cell]
+            return Estimate(
+                value=value, error=(squares / freedom * shares[cell]) ** 0.5, freedom=freedom
+            )
+        variance, freedom = _variance_of(shares, self._source, self._variances)
+        error = _error(variance, shares, self._own)
+        return Estimate(value=value, error=error, freedom=freedom)
 
     def _difference(self, place: Place, arm: Arm, base: Arm) -> tuple[float, Shares] | None:
         """Return a difference at a place, and how much of each cell's variance it has."""
@@ -204,6 +220,13 @@ def _variance_of(
     total = sum(parts.values())
     below = sum(part**2 / variances[one][1] for one, part in parts.items() if part)
     return total, total**2 / below if below else 0.0
+
+
+def _error(variance: float, shares: Shares, own: Sequence[Pools]) -> float:
+    """Return the standard error by a shared variance, or more where what is compared has more."""
+    for pools in own:
+        variance = max(variance, _mixed(variance, shares, pools))
+    return variance**0.5
 
 
 def _mixed(variance: float, shares: Shares, own: Pools) -> float:

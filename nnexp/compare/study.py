@@ -8,12 +8,7 @@ from nnexp.settings import NOT_IDENTITY, ConfigError, ExperimentConfig, result_h
 
 WORD = "study="  # what a source begins with that names a study
 SEED = "seed="
-OPEN = (
-    "seed",
-    "epochs",
-    "precision",
-    "memory_format",
-)  # what a study leaves open, beside the images
+OPEN = ("seed", "epochs", "precision", "memory_format")  # by a study, beside the images
 ARM = [
     key
     for key in SETTINGS
