@@ -45,15 +45,7 @@ def sweep_until(
         ConfigError: A word or the question names what there is not, the sweep has one arm or is a
             search, or the reach is no number above 0.
     """
-    if is_search(words):
-        raise ConfigError(
-            "--until-interval adds seeds to every cell of a grid, and a search has no cells",
-            "leave out hydra/sweeper, or leave out --until-interval",
-        )
-    if not (wanted.reach or 0.0) > 0:
-        raise ConfigError(
-            f"--until-interval cannot be {wanted.reach:g}", "it needs a number above 0: 1.0"
-        )
+    _check(words, wanted)
     started, shown = time.monotonic(), metric_of(wanted.question.metric)
     reach = (wanted.reach or 0.0) / (100 if shown.in_percent else 1)
     while True:
@@ -70,15 +62,33 @@ def sweep_until(
         )
         if needed <= len(seeds):
             return outcome
-        if len(seeds) >= wanted.most_seeds:
-            observer.note(f"stopped: --most-seeds {wanted.most_seeds} are trained")
-            return outcome
-        if wanted.hours is not None and time.monotonic() - started > 3600 * wanted.hours:
-            observer.note(f"stopped: --hours {wanted.hours:g} are over")
+        if spent := _spent(wanted, len(seeds), time.monotonic() - started):
+            observer.note(f"stopped: {spent}")
             return outcome
         count = min(needed, 2 * len(seeds), wanted.most_seeds)
         options = replace(options, rerun=False)  # what this sweep has trained is kept
         words = _with_seeds(words, [*seeds, *_new_seeds(seeds, count - len(seeds))])
+
+
+def _check(words: Sequence[str], wanted: Precision) -> None:
+    if is_search(words):
+        raise ConfigError(
+            "--until-interval adds seeds to every cell of a grid, and a search has no cells",
+            "leave out hydra/sweeper, or leave out --until-interval",
+        )
+    if not (wanted.reach or 0.0) > 0:
+        raise ConfigError(
+            f"--until-interval cannot be {wanted.reach:g}", "it needs a number above 0: 1.0"
+        )
+
+
+def _spent(wanted: Precision, seeds: int, seconds: float) -> str:
+    """Return which budget is spent, in words; nothing where none is."""
+    if seeds >= wanted.most_seeds:
+        return f"--most-seeds {wanted.most_seeds} are trained"
+    if wanted.hours is not None and seconds > 3600 * wanted.hours:
+        return f"--hours {wanted.hours:g} are over"
+    return ""
 
 
 def _judged(jobs: Sequence[Job], question: Question) -> list[Judgement]:
