@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -63,9 +62,9 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) ->
         group["lr"] = learning_rate
 
 
-def precision(name: str, device: torch.device) -> AbstractContextManager[object]:
+def precision(name: str, device: torch.device) -> torch.autocast:
     """Return the context in which a forward pass runs: bf16 casts convolutions, fp32 nothing."""
-    return torch.autocast(device.type, dtype=torch.bfloat16) if name == "bf16" else nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=name == "bf16")
 
 
 def _clip_gradients(state: TrainState, clip_norm: float | None) -> Tensor:
