@@ -80,10 +80,7 @@ def plain_loop(config: ExperimentConfig, images: Images, device: torch.device) -
     with norms what it does; losses are added up where they are.
     """
     model = _network(config, len(images.classes), device)
-    settings = config.optimizer
-    optimizer = torch.optim.SGD(
-        model.parameters(), RATE, momentum=settings.momentum, weight_decay=settings.weight_decay
-    )
+    optimizer = _sgd(model, config)
     padded_NHWC = F.pad(
         normalized(images.train.images, images.mean, images.std), [PADDING] * 4
     ).permute(0, 2, 3, 1)
@@ -91,7 +88,8 @@ def plain_loop(config: ExperimentConfig, images: Images, device: torch.device) -
 
     def cropped(chosen: Tensor) -> Tensor:
         top, left, flip = (
-            torch.randint(most, (len(chosen), 1), device=device) for most in (9, 9, 2)
+            torch.randint(count, (len(chosen), 1), device=device)
+            for count in (2 * PADDING + 1, 2 * PADDING + 1, 2)
         )
         rows, columns = top + pixels, left + torch.where(flip > 0, pixels.flip(0), pixels)
         crops_NHWC = padded_NHWC[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
@@ -115,10 +113,7 @@ def textbook_loop(config: ExperimentConfig, images: Images, device: torch.device
     """Return a turn of the loop that tutorials show: one epoch in fp32; its workers outlive it."""
     model = build_checked_model(config, len(images.classes)).to(device).train()
     initialize(model, config.init, config.seed)
-    settings = config.optimizer
-    optimizer = torch.optim.SGD(
-        model.parameters(), RATE, momentum=settings.momentum, weight_decay=settings.weight_decay
-    )
+    optimizer = _sgd(model, config)
     loader = DataLoader(
         _Pictures(images),
         batch_size=config.batch_size,
@@ -175,6 +170,12 @@ def _network(config: ExperimentConfig, num_classes: int, device: torch.device) -
     model.to(device).train()
     lay_out(model, choose_layout(config, device), config)
     return model
+
+
+def _sgd(model: nn.Module, config: ExperimentConfig) -> torch.optim.SGD:
+    """Return the optimizer as it is usually made: PyTorch chooses its kernel."""
+    momentum, decay = config.optimizer.momentum, config.optimizer.weight_decay
+    return torch.optim.SGD(model.parameters(), RATE, momentum=momentum, weight_decay=decay)
 
 
 def _seconds(epoch: Callable[[], None], device: torch.device) -> float:

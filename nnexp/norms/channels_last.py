@@ -27,7 +27,8 @@ class GroupNorm(nn.GroupNorm):
     def forward(self, input: Tensor) -> Tensor:
         """Return the normalized maps."""
         channels = self.num_channels // self.num_groups
-        if channels < FEW_CHANNELS and input.numel() >= MANY_VALUES and is_nhwc_on_cpu(input):
+        is_slow = channels < FEW_CHANNELS and input.numel() >= MANY_VALUES
+        if is_slow and input.device.type == "cpu" and is_nhwc(input):
             return _normalize(input, self.weight, self.bias, self.num_groups, self.eps)
         return super().forward(input)
 
@@ -41,18 +42,14 @@ class InstanceNorm(nn.InstanceNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the normalized maps."""
-        if is_nhwc_on_cpu(input):
+        if input.device.type == "cpu" and is_nhwc(input):
             return _normalize(input, self.weight, self.bias, self.num_features, self.eps)
         return super().forward(input)
 
 
-def is_nhwc_on_cpu(x_NCHW: Tensor) -> bool:
-    """Return whether maps lie in NHWC order in a CPU's memory, and not in NCHW order as well."""
-    return (
-        x_NCHW.device.type == "cpu"
-        and not x_NCHW.is_contiguous()
-        and x_NCHW.is_contiguous(memory_format=torch.channels_last)
-    )
+def is_nhwc(x_NCHW: Tensor) -> bool:
+    """Return whether maps lie in NHWC order, and not in NCHW order as well."""
+    return not x_NCHW.is_contiguous() and x_NCHW.is_contiguous(memory_format=torch.channels_last)
 
 
 def channel_layer_norm(

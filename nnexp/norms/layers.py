@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nnexp.norms.channels_last import channel_layer_norm
+from nnexp.norms.channels_last import channel_layer_norm, is_nhwc
 
 
 class ChannelLayerNorm(nn.Module):
@@ -28,7 +28,7 @@ class ChannelLayerNorm(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Return the normalized maps."""
-        if not x_NCHW.is_contiguous() and x_NCHW.is_contiguous(memory_format=torch.channels_last):
+        if is_nhwc(x_NCHW):
             return channel_layer_norm(x_NCHW, self.weight, self.bias, self.eps)
         # Two copies and the fused kernel take half the time of the formula in tensor operations.
         x_NHWC = x_NCHW.permute(0, 2, 3, 1)
