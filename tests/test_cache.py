@@ -2,7 +2,6 @@ import hashlib
 import json
 import os
 import shutil
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cache_builds import build_with_others, tiny_source
 from full_disk import room_for
+from killed_runs import SERVER
 from photos import CLASSES, draw, folder_config, make_photos, refusal
 
 from nnexp.cli.app import main
 from nnexp.data import load_images
-from nnexp.data.cache import Examples, Source, cache_home, cached, fingerprint, report_nothing
+from nnexp.data.cache import Source, cache_home, cached, fingerprint, report_nothing
 from nnexp.settings import ConfigError, DataConfig
 
 
@@ -176,17 +177,6 @@ def test_a_damaged_cache_is_named_and_made_again(
     load_images(config, lambda *progress: pytest.fail("the new cache was not used"))
 
 
-def tiny_source(fill: int) -> Source:
-    images = np.full((4, 3, 32, 32), fill, np.uint8)
-    examples = Examples(images, np.arange(4, dtype=np.int64) % 2)
-    return Source(
-        classes=("a", "b"),
-        train=examples,
-        test=examples,
-        fingerprint=fingerprint("ab", examples, examples),
-    )
-
-
 def partly_covered() -> Source:
     """Return a source whose fingerprint covers one image of each half, as the shapes' does."""
     source = tiny_source(5)
@@ -264,23 +254,16 @@ def test_processes_that_build_at_once_do_each_other_no_harm(tmp_path: Path, befo
     if before == "a damaged cache":
         cached(tmp_path / "key", lambda: tiny_source(5), report_nothing)
         flip_a_bit(tmp_path / "key" / "train_images.npy")
-    everyone = threading.Barrier(4)
-    sources = []
-
-    def decode() -> Source:
-        everyone.wait(60)  # nobody has put anything in place yet
-        return tiny_source(5)
-
-    def build() -> None:
-        sources.append(cached(tmp_path / "key", decode, report_nothing))
-
-    threads = [threading.Thread(target=build) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(sources) == 4
-    assert all(np.asarray(source.train.images).min() == 5 for source in sources)
+    everyone = SERVER.Barrier(4)
+    processes = [
+        SERVER.Process(target=build_with_others, args=(tmp_path / "key", everyone))
+        for _ in range(4)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
     assert [path.name for path in tmp_path.iterdir()] == ["key"]
 
 
