@@ -112,6 +112,7 @@ def test_no_words_give_the_defaults_of_the_schema() -> None:
         (["norm.at.conv1=none"], ["norm.at={conv1: none}"]),
         (["norm.at.a=none", "norm.at.b=none"], ["norm.at.b=none", "norm.at.a=none"]),
         (["scale=laptop"], ["epochs=6", "data.train_images=5000", "data.val_images=1000"]),
+        (["scale=overnight"], ["epochs=30"]),
         (["model=convnext_tiny"], ["model=convnext_tiny", "norm=layer"]),
     ],
 )
