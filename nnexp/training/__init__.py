@@ -6,7 +6,7 @@ from nnexp.training.device import (
     peak_memory_mb,
     prepare_process,
 )
-from nnexp.training.evaluation import EVALUATION_BATCH, evaluate
+from nnexp.training.evaluation import EVALUATION_BATCH, evaluate, measure
 from nnexp.training.layout import LAYOUTS, choose_layout, lay_out
 from nnexp.training.loop import Diverged, EpochRow, fit, raise_if_diverged, train_epoch
 from nnexp.training.optimizer import OPTIMIZERS, build_optimizer
@@ -37,6 +37,7 @@ __all__ = [
     "fit",
     "lay_out",
     "learning_rate_at",
+    "measure",
     "peak_learning_rate",
     "peak_memory_mb",
     "plan_run",
