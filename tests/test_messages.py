@@ -12,7 +12,10 @@ MODELS = (
     "resnet14, resnet18, resnet20, resnet56, simple_cnn, simple_mlp, vgg16"
 )
 NORMS = "norm: batch, group, instance, layer, layer_chw, none"
-STUDIES = "study: batch_size, claims, disable_bn, quickstart, running_stats, swap_block"
+STUDIES = (
+    "study: batch_size, claims, disable_bn, quickstart, running_stats, swap_block, verify_groups, "
+    "verify_init, verify_resnet14, verify_resnet20, verify_small_batches, verify_vgg16"
+)
 NO_FOLDER = (
     "nnexp: data.root=/nowhere is not a folder\n"
     "       data.root needs train/<class>/ and test/<class>/ with pictures in them\n"

@@ -95,8 +95,13 @@ def test_study_is_headed_by_its_question_its_commands_its_cost_and_its_plan(stud
     question, *rest = remarks(config_home() / "study" / f"{study}.yaml")
     assert question.endswith("?")
     heads = [line.partition(": ")[0] for line in rest]
-    assert [head for head in heads if head != "also"] == ["run", "read", "cost", *HEADS]
-    assert rest[0].startswith(f"run: nnexp sweep study={study}")
+    optional = ("also", "source", "check")
+    assert [head for head in heads if head not in optional] == ["run", "read", "cost", *HEADS]
+    if "check" in heads:
+        assert rest[0].startswith(f"run: nnexp verify {study.removeprefix('verify_')}")
+        assert "source" in heads
+    else:
+        assert rest[0].startswith(f"run: nnexp sweep study={study}")
     for command in [read_plan(study).read, *read_plan(study).also]:
         assert re.match(rf"nnexp (compare|figure \w+) study={study}( |$)", command)
 

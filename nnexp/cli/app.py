@@ -20,6 +20,7 @@ from nnexp.cli import (
     sweep,
     traces,
     train,
+    verify,
 )
 from nnexp.cli.messages import say_error, usage_problem
 from nnexp.settings import ConfigError
@@ -72,10 +73,11 @@ def nnexp(version: Version = False) -> None:
 
 
 COMMANDS = (  # in the order of the help
-    *(train, sweep, configs, show, data, traces, compare, figure, report, diff, runs, logs, bench),
+    *(train, sweep, configs, show, data, traces, compare, figure, report, diff, verify),
+    *(runs, logs, bench),
 )
 for module in COMMANDS:
     name = module.__name__.rpartition(".")[2]
-    settings = TO_HYDRA if module in (train, sweep) else {}
+    settings = TO_HYDRA if module in (train, sweep, verify) else {}
     add = app.command(name, context_settings=settings, epilog=f"Example: {module.EXAMPLE}")
     add(getattr(module, name))

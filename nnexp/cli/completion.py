@@ -199,6 +199,20 @@ def complete_run(incomplete: str) -> list[tuple[str, str]]:
     return _beginning(offers, word, shown)
 
 
+def complete_checked_study(incomplete: str) -> list[tuple[str, str]]:
+    """Offer the studies whose files say what is expected."""
+    from nnexp.settings.choices import explain_option, read_choices, remarks
+
+    studies = read_choices().groups.get("study", {})
+    checked = {
+        name: explain_option(file)
+        for name, file in studies.items()
+        if any(line.startswith("check: ") for line in remarks(file))
+    }
+    short = {name.removeprefix("verify_"): text for name, text in checked.items()}
+    return [(name, text) for name, text in short.items() if name.startswith(incomplete)]
+
+
 def complete_kind(incomplete: str) -> list[tuple[str, str]]:
     """Offer the kinds of figures."""
     from nnexp.figures import PLOTS

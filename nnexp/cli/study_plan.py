@@ -28,6 +28,9 @@ class StudyPlan:
     heads: Mapping[str, str] = field(default_factory=dict)  # of HEADS, what the file has
     read: str = ""  # the command whose table answers the question
     also: Sequence[str] = ()  # commands that show what else there is to know
+    checks: Sequence[str] = ()  # what is expected; see nnexp/compare/checks.py
+    source: str = ""  # where that was published
+    cost: str = ""
 
 
 def read_plan(name: str, config_dir: str | None = None) -> StudyPlan:
@@ -39,6 +42,9 @@ def read_plan(name: str, config_dir: str | None = None) -> StudyPlan:
         heads={head: text for head, text in told if head in HEADS},
         read=dict(told).get("read", ""),
         also=[text for head, text in told if head == "also"],
+        checks=[text for head, text in told if head == "check"],
+        source=dict(told).get("source", ""),
+        cost=dict(told).get("cost", ""),
     )
 
 

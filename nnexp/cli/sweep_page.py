@@ -69,7 +69,7 @@ def sweep_command(words: Sequence[str], options: SweepOptions, wanted: Precision
             outcome = run_sweep(words, options, SweepDisplay())
         else:
             outcome = sweep_until(words, options, SweepDisplay, wanted)
-        _conclude(outcome, study, own=launcher_of(words) == OWN)
+        conclude(outcome, study, own=launcher_of(words) == OWN)
         if is_search(words):
             _say_best(outcome.jobs[0].run.path.parent)
         elif study and outcome.complete:
@@ -151,7 +151,7 @@ def _say_best(runs_dir: Path) -> None:
         write(f"best by validation accuracy: {words}  ({value})")
 
 
-def _conclude(outcome: SweepOutcome, study: str, *, own: bool) -> None:
+def conclude(outcome: SweepOutcome, study: str, *, own: bool) -> None:
     """Say how the sweep ended and which command comes next; `own` is nnexp's launcher."""
     jobs, console = outcome.jobs, open_console()
     console.print(f"\n{_counted(jobs)}")
