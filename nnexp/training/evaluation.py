@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from nnexp.data import Images, Split, normalized
+from nnexp.training.state import device_of_sums
 from nnexp.training.step import precision
 
 EVALUATION_BATCH = 250  # images at a time; a constant, so that it never decides a rounding
@@ -25,7 +26,8 @@ def evaluate(
     independent of how the images are batched.
     """
     device = split.images.device
-    loss = torch.zeros((), dtype=torch.float64, device=device)
+    sums = device_of_sums(device)
+    loss = torch.zeros((), dtype=torch.float64, device=sums)
     correct = torch.zeros((), dtype=torch.int64, device=device)
     was_training = model.training
     model.eval()
@@ -33,7 +35,8 @@ def evaluate(
         for start in range(0, len(split), EVALUATION_BATCH):
             part = slice(start, start + EVALUATION_BATCH)
             logits = model(normalized(split.images[part], images.mean, images.std)).float()
-            loss += F.cross_entropy(logits, split.labels[part], reduction="sum").double()
+            batch_loss = F.cross_entropy(logits, split.labels[part], reduction="sum")
+            loss += batch_loss.to(sums).double()
             correct += (logits.argmax(dim=1) == split.labels[part]).sum()
             after_batch()
     model.train(was_training)
