@@ -15,7 +15,9 @@ from steps import (
 )
 from tables import PACKAGED_MODELS, PACKAGED_NORMS, model_config, norm_config
 from tape import Tape, WaitsForDeviceError
+from torch import nn
 
+from nnexp.norms import NORMS, NormKind, Statistic
 from nnexp.settings import ConfigError, OptimizerConfig
 from nnexp.training import Step, raise_if_diverged, start_state
 from nnexp.training.replay import CHECKED
@@ -190,6 +192,28 @@ def test_tape_itself_sees_such_a_body(tiny, plant, monkeypatch):
 def test_tape_refuses_to_read_a_value():
     with pytest.raises(WaitsForDeviceError):
         Tape(lambda: torch.ones(()).item())
+
+
+class BindingItsMeanAnew(nn.BatchNorm2d):
+    """A user's norm, which works in eager steps."""
+
+    def forward(self, input):
+        y_NCHW = super().forward(input)
+        self.running_mean = self.running_mean * 1.0
+        return y_NCHW
+
+
+def test_run_of_a_norm_that_binds_a_buffer_anew_goes_on_eagerly_with_the_same_bytes(tiny):
+    NORMS["own"] = NormKind(
+        build=lambda spec: BindingItsMeanAnew(spec.channels),
+        statistic=Statistic(over="NHW", per="channel", stored=True),
+    )
+    config = replace(tiny, norm=norm_config("own"))
+    expected = train(Step(state_of(config), settings_of(config)), config, 19)
+    step, notes = replayed(state_of(config), config, Tape)
+    train(step, config, 19)
+    assert len(notes) == 1
+    assert_same_bits(step.state, expected.state)
 
 
 def test_difference_that_shows_late_in_the_check_still_ends_replays(tiny):
