@@ -79,7 +79,7 @@ NORMS = ["batch", "group", "instance", "layer", "layer_chw", "none"]
         ("nnexp train model=vgg16 norm=ba", ["batch"]),
         ("nnexp train -m norm=ba", ["batch"]),
         ("nnexp train --cfg job norm=ba", ["batch"]),
-        ("nnexp train sca", ["scale=full", "scale=laptop", "scale=smoke"]),
+        ("nnexp train sca", ["scale=full", "scale=laptop", "scale=overnight", "scale=smoke"]),
         ("nnexp train tra", ["trace.channels=", "trace.points="]),
         ("nnexp train norm.eps", ["norm.eps=", "norm.eps=1e-05"]),
         ("nnexp train norm.affine=", ["true", "false"]),

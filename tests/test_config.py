@@ -34,6 +34,7 @@ DECIDES_NOTHING = {
     *("data.root", "data.cache_dir", "scale", "study", "device", "threads", "runs_dir", "tags"),
     *("plugins", "listeners"),
     *("trace.points", "trace.channels", "probe.points", "probe.images"),
+    *(key for key in SETTINGS if key.startswith("evaluation.")),
 }
 OTHER_VALUE = {  # where "a bit more" or "another of the words" is not a value
     "norm.at": "{conv1: none}",
@@ -112,6 +113,7 @@ def test_no_words_give_the_defaults_of_the_schema() -> None:
         (["norm.at.conv1=none"], ["norm.at={conv1: none}"]),
         (["norm.at.a=none", "norm.at.b=none"], ["norm.at.b=none", "norm.at.a=none"]),
         (["scale=laptop"], ["epochs=6", "data.train_images=5000", "data.val_images=1000"]),
+        (["scale=overnight"], ["epochs=30"]),
         (["model=convnext_tiny"], ["model=convnext_tiny", "norm=layer"]),
     ],
 )

@@ -11,6 +11,7 @@ from typer.main import get_command
 
 import nnexp
 from nnexp.cli.app import USAGE_ERROR, app
+from nnexp.compare.metrics import METRICS
 from nnexp.figures import PLOTS
 from nnexp.settings import ConfigError, NormConfig, run_id
 from nnexp.settings.choices import list_settings, read_choices
@@ -76,7 +77,7 @@ COMMANDS = sorted({command for page, text in PAGES.items() for command in comman
 
 # The settings and metrics of a run, as a table of results has them.
 RESULTS = (ROOT / "docs/studies/claims.csv").read_text("utf-8").partition("\n")[0].split(",")
-COLUMNS = {*RESULTS, *list_settings(), *read_choices().groups}
+COLUMNS = {*RESULTS, *METRICS, *list_settings(), *read_choices().groups}
 
 
 def check(words: list[str]) -> None:

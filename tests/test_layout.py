@@ -9,7 +9,7 @@ from tables import PACKAGED_NORMS, norm_config
 from torch import nn
 
 from nnexp.experiment import run
-from nnexp.norms import make_norms
+from nnexp.norms import keep_norms_in_fp32, make_norms
 from nnexp.rundir import RunDir
 from nnexp.settings import ModelConfig, run_id
 from nnexp.training import choose_layout, lay_out, start_state
@@ -24,19 +24,25 @@ def maps(images: int, channels: int, side: int) -> torch.Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
+def layer_and_formula(norm, channels, affine=True, **settings):
+    """A norm layer and its float64 formula, with the same parameters."""
+    torch.manual_seed(3)
+    config = norm_config(norm, affine=affine, **settings)
+    layer = make_norms(config).for_block("block").norm(channels)
+    formula = make_norms(replace(config, implementation="reference"))
+    expected = formula.for_block("block").norm(channels)
+    with torch.no_grad():
+        for mine, theirs in zip(layer.parameters(), expected.parameters(), strict=True):
+            theirs.copy_(mine.uniform_(0.5, 1.5))
+    return layer, expected
+
+
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("norm", PACKAGED_NORMS)
 def test_norm_of_maps_in_nhwc_order_is_the_float64_formula_and_keeps_the_order(norm, size, affine):
     """A ReLU that overwrites the output follows: of a view it would give slow gradients."""
-    torch.manual_seed(3)
-    config = norm_config(norm, affine=affine)
-    layer = make_norms(config).for_block("block").norm(size[1])
-    formula = make_norms(replace(config, implementation="reference"))
-    expected = formula.for_block("block").norm(size[1])
-    with torch.no_grad():
-        for mine, theirs in zip(layer.parameters(), expected.parameters(), strict=True):
-            theirs.copy_(mine.uniform_(0.5, 1.5))
+    layer, expected = layer_and_formula(norm, size[1], affine)
     x, d_y = maps(*size).requires_grad_(), maps(*size)
     x_expected = x.detach().contiguous().requires_grad_()
     y = torch.relu_(layer(x) if norm != "none" else layer(x).clone())
@@ -48,6 +54,50 @@ def test_norm_of_maps_in_nhwc_order_is_the_float64_formula_and_keeps_the_order(n
     torch.testing.assert_close(x.grad, x_expected.grad, rtol=1e-4, atol=1e-4)
     for mine, theirs in zip(layer.parameters(), expected.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("channels", [8, 64])
+@pytest.mark.parametrize("norm", PACKAGED_NORMS)
+def test_norm_is_right_where_the_mean_is_a_hundred_deviations_from_zero(norm, channels, dtype):
+    """There the mean of squares less the squared mean is wrong in its third digit in float32."""
+    layer, expected = layer_and_formula(norm, channels)
+    x = (maps(4, channels, 16) + 100).to(dtype)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        y = layer(x)
+    assert y.dtype == dtype
+    exact = expected(x.double())
+    error = 2**-8 if dtype == torch.bfloat16 else 1e-4  # bfloat16 has 8 bits: one rounding
+    torch.testing.assert_close(y.double(), exact.double(), rtol=error, atol=1e-3)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    ("norm", "settings"),
+    [
+        *[(norm, {}) for norm in PACKAGED_NORMS if norm != "none"],
+        ("group", {"channels_per_group": 1}),
+        ("group", {"channels_per_group": 16}),
+    ],
+)
+def test_norm_of_maps_in_bfloat16_computes_in_float32_and_rounds_once(norm, settings, layout):
+    layer, expected = layer_and_formula(norm, 64, **settings)
+    keep_norms_in_fp32(layer)
+    x, d_y = (maps(8, 64, 16).contiguous(memory_format=layout).bfloat16() for _ in range(2))
+    mine, theirs = x.clone().requires_grad_(), x.float().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = layer(mine)
+    y.backward(d_y)
+    assert y.dtype == mine.grad.dtype == torch.bfloat16
+    assert y.is_contiguous(memory_format=layout)
+    y_expected = expected(theirs)
+    y_expected.backward(d_y.float())
+    for ours, exact in ((y, y_expected), (mine.grad, theirs.grad)):
+        torch.testing.assert_close(ours.float(), exact, rtol=2**-8, atol=1e-4)
+        assert (ours != exact.bfloat16()).float().mean() < 2e-3  # ties, and sums in another order
+    for parameter, exact in zip(layer.parameters(), expected.parameters(), strict=True):
+        assert parameter.grad.dtype == torch.float32
+        torch.testing.assert_close(parameter.grad, exact.grad, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("norm", ["layer", "instance", "group"])

@@ -175,7 +175,8 @@ def test_no_step_waits_for_the_device(tiny, norm):
     images = load_images(config.data).to(device)
     state = start_state(config, 10, device)
     recorder = recorder_for(state, points=24)
-    list(fit(state, images, replace(config, epochs=1), PLAN, recorder, nothing))  # warm
+    warm = replace(config, epochs=1)
+    list(fit(make_step(state, warm), images, warm, PLAN, recorder, nothing))
     batch = normalized(images.train.images[:16], images.mean, images.std)
     torch.cuda.set_sync_debug_mode("error")
     try:

@@ -9,7 +9,7 @@ from nnexp.cli.app import main
 
 MODELS = (
     "model: alexnet, baseline, convnext_tiny, efficientnet_lite0, "
-    "resnet18, simple_cnn, simple_mlp, vgg16"
+    "resnet14, resnet18, resnet20, resnet56, simple_cnn, simple_mlp, vgg16"
 )
 NORMS = "norm: batch, group, instance, layer, layer_chw, none"
 STUDIES = "study: batch_size, claims, disable_bn, quickstart, running_stats, swap_block"
@@ -37,7 +37,7 @@ ANSWERS = [  # what is typed after `nnexp train`, what is wrong, what would do
     ),
     ("norm=bn", "no norm 'bn'", f"did you mean norm=batch ({NORMS})"),
     ("norm=GN", "no norm 'GN'", f"did you mean norm=group ({NORMS})"),
-    ("model=resnet", "no model 'resnet'", f"did you mean model=resnet18 ({MODELS})"),
+    ("model=resnet", "no model 'resnet'", f"did you mean model=resnet14 ({MODELS})"),
     ("model=xyzzy", "no model 'xyzzy'", MODELS),
     ("wd=0.1", "no setting 'wd'", "did you mean optimizer.weight_decay=0.1"),
     ("bs=8", "no setting 'bs'", "did you mean batch_size=8"),

@@ -259,10 +259,13 @@ def test_norms_behind_a_change_of_axes_compute_in_float32_too():
     keep_norms_in_fp32(model)
     seen = []
     for _, layer in norm_layers(model):
-        layer.register_forward_hook(lambda _, inputs, y: seen.append(inputs[0].dtype))
+        layer.register_forward_hook(lambda layer, inputs, y: seen.append((layer, inputs[0], y)))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         model(torch.randn(2, 3, 32, 32))
-    assert seen == [torch.float32] * 23
+    assert len(seen) == 23
+    for layer, x, y in seen:
+        exact = nn.functional.batch_norm(x.float(), None, None, layer.weight, layer.bias, True)
+        torch.testing.assert_close(y.float(), exact, rtol=2**-8, atol=1e-6)
 
 
 class DoublingConv2d(nn.Conv2d):

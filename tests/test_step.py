@@ -22,6 +22,13 @@ from nnexp.settings import ConfigError, OptimizerConfig
 from nnexp.training import Step, raise_if_diverged, start_state
 from nnexp.training.replay import CHECKED
 
+
+@pytest.fixture
+def tiny(tiny):
+    """In the layout of a GPU; that of a CPU has a group norm that reads values as it runs."""
+    return replace(tiny, memory_format="nchw")
+
+
 CASES = {
     "dropout": {},
     "one image joins the batch before": {"batch_size": 17},

@@ -15,6 +15,12 @@ from nnexp.training import Step, choose_step, make_step
 from nnexp.training.replay import CudaGraphs
 
 
+@pytest.fixture
+def tiny(tiny):
+    """In the layout of a GPU; that of a CPU has a group norm that reads values as it runs."""
+    return replace(tiny, memory_format="nchw")
+
+
 @pytest.mark.parametrize("device", ["cpu", "mps", "xpu"])
 def test_captured_steps_are_refused_where_there_is_no_cuda(tiny, device):
     with pytest.raises(ConfigError) as refusal:

@@ -49,6 +49,12 @@ METRICS = {
     for metric in (
         Metric(name="test_accuracy", better=1, unit="%"),
         Metric(name="test_loss", better=-1),
+        Metric(name="population_test_accuracy", better=1, unit="%"),
+        Metric(name="batch_test_accuracy", better=1, unit="%"),
+        Metric(name="population_gap", unit="%"),
+        Metric(name="batch_gap", unit="%"),
+        Metric(name="running_mean_distance"),
+        Metric(name="running_var_distance"),
         Metric(name="val_accuracy", better=1, unit="%"),
         Metric(name="val_accuracy_median5", better=1, unit="%"),
         Metric(name="mean_val_accuracy", better=1, unit="%"),

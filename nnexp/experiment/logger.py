@@ -10,7 +10,7 @@ from nnexp.rundir import RunDir, append_log, append_rows
 from nnexp.training import EpochRow, TrainState, peak_memory_mb
 
 LONG_RUN = 1800.0  # seconds from which a run says beforehand how long it will take
-SMALLER_SCALE = {"full": "laptop", "laptop": "smoke"}
+SMALLER_SCALE = {"full": "laptop", "overnight": "laptop", "laptop": "smoke"}
 
 
 class RunLogger:

@@ -26,7 +26,7 @@ from nnexp.experiment.resume import (
     step_of,
 )
 from nnexp.experiment.signals import Interrupted, StopSignal
-from nnexp.probes import make_observers
+from nnexp.probes import evaluate_with_other_statistics, make_observers
 from nnexp.rundir import (
     DiskFullError,
     RunDir,
@@ -263,6 +263,10 @@ def _measure_finished(
     if config.probe.points:
         _, measured["clean_train_accuracy"] = evaluate(
             state.model, images.train, images, config.precision, stop.raise_if_set
+        )
+    if config.evaluation.population_images:
+        measured |= evaluate_with_other_statistics(
+            state.model, images, config, accuracy, stop.raise_if_set
         )
     return measured
 

@@ -9,7 +9,6 @@ from nnexp.compare.selection import Group
 from nnexp.figures.chance import Chance
 from nnexp.figures.colours import NEUTRAL, Style, style_of
 from nnexp.figures.drawing import (
-    FADED,
     INTERVAL,
     LABEL,
     add_legend,
@@ -25,6 +24,7 @@ from nnexp.figures.drawing import (
 )
 from nnexp.figures.lines import quantity_label, shown_value, without_intervals
 from nnexp.figures.series import finite, title_of
+from nnexp.figures.settings import FADED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from nnexp.figures.colours import Style
+from nnexp.figures.settings import FADED, FILE_SETTINGS, SETTINGS
 from nnexp.settings import ConfigError
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 COLUMN = 3.5  # inches, of a paper's column; figures are made to be printed at their size
 PAGE = 7.2  # inches, of both columns
-TEXT = 7.5  # points
 CHARACTER = 0.062  # inches, of an average letter
 LABEL = 28  # letters of a name before it is broken into lines
 FORMATS = (".png", ".svg", ".pdf")
@@ -26,48 +26,6 @@ PAGE_DOTS = 200  # an inch, of a PNG that a report page holds
 FILE_DOTS = 300  # of one in its own file: what journals ask for
 STEP_LABELS = 4  # about so many fit below a panel that is half a column wide
 INTERVAL = "95 % interval of each mean"
-FAINT = "#d9dde1"
-INK = "#2b3036"
-FADED = "#5b646d"
-SETTINGS: dict[Any, Any] = {
-    "font.family": ["DejaVu Sans", "sans-serif"],  # the first comes with matplotlib
-    "font.size": TEXT,
-    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
-    "axes.titlesize": TEXT,
-    "axes.labelsize": TEXT,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": TEXT,
-    "axes.edgecolor": "#7b838c",
-    "axes.linewidth": 0.6,
-    "axes.titlecolor": INK,
-    "axes.labelcolor": INK,
-    "text.color": INK,
-    "xtick.color": "#7b838c",
-    "ytick.color": "#7b838c",
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.major.size": 2.5,
-    "ytick.major.size": 2.5,
-    "lines.linewidth": 1.4,
-    "lines.markersize": 4.2,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.5,
-}
-FILE_SETTINGS: dict[Any, Any] = {
-    "svg.hashsalt": "nnexp",
-    "svg.fonttype": "none",  # text that can be searched and copied
-    "pdf.fonttype": 42,
-    "font.sans-serif": [  # for letters that DejaVu Sans lacks: the first that is installed
-        "Noto Sans CJK SC",
-        "PingFang SC",
-        "Microsoft YaHei",
-        "Arial Unicode MS",
-        "DejaVu Sans",
-    ],
-}
 UNDATED = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 

@@ -7,6 +7,7 @@ from torch import nn
 
 from nnexp.models.alexnet import alexnet
 from nnexp.models.baseline import baseline
+from nnexp.models.cifar_resnets import resnet14, resnet20, resnet56
 from nnexp.models.convnext_tiny import convnext_tiny
 from nnexp.models.efficientnet_lite0 import efficientnet_lite0
 from nnexp.models.parts import StochasticDepth
@@ -25,7 +26,10 @@ MODELS: Table[Callable[[ModelConfig, int, Norms], nn.Module]] = Table(
         "baseline": baseline,
         "alexnet": alexnet,
         "vgg16": vgg16,
+        "resnet14": resnet14,
         "resnet18": resnet18,
+        "resnet20": resnet20,
+        "resnet56": resnet56,
         "efficientnet_lite0": efficientnet_lite0,
         "convnext_tiny": convnext_tiny,
     },

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nnexp.norms.channels_last import channel_layer_norm, is_nhwc
+from nnexp.norms.channels_last import channel_layer_norm, is_nhwc, widened
 
 
 class ChannelLayerNorm(nn.Module):
@@ -31,10 +31,10 @@ class ChannelLayerNorm(nn.Module):
         if is_nhwc(x_NCHW):
             return channel_layer_norm(x_NCHW, self.weight, self.bias, self.eps)
         # Two copies and the fused kernel take half the time of the formula in tensor operations.
-        x_NHWC = x_NCHW.permute(0, 2, 3, 1)
+        x_NHWC = widened(x_NCHW).permute(0, 2, 3, 1)
         y_NHWC = F.layer_norm(x_NHWC, (self.num_channels,), self.weight, self.bias, self.eps)
         # Left as it is, the NHWC result would send every later convolution another way.
-        return y_NHWC.permute(0, 3, 1, 2).contiguous()
+        return y_NHWC.permute(0, 3, 1, 2).to(x_NCHW.dtype).contiguous()
 
     def extra_repr(self) -> str:
         """Return what `print(model)` shows between the parentheses."""

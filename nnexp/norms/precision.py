@@ -3,8 +3,13 @@
 import torch
 from torch import Tensor, nn
 
-from nnexp.norms.layers import NoNorm
+from nnexp.norms.channels_last import GroupNorm, InstanceNorm
+from nnexp.norms.layers import ChannelLayerNorm, NoNorm
 from nnexp.norms.sites import norm_layers
+
+# These take maps in bfloat16 from a CPU and compute in float32 all the same: casts of whole maps
+# would double their time.
+READ_BF16_ON_CPU = (nn.BatchNorm2d, ChannelLayerNorm, GroupNorm, InstanceNorm)
 
 
 def keep_norms_in_fp32(model: nn.Module) -> None:
@@ -26,9 +31,11 @@ class _InFloat32:
     def __init__(self) -> None:
         self._dtype = torch.float32
 
-    def widen(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
+    def widen(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         (x_NCHW,) = inputs
         self._dtype = x_NCHW.dtype
+        if x_NCHW.device.type == "cpu" and type(layer) in READ_BF16_ON_CPU:
+            return inputs
         return (x_NCHW.float(),)
 
     def narrow(self, layer: nn.Module, inputs: tuple[Tensor, ...], y_NCHW: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from nnexp.probes.forward_passes import keeping_random_numbers, probe_batch
 from nnexp.probes.observers import Observers, make_observers
+from nnexp.probes.population import evaluate_with_other_statistics
 from nnexp.probes.running_statistics import Recorder, batch_statistics, trace_steps
 from nnexp.probes.step_probe import ProbeRow, StepProbe, probe_steps, shift_layers
 from nnexp.probes.summary import SMALLEST, gradient_spread, summarize_probes
@@ -13,6 +14,7 @@ __all__ = [
     "Recorder",
     "StepProbe",
     "batch_statistics",
+    "evaluate_with_other_statistics",
     "gradient_spread",
     "keeping_random_numbers",
     "make_observers",

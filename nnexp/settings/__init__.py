@@ -17,6 +17,7 @@ from nnexp.settings.identity import (
 from nnexp.settings.schema import (
     ConfigError,
     DataConfig,
+    EvaluationConfig,
     ExperimentConfig,
     ModelConfig,
     NormConfig,
@@ -35,6 +36,7 @@ __all__ = [
     "TABLES",
     "ConfigError",
     "DataConfig",
+    "EvaluationConfig",
     "ExperimentConfig",
     "ModelConfig",
     "NormConfig",

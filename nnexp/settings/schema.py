@@ -167,6 +167,25 @@ class ProbeConfig(Part):
 
 
 @dataclass(kw_only=True, slots=True)
+class EvaluationConfig(Part):
+    """Other statistics that BatchNorm is evaluated with at the end; changes nothing learned."""
+
+    population_images: int = setting(
+        0,
+        "training images that exact statistics are taken over; 0: only running ones are used",
+        at_least=0,
+        identity=False,
+    )
+    augment: bool = setting(False, "crop and flip these images as in training", identity=False)
+    batch_size: int | None = setting(
+        None,
+        "images that share statistics where each batch has its own; unset: as in training",
+        at_least=2,
+        identity=False,
+    )
+
+
+@dataclass(kw_only=True, slots=True)
 class ExperimentConfig(Part):
     """Everything that decides a run; equal settings give equal results."""
 
@@ -177,6 +196,7 @@ class ExperimentConfig(Part):
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     trace: TraceConfig = field(default_factory=TraceConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     batch_size: int = setting(128, "images a step", at_least=1)
     epochs: int = setting(200, "passes over the training images", at_least=1)
     seed: int = setting(

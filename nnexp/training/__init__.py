@@ -8,7 +8,7 @@ from nnexp.training.device import (
     peak_memory_mb,
     prepare_process,
 )
-from nnexp.training.evaluation import EVALUATION_BATCH, evaluate
+from nnexp.training.evaluation import EVALUATION_BATCH, evaluate, measure
 from nnexp.training.layout import LAYOUTS, choose_layout, lay_out
 from nnexp.training.loop import Diverged, EpochRow, fit, raise_if_diverged, train_epoch
 from nnexp.training.optimizer import OPTIMIZERS, build_optimizer
@@ -45,6 +45,7 @@ __all__ = [
     "lay_out",
     "learning_rate_at",
     "make_step",
+    "measure",
     "peak_learning_rate",
     "peak_memory_mb",
     "plan_run",

@@ -100,6 +100,7 @@ def _check_float64(config: ExperimentConfig, device: torch.device) -> None:
     for needs, what in (
         (config.norm.implementation == "reference", "norm.implementation=reference"),
         (config.probe.points > 0, "probe.points"),
+        (config.evaluation.population_images > 0, "evaluation.population_images"),
     ):
         if needs:
             raise ConfigError(f"{what} needs float64, which {device} does not have", "device=cpu")
