@@ -35,7 +35,7 @@ def test_table_shows_the_row_and_names_once_what_is_equal_in_all(row):
     assert cells[:3] == ["baseline", "group", "16"]
     assert cells[4] == f"{row.to_bare_step:.2f}"
     assert bench_notes([row], 2, 3)[-1] == (
-        "in every row: precision fp32, memory_format nhwc, device cpu, threads 1"
+        "in every row: precision fp32, memory_format nhwc, step eager, device cpu, threads 1"
     )
     both = bench_table([row, replace(row, precision="bf16")])
     assert [*both.columns[2].cells] == ["fp32", "bf16"]

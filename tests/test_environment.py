@@ -1,3 +1,4 @@
+import hashlib
 import os
 import shutil
 import signal
@@ -14,10 +15,30 @@ import nnexp
 from nnexp import experiment
 from nnexp.experiment.environment import describe_environment, differences, environment_columns
 from nnexp.rundir import read_json, write_json
-from nnexp.settings import ConfigError
-from nnexp.training import choose_device, peak_memory_mb, prepare_process
+from nnexp.settings import ConfigError, ExperimentConfig, signature
+from nnexp.training import (
+    EpochTotals,
+    choose_device,
+    peak_memory_mb,
+    prepare_process,
+    seed_random_layers,
+)
 
 CPU = torch.device("cpu")
+
+
+class StopAfterFirstEpoch(experiment.Listener):
+    """Interrupts the run, as Ctrl-C does, and keeps what it said."""
+
+    def __init__(self) -> None:
+        self.lines = []
+
+    def epoch(self, row, images_per_second):
+        if row["epoch"] == 1:
+            signal.raise_signal(signal.SIGTERM)
+
+    def note(self, text):
+        self.lines.append(text)
 
 
 def test_peak_memory_is_that_since_the_process_was_prepared(tiny):
@@ -44,8 +65,101 @@ def test_device_that_is_not_here_is_refused(name):
         choose_device(name)
 
 
+@pytest.mark.parametrize("name", ["mps", "xpu"])
+def test_device_that_nnexp_never_ran_on_is_let_through_where_it_is(name, monkeypatch):
+    monkeypatch.setattr(f"torch.{name}.device_count", lambda: 1)
+    assert choose_device(name) == torch.device(name)
+    with pytest.raises(ConfigError) as refusal:
+        choose_device(f"{name}:1")
+    assert refusal.value.remedy == f"{name.upper()} devices here: 1"
+
+
+def test_a_run_on_a_device_that_nnexp_never_ran_on_says_so(tiny, monkeypatch):
+    """The images never reach the device, which is not here: the note comes before."""
+    monkeypatch.setattr("torch.mps.device_count", lambda: 1)
+    monkeypatch.setattr("nnexp.experiment.runner.load_images", lambda *args: 1 / 0)
+    listener = StopAfterFirstEpoch()
+    experiment.run(replace(tiny, device="mps"), [listener])
+    assert "nnexp was never tested on mps: compare a short run with device=cpu" in listener.lines
+
+
+def test_what_needs_float64_is_refused_on_a_device_without(tiny):
+    reference = replace(tiny, norm=replace(tiny.norm, implementation="reference"))
+    probed = replace(tiny, probe=replace(tiny.probe, points=1))
+    for config in (reference, probed):
+        prepare_process(config, CPU)
+        with pytest.raises(ConfigError, match="needs float64, which mps does not have"):
+            prepare_process(config, torch.device("mps"))
+
+
+def test_sums_in_float64_are_kept_on_the_host_where_a_device_has_none():
+    assert EpochTotals.zeros(torch.device("mps")).loss.device == CPU
+    assert EpochTotals.zeros(torch.device("meta")).loss.device.type == "meta"
+
+
+def test_peak_memory_of_other_devices_is_their_own(monkeypatch):
+    monkeypatch.setattr("torch.mps.driver_allocated_memory", lambda: 3 * 2**20)
+    monkeypatch.setattr("torch.xpu.max_memory_allocated", lambda device: 5 * 2**20)
+    assert peak_memory_mb(torch.device("mps")) == 3
+    assert peak_memory_mb(torch.device("xpu:1")) == 5
+
+
+def test_random_layers_of_other_devices_are_seeded_as_those_of_the_cpu(monkeypatch):
+    seeds, generators = [], [torch.Generator(), torch.Generator()]
+    monkeypatch.setattr("torch.mps.manual_seed", seeds.append)
+    monkeypatch.setattr("torch.xpu.default_generators", generators)
+    seed_random_layers(3, 7, torch.device("mps"))
+    seed_random_layers(3, 7, torch.device("xpu:1"))
+    assert seeds == [torch.initial_seed()] == [generators[1].initial_seed()]
+
+
+@pytest.fixture
+def _backends():
+    """Put what a process computes with back."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = (cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32)
+    yield
+    cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32 = before
+
+
+@pytest.mark.usefixtures("_backends")
+@pytest.mark.parametrize("tf32", [False, True])
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_exact_kernels_are_a_setting(tiny, monkeypatch, tf32, deterministic):
+    monkeypatch.setattr("torch.cuda.init", lambda: None)
+    monkeypatch.setattr("torch.cuda.reset_peak_memory_stats", lambda device: None)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # so that it is put back
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    config = replace(tiny, tf32=tf32, deterministic=deterministic)
+    prepare_process(config, torch.device("cuda"))
+    cudnn = torch.backends.cudnn
+    assert cudnn.allow_tf32 == torch.backends.cuda.matmul.allow_tf32 == tf32
+    assert cudnn.deterministic == deterministic == (not cudnn.benchmark)
+    assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) == deterministic
+
+
+def test_execution_names_a_run_only_where_it_is_not_the_default(tiny):
+    """So runs from before these settings keep their folders."""
+    names = {signature(tiny)}
+    others = ({"step": "eager"}, {"step": "compiled"}, {"tf32": True}, {"deterministic": False})
+    names |= {signature(replace(tiny, **other)) for other in others}
+    assert len(names) == 5
+    assert signature(ExperimentConfig()) == hashlib.sha256(b"{}").hexdigest()[:8]
+
+
+def test_run_says_how_its_steps_are_executed_and_one_from_before_the_choice_was_eager(tiny):
+    listener = StopAfterFirstEpoch()
+    run = experiment.run(tiny, [listener]).run
+    record = read_json(run.environment)
+    assert record.pop("step") == "eager"
+    write_json(run.environment, record)
+    result = experiment.run(tiny, [listener]).result
+    assert (result["status"], result["environments"]) == ("done", 1)
+    assert read_json(run.environment)["resumed"][0]["step"] == "eager"
+
+
 def test_environment_names_the_build_and_the_command_as_it_can_be_typed_again():
-    record = describe_environment(CPU, ["nnexp", "train", "tags=[a b]"], "nhwc")
+    record = describe_environment(CPU, ["nnexp", "train", "tags=[a b]"], "nhwc", "eager")
     assert record["torch"] == torch.__version__
     assert record["command"] == "nnexp train 'tags=[a b]'"
     assert record["threads"] == torch.get_num_threads()
@@ -64,20 +178,6 @@ def test_tries_in_different_environments_are_counted(key):
     assert environment_columns(record)["environments"] == 1
     assert environment_columns({**record, "resumed": [same]})["environments"] == 1
     assert environment_columns({**record, "resumed": [other, same]})["environments"] == 2
-
-
-class StopAfterFirstEpoch(experiment.Listener):
-    """Interrupts the run, as Ctrl-C does, and keeps what it said."""
-
-    def __init__(self) -> None:
-        self.lines = []
-
-    def epoch(self, row, images_per_second):
-        if row["epoch"] == 1:
-            signal.raise_signal(signal.SIGTERM)
-
-    def note(self, text):
-        self.lines.append(text)
 
 
 def test_result_of_a_run_resumed_by_another_commit_says_that_it_is_a_mix(tiny):

@@ -27,11 +27,11 @@ from nnexp.settings import (
     run_id,
 )
 from nnexp.training import (
+    Step,
     StepSettings,
     learning_rate_at,
     peak_learning_rate,
     start_state,
-    train_step,
 )
 
 
@@ -139,7 +139,7 @@ def test_traced_statistics_are_the_running_mean_recomputed_by_hand(tiny):
         )
         for batch, labels in batches:
             rate = learning_rate_at(state.step, len(sizes) * tiny.epochs, peak, tiny.schedule)
-            train_step(state, batch, labels, rate, StepSettings(seed=tiny.seed))
+            Step(state, StepSettings(seed=tiny.seed))(batch, labels, rate)
             mean = 0.9 * mean + 0.1 * seen["x"].mean(dim=(0, 2, 3))
             var = 0.9 * var + 0.1 * seen["x"].var(dim=(0, 2, 3), unbiased=True)
             for channel in range(layer.num_features):

@@ -11,14 +11,15 @@ from nnexp.settings import ModelConfig, NormConfig
 from nnexp.training import (
     Diverged,
     RunPlan,
+    Step,
     StepSettings,
     evaluate,
     fit,
+    make_step,
     plan_run,
     raise_if_diverged,
     seed_random_layers,
     start_state,
-    train_step,
 )
 
 CPU = torch.device("cpu")
@@ -44,7 +45,7 @@ def test_every_image_is_trained_on_once_an_epoch_the_short_last_batch_too(tiny, 
     state.model.register_forward_pre_hook(
         lambda model, inputs: seen.append(len(inputs[0])) if model.training else None
     )
-    row = next(fit(state, images, tiny, PLAN, recorder_for(state), nothing))
+    row = next(fit(make_step(state, tiny), images, tiny, PLAN, recorder_for(state), nothing))
     assert seen == [16] * 7 + [8]
     assert (row.epoch, row.step, row.images) == (1, 8, 120)
 
@@ -55,7 +56,16 @@ def test_train_loss_is_the_mean_over_images_not_over_batches(tiny, images):
     still = replace(still, norm=NormConfig(name="group"), model=ModelConfig(name="simple_cnn"))
     still = replace(still, data=replace(tiny.data, augment=False))
     state = start_state(still, 10, CPU)
-    row = next(fit(state, images, still, plan_run(still, 120), recorder_for(state), nothing))
+    row = next(
+        fit(
+            make_step(state, still),
+            images,
+            still,
+            plan_run(still, 120),
+            recorder_for(state),
+            nothing,
+        )
+    )
     logits = state.model(normalized(images.train.images, images.mean, images.std))
     assert row.train_loss == pytest.approx(F.cross_entropy(logits, images.train.labels).item())
     accuracy = (logits.argmax(1) == images.train.labels).float().mean().item()
@@ -81,7 +91,7 @@ def test_evaluation_does_not_depend_on_the_batch_and_leaves_the_model_as_it_was(
 def test_gradient_norm_is_that_of_all_gradients_together(tiny, images):
     state = start_state(tiny, 10, CPU)
     batch = normalized(images.train.images[:16], images.mean, images.std)
-    train_step(state, batch, images.train.labels[:16], 0.0, StepSettings(seed=0))
+    Step(state, StepSettings(seed=0))(batch, images.train.labels[:16], 0.0)
     flat = torch.cat([p.grad.flatten() for p in state.model.parameters() if p.grad is not None])
     assert state.totals.gradient_norm.item() == pytest.approx(flat.norm().item(), rel=1e-5)
 
@@ -89,7 +99,7 @@ def test_gradient_norm_is_that_of_all_gradients_together(tiny, images):
 def test_clipping_scales_all_gradients_to_the_limit(tiny, images):
     state = start_state(tiny, 10, CPU)
     batch = normalized(images.train.images[:16], images.mean, images.std)
-    train_step(state, batch, images.train.labels[:16], 0.0, StepSettings(seed=0, clip_norm=0.01))
+    Step(state, StepSettings(seed=0, clip_norm=0.01))(batch, images.train.labels[:16], 0.0)
     flat = torch.cat([p.grad.flatten() for p in state.model.parameters() if p.grad is not None])
     assert flat.norm().item() == pytest.approx(0.01, rel=1e-3)
     assert state.totals.gradient_norm.item() > 0.01
@@ -111,7 +121,7 @@ def test_first_step_with_a_loss_that_is_not_finite_is_the_one_named(tiny, images
     batch = normalized(images.train.images[:16], images.mean, images.std)
     labels = images.train.labels[:16]
     for scale in (1.0, 1.0, float("nan"), 1.0, float("inf")):
-        train_step(state, batch * scale, labels, 0.0, StepSettings(seed=0))
+        Step(state, StepSettings(seed=0))(batch * scale, labels, 0.0)
     with pytest.raises(Diverged) as caught:
         raise_if_diverged(state)
     assert caught.value.step == 3
@@ -129,12 +139,23 @@ def test_fit_goes_on_from_where_a_state_stands(tiny, images):
         return after_batch
 
     straight_state = start_state(tiny, 10, CPU)
-    straight = list(fit(straight_state, images, tiny, PLAN, recorder_for(straight_state), nothing))
+    straight = list(
+        fit(
+            make_step(straight_state, tiny),
+            images,
+            tiny,
+            PLAN,
+            recorder_for(straight_state),
+            nothing,
+        )
+    )
     state = start_state(tiny, 10, CPU)
     rows = []
     for step in (3, 8, 17, None):  # in an epoch, at its end, in a later one
         try:
-            rows += fit(state, images, tiny, PLAN, recorder_for(state), stop_at(step or -1))
+            rows += fit(
+                make_step(state, tiny), images, tiny, PLAN, recorder_for(state), stop_at(step or -1)
+            )
         except StopHereError:
             continue
     assert rows[-1] == straight[-1]
@@ -154,12 +175,13 @@ def test_no_step_waits_for_the_device(tiny, norm):
     images = load_images(config.data).to(device)
     state = start_state(config, 10, device)
     recorder = recorder_for(state, points=24)
-    list(fit(state, images, replace(config, epochs=1), PLAN, recorder, nothing))  # warm
+    warm = replace(config, epochs=1)
+    list(fit(make_step(state, warm), images, warm, PLAN, recorder, nothing))
     batch = normalized(images.train.images[:16], images.mean, images.std)
     torch.cuda.set_sync_debug_mode("error")
     try:
         for _ in range(10):
             with recorder.watching(state):
-                train_step(state, batch, images.train.labels[:16], 0.01, StepSettings(seed=0))
+                Step(state, StepSettings(seed=0))(batch, images.train.labels[:16], 0.01)
     finally:
         torch.cuda.set_sync_debug_mode("default")

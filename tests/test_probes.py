@@ -29,7 +29,7 @@ from nnexp.probes import (
 )
 from nnexp.rundir import RunDir
 from nnexp.settings import ConfigError, ModelConfig, NormConfig, ProbeConfig, TraceConfig, run_id
-from nnexp.training import StepSettings, start_state, train_step
+from nnexp.training import Step, StepSettings, start_state
 
 CPU = torch.device("cpu")
 FIGURES = (
@@ -62,7 +62,7 @@ def probe_one_step(config, rate: float):
     probe = StepProbe(batch, steps=frozenset({0}), steps_per_epoch=8, seed=0)
     before = copy.deepcopy(state.model)
     with probe.watching(state):
-        train_step(state, batch.images[:16], batch.labels[:16], rate, StepSettings(seed=0))
+        Step(state, StepSettings(seed=0))(batch.images[:16], batch.labels[:16], rate)
     rows = {(row.layer, row.quantity): row.value for row in probe.drain()}
     return before, copy.deepcopy(state.model), batch, rows
 
@@ -101,7 +101,7 @@ def test_network_gradients_optimizer_and_generator_are_left_as_without_a_probe(
         probe = StepProbe(batch, steps=steps, steps_per_epoch=8, seed=0)
         for _ in range(2):
             with probe.watching(state):
-                train_step(state, batch.images, batch.labels, 0.1, StepSettings(seed=0))
+                Step(state, StepSettings(seed=0))(batch.images, batch.labels, 0.1)
         assert bool(probe.drain()) == bool(steps)
         assert all(module.training for module in state.model.modules())
         assert not any(module._forward_hooks for module in state.model.modules())

@@ -13,11 +13,11 @@ from nnexp.experiment.checkpoint import (
 from nnexp.settings import OptimizerConfig
 from nnexp.training import (
     Diverged,
+    Step,
     StepSettings,
     TrainState,
     build_optimizer,
     raise_if_diverged,
-    train_step,
 )
 
 CPU = torch.device("cpu")
@@ -67,7 +67,7 @@ def test_step_that_diverged_is_still_known_after_a_restore(tmp_path):
     state = make_state()
     images = torch.randn(2, 3, 3, 3)
     for scale in (1.0, float("nan"), 1.0):
-        train_step(state, images * scale, torch.zeros(2, dtype=torch.int64), 0.0, STEP)
+        Step(state, STEP)(images * scale, torch.zeros(2, dtype=torch.int64), 0.0)
     save_state(state, tmp_path / "c", {}, {})
 
     resumed = make_state()

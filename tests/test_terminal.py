@@ -67,7 +67,7 @@ def test_diverged_run_is_a_result_and_not_a_failure(tiny, capsys):
 
 
 def test_failed_run_is_one_line_and_where_the_rest_is(tiny, capsys, monkeypatch):
-    monkeypatch.setattr("nnexp.training.loop.train_step", lambda *args: 1 / 0)
+    monkeypatch.setattr("nnexp.training.step.Step.update", lambda *args: 1 / 0)
     assert train_command(tiny, []) == 1
     err = capsys.readouterr().err
     assert "nnexp: the run failed: ZeroDivisionError: division by zero" in err

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-SIDE = {"cpu": 1024, "cuda": 8192}  # of square matrices
-COPIED = {"cpu": 2**26, "cuda": 2**30}  # bytes: more than caches hold
+SIDE, SIDE_CPU = 8192, 1024  # of square matrices
+COPIED, COPIED_CPU = 2**30, 2**26  # bytes: more than caches hold
 TURNS = 5
 
 
@@ -24,9 +24,10 @@ class Attainable:
 
 def measure_attainable(precision: str, device: torch.device) -> Attainable:
     """Measure both on a device, in a precision (fp32 or bf16), with the threads that are set."""
-    side, dtype = SIDE[device.type], torch.bfloat16 if precision == "bf16" else torch.float32
+    side, copied = (SIDE_CPU, COPIED_CPU) if device.type == "cpu" else (SIDE, COPIED)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    source = torch.zeros(COPIED[device.type], dtype=torch.uint8, device=device)
+    source = torch.zeros(copied, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     return Attainable(
         flops=2 * side**3 / _best(lambda: a @ b, device),
@@ -48,7 +49,7 @@ def _best(work: Callable[[], object], device: torch.device) -> float:
     for _ in range(TURNS + 1):
         begun = time.perf_counter()
         work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
         seconds.append(time.perf_counter() - begun)
     return min(seconds[1:])

@@ -17,6 +17,8 @@ from nnexp.training import (
     build_checked_model,
     choose_device,
     choose_layout,
+    choose_step,
+    device_name,
     peak_memory_mb,
     prepare_process,
 )
@@ -40,6 +42,7 @@ class BenchRow:
     batch_size: int
     precision: str
     memory_format: str
+    step: str
     images_per_second: float
     step_ms: float
     step_ms_fastest: float
@@ -131,13 +134,13 @@ def _row(
     step_ms = [1000 * turn["nnexp"] / steps for turn in seconds]
     attainable = measure_attainable(config.precision, device)
     flops = _flops_of_step(config, images, device) / statistics.median(step_ms) * 1000
-    cuda = device.type == "cuda"
     return BenchRow(
         model=config.model.name,
         norm=config.norm.name,
         batch_size=config.batch_size,
         precision=config.precision,
         memory_format=choose_layout(config, device),
+        step=choose_step(config, device),
         images_per_second=1000 * config.batch_size / statistics.median(step_ms),
         step_ms=statistics.median(step_ms),
         step_ms_fastest=min(step_ms),
@@ -152,7 +155,7 @@ def _row(
         peak_memory_mb=memory,
         matmul_gflops=attainable.flops / 1e9,
         copy_gb_per_second=attainable.bytes / 1e9,
-        device=torch.cuda.get_device_name(device) if cuda else "cpu",
+        device=device_name(device),
         threads=torch.get_num_threads(),
     )
 

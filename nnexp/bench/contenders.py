@@ -17,11 +17,12 @@ from nnexp.probes import Recorder
 from nnexp.settings import ExperimentConfig
 from nnexp.training import (
     LAYOUTS,
-    EpochTotals,
     build_checked_model,
     build_optimizer,
     choose_layout,
+    choose_step,
     lay_out,
+    make_step,
     plan_run,
     precision,
     start_state,
@@ -39,6 +40,7 @@ def nnexp_loop(
 ) -> Turn:
     """Return a turn of nnexp's loop: one epoch, as `nnexp train` runs it."""
     state = start_state(config, len(images.classes), device)
+    step = make_step(state, config, choose_step(config, device))
     plan = plan_run(config, len(images.train))
     recorder = Recorder(state.model, plan, points=0)
     if traced:
@@ -46,8 +48,8 @@ def nnexp_loop(
 
     def epoch() -> None:
         state.epoch = state.step = 0
-        state.totals = EpochTotals.zeros(device)
-        train_epoch(state, images, config, plan, recorder, lambda: None)
+        state.totals.reset()
+        train_epoch(step, images, config, plan, recorder, lambda: None)
         recorder.drain()
 
     return partial(_seconds, epoch, device)
@@ -181,6 +183,6 @@ def _sgd(model: nn.Module, config: ExperimentConfig) -> torch.optim.SGD:
 def _seconds(epoch: Callable[[], None], device: torch.device) -> float:
     begun = time.perf_counter()
     epoch()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
     return time.perf_counter() - begun

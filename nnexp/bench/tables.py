@@ -9,7 +9,7 @@ from rich.table import Table
 from nnexp.bench.bench import BenchRow
 from nnexp.console import write_csv
 
-OFTEN_ONE = ("precision", "memory_format", "device", "threads")  # shown where they vary
+OFTEN_ONE = ("precision", "memory_format", "step", "device", "threads")  # shown where they vary
 
 
 def bench_table(rows: Sequence[BenchRow]) -> Table:

@@ -15,7 +15,7 @@ UNKNOWN = "unknown"
 MOST_VALUES = 4  # that one line lists
 # What no table is about unless the user says so, even where its rows show it.
 HELD_EQUAL = (
-    *("epochs", "precision", "memory_format", "code"),
+    *("epochs", "precision", "memory_format", "step", "tf32", "deterministic", "code"),
     *(key for key in SETTINGS if key.startswith("data.")),
 )
 # What a name implies, since no other reads these settings, or since its YAML sets them.
@@ -28,6 +28,7 @@ IMPLIED = {
 }
 CODE = ("commit", "dirty")  # said together
 MAY_BE_NONE = ("cuda", "cudnn")  # of a PyTorch without CUDA
+ALWAYS_WAS = {"step": "eager"}  # of runs from before it was recorded
 
 Rivals = list[list[Row]]  # rows that a table compares with each other
 Lines = Iterator[tuple[str, str]]  # what differs, and the line that says so
@@ -135,6 +136,8 @@ def _is_known(row: Row) -> bool:
 
 def _made_with(row: Row, name: str) -> str:
     value = row.get(f"environment.{name}")
+    if value is None and row.get("environment.torch") and name in ALWAYS_WAS:
+        return ALWAYS_WAS[name]
     if value is None:
         return "none" if name in MAY_BE_NONE and row.get("environment.torch") else UNKNOWN
     return f"{value[:12]}…" if len(value) == 64 else value

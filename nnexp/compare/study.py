@@ -8,7 +8,8 @@ from nnexp.settings import NOT_IDENTITY, ConfigError, ExperimentConfig, result_h
 
 WORD = "study="  # what a source begins with that names a study
 SEED = "seed="
-OPEN = ("seed", "epochs", "precision", "memory_format")  # by a study, beside the images
+# By a study, beside the images.
+OPEN = ("seed", "epochs", "precision", "memory_format", "step", "tf32", "deterministic")
 ARM = [
     key
     for key in SETTINGS

@@ -15,16 +15,30 @@ import torch
 from nnexp.rundir import ENVIRONMENT
 from nnexp.settings.sharing import shareable_command
 from nnexp.settings.version import __version__
+from nnexp.training import device_name
 
 PACKAGES = ("torchvision", "numpy", "hydra-core", "safetensors")
 # Equal bytes are promised where these are equal.
-DECIDES_BITS = ("device", "threads", "memory_format", "torch", "numpy", "cuda", "cudnn", "commit")
+DECIDES_BITS = (
+    *("device", "threads", "memory_format", "step"),
+    *("torch", "numpy", "cuda", "cudnn", "commit"),
+)
+
+# What runs did before there was a choice, so before it was recorded.
+BEFORE = {"memory_format": "nchw", "step": "eager"}
 
 
 def describe_environment(
-    device: torch.device, command: Sequence[str], layout: str
+    device: torch.device, command: Sequence[str], layout: str, step: str
 ) -> dict[str, Any]:
-    """Return the contents of `environment.json`; `layout` is that of feature maps."""
+    """Return the contents of `environment.json`.
+
+    Args:
+        device: Where the run trains.
+        command: The words that started it.
+        layout: Of feature maps, nchw or nhwc.
+        step: How steps are executed, as `choose_step` returns it.
+    """
     cpu = f"cpu ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
     return {
         "command": shareable_command(command),
@@ -36,10 +50,11 @@ def describe_environment(
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),
         **{package: _version(package) for package in PACKAGES},
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
+        "device": cpu if device.type == "cpu" else device_name(device),
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory_format": layout,
+        "step": step,
         "flush_denormal": True,
         **_commit(),
     }
@@ -61,7 +76,9 @@ def environment_columns(record: dict[str, Any]) -> dict[str, Any]:
     """
     tries = [record, *record.get("resumed", [])]
     return {
-        "environments": len({tuple(one.get(key) for key in DECIDES_BITS) for one in tries}),
+        "environments": len(
+            {tuple(one.get(key, BEFORE.get(key)) for key in DECIDES_BITS) for one in tries}
+        ),
         **{f"environment.{name}": record.get(name) for name in ENVIRONMENT},
     }
 

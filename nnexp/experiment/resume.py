@@ -14,7 +14,7 @@ from nnexp.experiment.checkpoint import (
     read_state,
     restore_state,
 )
-from nnexp.experiment.environment import differences
+from nnexp.experiment.environment import BEFORE, differences
 from nnexp.experiment.logger import RunLogger
 from nnexp.rundir import (
     RunDir,
@@ -29,8 +29,6 @@ from nnexp.rundir import (
 )
 from nnexp.settings import ExperimentConfig, run_id, to_yaml
 from nnexp.training import TrainState
-
-OLD_LAYOUT = "nchw"  # of runs from before there was a choice
 
 
 def check_config(
@@ -68,9 +66,18 @@ def check_config(
 
 def layout_of(run: RunDir) -> str | None:
     """Return the layout of feature maps that a run has begun with; None where it has not begun."""
+    return _began_with(run, "memory_format")
+
+
+def step_of(run: RunDir) -> str | None:
+    """Return how a run that has begun executes its steps; None where it has not begun."""
+    return _began_with(run, "step")
+
+
+def _began_with(run: RunDir, key: str) -> str | None:
     if not _has_begun(run):
         return None
-    return read_json(run.environment).get("memory_format", OLD_LAYOUT)
+    return read_json(run.environment).get(key, BEFORE[key])
 
 
 def _has_begun(run: RunDir) -> bool:

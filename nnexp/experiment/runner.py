@@ -23,6 +23,7 @@ from nnexp.experiment.resume import (
     layout_of,
     open_folder,
     resume,
+    step_of,
 )
 from nnexp.experiment.signals import Interrupted, StopSignal
 from nnexp.probes import evaluate_with_other_statistics, make_observers
@@ -42,16 +43,20 @@ from nnexp.rundir import (
 )
 from nnexp.settings import ConfigError, ExperimentConfig, run_id
 from nnexp.training import (
+    UNTESTED,
     Diverged,
     RunPlan,
+    Step,
     TrainState,
     build_checked_model,
     choose_device,
     choose_layout,
+    choose_step,
     count_parameters,
     emulates_bf16,
     evaluate,
     fit,
+    make_step,
     plan_run,
     prepare_process,
     start_state,
@@ -164,17 +169,22 @@ def _run(
     device = choose_device(config.device)
     prepare_process(config, device)
     logger = RunLogger(run, listeners)
+    if device.type in UNTESTED:
+        logger.note(f"nnexp was never tested on {device.type}: compare a short run with device=cpu")
     if config.precision == "bf16" and emulates_bf16(device):
         logger.note("this processor has no bfloat16 and emulates it; precision=fp32 is faster here")
     config = check_config(run, config, logger.note)
+    chosen = choose_step(config, device)
+    kind = step_of(run) or chosen
     build_checked_model(config, 10)  # before images are fetched: only the classifier needs them
     images = load_images(config.data, partial(listeners.tell, Listener.loading))
     plan = plan_run(config, len(images.train))
     layout = layout_of(run) or choose_layout(config, device)
     state = start_state(config, len(images.classes), device, layout)
     check_images(run, images.fingerprint)
-    open_folder(run, config, images, describe_environment(device, command, layout))
+    open_folder(run, config, images, describe_environment(device, command, layout, kind))
     resume(run, state, logger)
+    step = make_step(state, config, kind, logger.note)
     counts = images.counts
     info = RunInfo(
         run=run.path,
@@ -188,18 +198,19 @@ def _run(
         epoch=state.epoch,
         peak_learning_rate=plan.peak_learning_rate,
     )
-    return _train(plan, state, images.to(device), info, logger, rebuild_view)
+    return _train(plan, step, images.to(device), info, logger, rebuild_view)
 
 
 def _train(
     plan: RunPlan,
-    state: TrainState,
+    step: Step,
     images: Images,
     info: RunInfo,
     logger: RunLogger,
     rebuild_view: bool,
 ) -> Outcome:
-    config, run, stop, saved = info.config, logger.run, StopSignal(), (-1, -1)
+    state, config, run = step.state, info.config, logger.run
+    stop, saved = StopSignal(), (-1, -1)
     observers = make_observers(state, images, config, plan)
 
     def save() -> None:
@@ -220,7 +231,7 @@ def _train(
     with stop.listening():  # before it is told: who knows that a run trains may stop it
         logger.started(state, info)
         try:
-            for row in fit(state, images, config, plan, observers, after_batch):
+            for row in fit(step, images, config, plan, observers, after_batch):
                 logger.epoch(row, observers, state)
                 save()
                 stop.raise_if_set()

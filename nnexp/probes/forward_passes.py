@@ -53,7 +53,9 @@ def weights_of(model: nn.Module) -> dict[str, Tensor]:
 
 def keeping_random_numbers(device: torch.device) -> AbstractContextManager[None]:
     """Bring the generators back, at the end of the block, to where they were."""
-    return torch.random.fork_rng([device] if device.type == "cuda" else [])
+    if device.type == "cpu":
+        return torch.random.fork_rng([])
+    return torch.random.fork_rng([device], device_type=device.type)
 
 
 @contextmanager

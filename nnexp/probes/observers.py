@@ -24,11 +24,11 @@ class Observers:
         self.recorder.note_start(state)
 
     @contextmanager
-    def watching(self, state: TrainState) -> Iterator[None]:
-        """Look at the step taken inside the block."""
+    def watching(self, state: TrainState) -> Iterator[bool]:
+        """Look at the step taken inside the block; give whether a hook looks into it."""
         # The recorder inside: it must not take the probe's passes for the step's own.
-        with self.probe.watching(state), self.recorder.watching(state):
-            yield
+        with self.probe.watching(state), self.recorder.watching(state) as looks_inside:
+            yield looks_inside
 
     def drain(self) -> Mapping[str, Sequence[TraceRow | ChannelRow | ProbeRow]]:
         """Return the rows since the last call, by the name of their table, and forget them."""

@@ -78,11 +78,14 @@ class Recorder:
             self._points.append(self._read_buffers(TimePoint(0, 0)))
 
     @contextmanager
-    def watching(self, state: TrainState) -> Iterator[None]:
-        """Note the statistics of the step taken inside the block, if it is due."""
+    def watching(self, state: TrainState) -> Iterator[bool]:
+        """Note the statistics of the step taken inside the block, if it is due.
+
+        Gives whether a hook looks into the step's forward pass; stored statistics need none.
+        """
         step = state.step + 1
         if step not in self.steps:
-            yield
+            yield False
             return
         point = TimePoint(step // self.steps_per_epoch, step)
         handles = [
@@ -90,7 +93,7 @@ class Recorder:
             for name, layer in self._unstored
         ]
         try:
-            yield
+            yield bool(handles)
         finally:
             for handle in handles:
                 handle.remove()

@@ -14,7 +14,7 @@ from nnexp.settings.values import quoted
 # Columns environment.NAME of a result: what a comparison must know of how its rows were made.
 ENVIRONMENT = (
     "nnexp", "torch", "device", "images_sha256",
-    "commit", "dirty", "threads", "cuda", "cudnn", "numpy", "memory_format",
+    "commit", "dirty", "threads", "cuda", "cudnn", "numpy", "memory_format", "step",
 )  # fmt: skip
 CHANCE_LEVEL = 0.01  # p from which an accuracy is no better than guessing
 

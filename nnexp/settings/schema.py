@@ -218,11 +218,22 @@ class ExperimentConfig(Part):
         "of feature maps: auto (nhwc on a CPU, where it is faster), nchw or nhwc",
         listed=("auto", "nchw", "nhwc"),
     )
+    step: str = setting(
+        "auto",
+        "how steps are executed: auto (eager), eager, captured (CUDA graphs) or compiled",
+        listed=("auto", "eager", "captured", "compiled"),
+    )
+    tf32: bool = setting(False, "CUDA: matrix products and convolutions in TensorFloat-32")
+    deterministic: bool = setting(
+        True, "CUDA: cuDNN's kernels that give the same bits each time, not the fastest ones"
+    )
     scale: str = setting("full", "the named size that set images and epochs", identity=False)
     study: str | None = setting(
         None, "the study (a grid with a name) that the run was first trained for", identity=False
     )
-    device: str = setting("auto", "auto: CUDA where there is one, else the CPU", identity=False)
+    device: str = setting(
+        "auto", "auto: CUDA where there is one, else the CPU; mps, xpu: untested", identity=False
+    )
     threads: int | None = setting(
         None,
         "CPU threads; unset: PyTorch's choice",

@@ -99,7 +99,7 @@ def _measure(configs: Sequence[ExperimentConfig], threads: int, connection: Conn
     import torch
 
     from nnexp.settings import ConfigError
-    from nnexp.training import StepSettings, choose_device, prepare_process, start_state, train_step
+    from nnexp.training import Step, StepSettings, choose_device, prepare_process, start_state
 
     until = time.monotonic() + BUDGET
     for config in configs:
@@ -114,12 +114,12 @@ def _measure(configs: Sequence[ExperimentConfig], threads: int, connection: Conn
             continue
         batch = torch.randn(config.batch_size, 3, 32, 32, device=device)
         labels = torch.arange(config.batch_size, device=device) % 10
-        settings = StepSettings(seed=0, precision=config.precision, clip_norm=None)
+        take_step = Step(state, StepSettings(seed=0, precision=config.precision))
         state.model.train()
         begun = 0.0
         for step in range(STEPS + 1):
             begun = time.perf_counter() if step == 1 else begun
-            train_step(state, batch, labels, 1e-3, settings)
+            take_step(batch, labels, 1e-3)
         state.first_bad_step.item()  # waits for the device
         seconds = time.perf_counter() - begun
         connection.send((kind_of(config), seconds / STEPS / config.batch_size))

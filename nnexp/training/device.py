@@ -12,6 +12,8 @@ from nnexp.settings import ConfigError, ExperimentConfig
 
 USUAL_THREADS = torch.get_num_threads()  # before any run has set its own
 
+UNTESTED = ("mps", "xpu")  # kinds of devices that nnexp has never run on
+
 
 def choose_device(name: str) -> torch.device:
     """Return the device that a setting names; `auto` is CUDA where there is one, else the CPU.
@@ -21,32 +23,48 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    remedy = "it needs auto, cpu, cuda, or cuda:0 and on"
+    remedy = "it needs auto, cpu, cuda, cuda:0 and on, mps or xpu"
     try:
         device = torch.device(name)
     except RuntimeError:
         raise ConfigError(f"device cannot be {name!r}", remedy) from None
-    if device.type not in ("cpu", "cuda"):
+    if device.type not in ("cpu", "cuda", *UNTESTED):
         raise ConfigError(f"device cannot be {name!r}", remedy)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        found = torch.cuda.device_count()
-        raise ConfigError(f"device={name} is not on this machine", f"CUDA devices here: {found}")
+    found = 1 if device.type == "cpu" else torch.get_device_module(device).device_count()
+    if device.type != "cpu" and (device.index or 0) >= found:
+        kind = device.type.upper()
+        raise ConfigError(f"device={name} is not on this machine", f"{kind} devices here: {found}")
     return device
 
 
 def prepare_process(config: ExperimentConfig, device: torch.device) -> None:
-    """Set what a run needs of its process: threads, exact kernels, no denormal numbers."""
+    """Set what a run needs of its process: threads, exact kernels, no denormal numbers.
+
+    Raises:
+        ConfigError: The settings need float64, which the device does not have.
+    """
+    _check_float64(config, device)
     torch.set_num_threads(config.threads or USUAL_THREADS)
     _forget_peak_memory()
     torch.set_flush_denormal(True)  # else a net without norm slows down as activations vanish
     if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cuda.matmul.allow_tf32 = False
+        if config.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = not config.deterministic
+        torch.backends.cudnn.deterministic = config.deterministic
+        torch.backends.cudnn.allow_tf32 = config.tf32
+        torch.backends.cuda.matmul.allow_tf32 = config.tf32
         torch.cuda.init()  # the call below does not do it, and fails without
         torch.cuda.reset_peak_memory_stats(device)
+    elif device.type == "xpu":
+        torch.xpu.reset_peak_memory_stats(device)
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name of a device's model, or its type where it has none."""
+    if device.type in ("cuda", "xpu"):
+        return torch.get_device_module(device).get_device_name(device)
+    return device.type
 
 
 def emulates_bf16(device: torch.device) -> bool:
@@ -58,8 +76,10 @@ def emulates_bf16(device: torch.device) -> bool:
 
 def peak_memory_mb(device: torch.device) -> float:
     """Return the most memory used so far, in MiB: the device's, or on a CPU the process's."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
+    if device.type in ("cuda", "xpu"):
+        return torch.get_device_module(device).max_memory_allocated(device) / 2**20
+    if device.type == "mps":  # it remembers no peak
+        return torch.mps.driver_allocated_memory() / 2**20
     with suppress(OSError, StopIteration):
         lines = Path("/proc/self/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
@@ -67,6 +87,23 @@ def peak_memory_mb(device: torch.device) -> float:
 
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def _check_float64(config: ExperimentConfig, device: torch.device) -> None:
+    """Refuse what computes in float64 on a device that has no such numbers.
+
+    Raises:
+        ConfigError: With the way on.
+    """
+    if device.type != "mps":
+        return
+    for needs, what in (
+        (config.norm.implementation == "reference", "norm.implementation=reference"),
+        (config.probe.points > 0, "probe.points"),
+        (config.evaluation.population_images > 0, "evaluation.population_images"),
+    ):
+        if needs:
+            raise ConfigError(f"{what} needs float64, which {device} does not have", "device=cpu")
 
 
 def _forget_peak_memory() -> None:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from nnexp.data import Images, Split, normalized
+from nnexp.training.state import device_of_sums
 from nnexp.training.step import precision
 
 EVALUATION_BATCH = 250  # images at a time; a constant, so that it never decides a rounding
@@ -42,14 +43,15 @@ def measure(
 ) -> tuple[float, float]:
     """Return the mean loss and the accuracy, in batches of `sizes`, in the mode the model is in."""
     device = split.images.device
-    loss = torch.zeros((), dtype=torch.float64, device=device)
+    sums = device_of_sums(device)
+    loss = torch.zeros((), dtype=torch.float64, device=sums)
     correct = torch.zeros((), dtype=torch.int64, device=device)
     with torch.inference_mode(), precision(precision_name, device):
         for part, labels in zip(
             split.images.split(list(sizes)), split.labels.split(list(sizes)), strict=True
         ):
             logits = model(normalized(part, images.mean, images.std)).float()
-            loss += F.cross_entropy(logits, labels, reduction="sum").double()
+            loss += F.cross_entropy(logits, labels, reduction="sum").to(sums).double()
             correct += (logits.argmax(dim=1) == labels).sum()
             after_batch()
     return loss.item() / len(split), correct.item() / len(split)

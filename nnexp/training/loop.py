@@ -11,8 +11,8 @@ from nnexp.settings import ExperimentConfig
 from nnexp.training.evaluation import evaluate
 from nnexp.training.plan import RunPlan
 from nnexp.training.schedule import learning_rate_at
-from nnexp.training.state import EpochTotals, TrainState
-from nnexp.training.step import StepSettings, train_step
+from nnexp.training.state import TrainState
+from nnexp.training.step import Step
 
 DIVERGENCE_CHECK = 50  # steps between two looks at a device's loss; the CPU looks every step
 
@@ -47,29 +47,30 @@ class Observer(Protocol):
         """Steps of an epoch are about to be taken."""
         ...
 
-    def watching(self, state: TrainState) -> AbstractContextManager[None]:
-        """One step is taken inside the block."""
+    def watching(self, state: TrainState) -> AbstractContextManager[bool]:
+        """One step is taken inside the block; give whether a hook looks into its forward pass."""
         ...
 
 
 def fit(
-    state: TrainState,
+    step: Step,
     images: Images,
     config: ExperimentConfig,
     plan: RunPlan,
     observer: Observer,
     after_batch: Callable[[], None],
 ) -> Iterator[EpochRow]:
-    """Train from where `state` stands to the last epoch, yielding one row after each.
+    """Train from where the state of `step` stands to the last epoch, yielding a row after each.
 
-    `after_batch` is called whenever `state` is whole: after each step and each evaluated batch.
+    `after_batch` is called whenever that state is whole: after each step and each evaluated batch.
     It may raise to stop the run; `fit` on the same state goes on from there.
 
     Raises:
         Diverged: The loss of a step, or on the validation split, was not finite.
     """
+    state = step.state
     while state.epoch < config.epochs:
-        rate = train_epoch(state, images, config, plan, observer, after_batch)
+        rate = train_epoch(step, images, config, plan, observer, after_batch)
         loss, accuracy = evaluate(state.model, images.val, images, config.precision, after_batch)
         if not math.isfinite(loss):
             raise Diverged(state.step)
@@ -85,12 +86,12 @@ def fit(
             gradient_norm=state.totals.gradient_norm.item() / plan.steps_per_epoch,
         )
         state.epoch += 1
-        state.totals = EpochTotals.zeros(state.device)
+        state.totals.reset()
         yield row
 
 
 def train_epoch(
-    state: TrainState,
+    step: Step,
     images: Images,
     config: ExperimentConfig,
     plan: RunPlan,
@@ -98,10 +99,7 @@ def train_epoch(
     after_batch: Callable[[], None],
 ) -> float:
     """Take the steps that are left of the epoch, and return the last learning rate."""
-    schedule, peak = config.schedule, plan.peak_learning_rate
-    settings = StepSettings(
-        seed=config.seed, precision=config.precision, clip_norm=config.optimizer.clip_norm
-    )
+    state, schedule, peak = step.state, config.schedule, plan.peak_learning_rate
     look = 1 if state.device.type == "cpu" else DIVERGENCE_CHECK
     state.model.train()
     observer.note_start(state)
@@ -115,8 +113,8 @@ def train_epoch(
         start=state.step - state.epoch * plan.steps_per_epoch,
     ):
         rate = learning_rate_at(state.step, plan.total_steps, peak, schedule)
-        with observer.watching(state):
-            train_step(state, batch, labels, rate, settings)
+        with observer.watching(state) as looks_inside:
+            step(batch, labels, rate, eagerly=looks_inside)
         if state.step % look == 0:
             raise_if_diverged(state)
         after_batch()
@@ -131,6 +129,6 @@ def raise_if_diverged(state: TrainState) -> None:
     Raises:
         Diverged: With the first such step.
     """
-    step = int(state.first_bad_step.item())
-    if step >= 0:
-        raise Diverged(step)
+    bad_step = int(state.first_bad_step.item())
+    if bad_step >= 0:
+        raise Diverged(bad_step)

@@ -1,7 +1,8 @@
-"""Takes one optimizer step; a faster way to run it would replace `train_step`."""
+"""Takes the optimizer steps of a run; `replay.py` has a step that a device can replay."""
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -20,28 +21,54 @@ class StepSettings:
     clip_norm: float | None = None
 
 
-def train_step(
-    state: TrainState, images: Tensor, labels: Tensor, learning_rate: float, settings: StepSettings
-) -> None:
-    """Take one optimizer step on `images` (N, C, H, W), and add what came of it to the totals.
+class Step:
+    """Takes the optimizer steps of one run: made once, called for each batch."""
 
-    Nothing here waits for the device or branches on a value that lives on it: the loss, the
-    number of right answers and the gradient norm are added up where they are.
-    """
-    seed_random_layers(settings.seed, state.step, state.device)
-    set_learning_rate(state.optimizer, learning_rate)
-    with precision(settings.precision, state.device):
-        logits = state.model(images)
-    loss = F.cross_entropy(logits.float(), labels)
-    state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    gradient_norm = _clip_gradients(state, settings.clip_norm)
-    state.optimizer.step()
-    loss, logits = loss.detach(), logits.detach()
-    correct = (logits.argmax(dim=1) == labels).sum()
-    state.totals.add(loss, correct, gradient_norm, len(labels))
-    _note_bad_step(state, loss)
-    state.step += 1
+    def __init__(
+        self, state: TrainState, settings: StepSettings, *, compiled: bool = False
+    ) -> None:
+        self.state = state
+        self.settings = settings
+        # With dynamic shapes the kernels would depend on which batch size came first, so a resumed
+        # run could differ from one that was not interrupted.
+        self.forward: Callable[[Tensor], Tensor] = (
+            torch.compile(state.model, dynamic=False) if compiled else state.model
+        )
+
+    def __call__(
+        self, images: Tensor, labels: Tensor, learning_rate: float, *, eagerly: bool = False
+    ) -> None:
+        """Take one step on `images` (N, C, H, W), and add what came of it to the totals.
+
+        Nothing here waits for the device or branches on a value that lives on it: the loss, the
+        number of right answers and the gradient norm are added up where they are.
+
+        Args:
+            images: float32, normalized, on the device.
+            labels: int64 (N,).
+            learning_rate: Of this step.
+            eagerly: Do not replay this one, since a hook looks into the forward pass.
+        """
+        state = self.state
+        seed_random_layers(self.settings.seed, state.step, state.device)
+        set_learning_rate(state.optimizer, learning_rate)
+        loss, correct, gradient_norm = self.update(images, labels)
+        state.totals.add(loss, correct, gradient_norm, len(labels))
+        _note_bad_step(state, loss)
+        state.step += 1
+
+    def update(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Update the weights; return mean loss, right answers and gradient norm, on the device."""
+        state = self.state
+        with precision(self.settings.precision, state.device):
+            logits = self.forward(images)
+        loss = F.cross_entropy(logits.float(), labels)
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        gradient_norm = _clip_gradients(state, self.settings.clip_norm)
+        state.optimizer.step()
+        correct = (logits.detach().argmax(dim=1) == labels).sum()
+        return loss.detach(), correct, gradient_norm
 
 
 def seed_random_layers(seed: int, step: int, device: torch.device) -> None:
@@ -51,8 +78,11 @@ def seed_random_layers(seed: int, step: int, device: torch.device) -> None:
     """
     words = hashlib.blake2b(f"{seed}/{step}".encode(), digest_size=8).digest()
     mixed = int.from_bytes(words, "little") >> 1
-    if device.type == "cuda":
-        torch.cuda.default_generators[device.index or 0].manual_seed(mixed)
+    if device.type == "mps":
+        torch.mps.manual_seed(mixed)
+    elif device.type != "cpu":
+        generators = torch.get_device_module(device).default_generators
+        generators[device.index or 0].manual_seed(mixed)
     torch.default_generator.manual_seed(mixed)
 
 

@@ -1,0 +1,156 @@
+import shutil
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from steps import CPU, assert_same_bits, batches_of, replayed, settings_of, state_of, train
+from tables import PACKAGED_MODELS, PACKAGED_NORMS, model_config, norm_config
+from tape import Tape
+
+from nnexp import experiment
+from nnexp.rundir import read_json
+from nnexp.settings import ConfigError, ProbeConfig
+from nnexp.training import Step, choose_step, make_step
+from nnexp.training.replay import CudaGraphs
+
+
+@pytest.fixture
+def tiny(tiny):
+    """In the layout of a GPU; that of a CPU has a group norm that reads values as it runs."""
+    return replace(tiny, memory_format="nchw")
+
+
+@pytest.mark.parametrize("device", ["cpu", "mps", "xpu"])
+def test_captured_steps_are_refused_where_there_is_no_cuda(tiny, device):
+    with pytest.raises(ConfigError) as refusal:
+        choose_step(replace(tiny, step="captured"), torch.device(device))
+    problem = f"step=captured needs a CUDA device, and this run is on {device}"
+    assert refusal.value.problem == problem
+    assert refusal.value.remedy == "there is nothing to gain elsewhere: leave step out"
+
+
+def test_steps_are_eager_unless_the_settings_say_otherwise(tiny):
+    for device in (CPU, torch.device("cuda")):
+        assert choose_step(tiny, device) == "eager"
+        assert choose_step(replace(tiny, step="eager"), device) == "eager"
+    assert choose_step(replace(tiny, step="captured"), torch.device("cuda")) == "captured"
+
+
+def test_compiled_steps_need_a_compiler_and_no_trace_that_would_change_them(tiny):
+    from torch._inductor import config as inductor  # takes seconds
+
+    config = replace(tiny, step="compiled", norm=norm_config("batch"))
+    grouped = replace(config, norm=norm_config("batch", at={"conv2": "group"}))
+    with pytest.raises(ConfigError, match="cannot trace norm=group"):
+        choose_step(grouped, CPU)
+    untraced = replace(grouped, trace=replace(tiny.trace, points=0))
+    with inductor.patch({"cpp.cxx": ("no-such-compiler",)}):
+        for one in (config, untraced):
+            with pytest.raises(ConfigError, match=r"needs a C\+\+ compiler"):
+                choose_step(one, CPU)
+    assert choose_step(untraced, torch.device("cuda")) == "compiled"
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
+def test_compiled_steps_learn_what_eager_ones_do_up_to_rounding(tiny):
+    config = replace(tiny, model=replace(tiny.model, name="simple_cnn", dropout=0.0))
+    expected = train(Step(state_of(config), settings_of(config)), config, 3)
+    step = make_step(state_of(config), config, choose_step(replace(config, step="compiled"), CPU))
+    train(step, config, 3)
+    assert list(step.state.model.state_dict()) == list(expected.state.model.state_dict())
+    for mine, other in zip(step.state.parameters, expected.state.parameters, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-5)
+
+
+class TapesForGraphs:
+    """In the place of `CudaGraphs`, on a CPU."""
+
+    recorded = 0
+
+    def __init__(self, device):
+        pass
+
+    def record(self, work):
+        TapesForGraphs.recorded += 1
+        return Tape(work)
+
+
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_run_of_replayed_steps_writes_the_files_of_one_of_eager_steps(
+    tiny, monkeypatch, tmp_path, norm
+):
+    """Traced, probed, stopped in its middle and resumed."""
+    config = replace(
+        tiny, norm=norm_config(norm), probe=ProbeConfig(points=5, images=24), batch_size=15
+    )
+    eager = experiment.run(config).run
+    monkeypatch.setattr("nnexp.training.step_kinds.CudaGraphs", TapesForGraphs)
+    monkeypatch.setattr("nnexp.experiment.runner.choose_step", lambda *args: "captured")
+    monkeypatch.setattr(TapesForGraphs, "recorded", 0)
+    stopping = StopAt(step=11)
+    config = replace(config, runs_dir=str(tmp_path / "replayed"))
+    assert experiment.run(config, [stopping]).status == "interrupted"
+    outcome = experiment.run(config, [stopping])
+    assert (outcome.status, stopping.notes) == ("done", [])
+    assert TapesForGraphs.recorded == 2  # one in each try: 120 images are eight batches of 15
+    assert read_json(outcome.run.environment)["step"] == "captured"
+    for name in ("metrics", "traces", "channels", "probes"):
+        assert getattr(outcome.run, name).read_bytes() == getattr(eager, name).read_bytes()
+    weights = "checkpoint/weights.safetensors"
+    assert (outcome.run.path / weights).read_bytes() == (eager.path / weights).read_bytes()
+
+
+class StopAt(experiment.Listener):
+    """Interrupts the run once, as Ctrl-C does, and keeps what it said."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        self.notes: list[str] = []
+
+    def progress(self, progress) -> None:
+        if progress.step == self.step:
+            self.step = -1
+            signal.raise_signal(signal.SIGTERM)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("norm", PACKAGED_NORMS)
+@pytest.mark.parametrize("model", PACKAGED_MODELS)
+def test_captured_steps_have_the_bytes_of_eager_ones(tiny, model, norm):
+    """At rates that float32 holds: captured steps read them in it."""
+    device = torch.device("cuda")
+    config = replace(
+        tiny, model=model_config(model, width=0.25, dropout=0.5), norm=norm_config(norm)
+    )
+    try:
+        expected = Step(state_of(config, device), settings_of(config))
+    except ConfigError:
+        pytest.skip("this norm cannot work in this network")
+    train(expected, config, 200)
+    state = state_of(config, device)
+    step, notes = replayed(state, config, CudaGraphs(device).record)
+    train(step, config, 200)
+    assert notes == []
+    assert_same_bits(state, expected.state)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("norm", PACKAGED_NORMS)
+def test_no_replayed_step_waits_for_the_device(tiny, norm):
+    device = torch.device("cuda")
+    config = replace(tiny, norm=norm_config(norm))
+    state = state_of(config, device)
+    step, notes = replayed(state, config, CudaGraphs(device).record)
+    train(step, config, 32)  # both shapes are captured and checked
+    batches = list(batches_of(config, 16, device))
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for batch, labels, rate in batches:
+            step(batch, labels, rate)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert notes == []
