@@ -11,6 +11,7 @@ from nnexp.norms.ghost import GhostNorm
 from nnexp.norms.groups import num_groups_for
 from nnexp.norms.layers import ChannelLayerNorm, NoNorm
 from nnexp.norms.statistic import Statistic
+from nnexp.norms.weight_standardization import StandardizedConv2d
 from nnexp.settings import ConfigError, NormConfig, Table
 
 
@@ -212,6 +213,12 @@ NORMS: Table[NormKind] = Table(
                 over="NHW", per="channel and chunk", stored=True, chunk=_ghost_size
             ),
             reference=_reference_ghost,
+        ),
+        "group_ws": NormKind(
+            build=_group,
+            statistic=Statistic(over="CHW", per="group and image", groups=num_groups_for),
+            convolution=StandardizedConv2d,
+            reference=_reference_group,
         ),
         "none": NormKind(build=_none, gamma=False, beta=False, reference=_none),
     },
