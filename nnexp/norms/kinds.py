@@ -10,6 +10,7 @@ from nnexp.norms.channels_last import GroupNorm, InstanceNorm
 from nnexp.norms.ghost import GhostNorm
 from nnexp.norms.groups import num_groups_for
 from nnexp.norms.layers import ChannelLayerNorm, NoNorm
+from nnexp.norms.rms import RootMeanSquareNorm
 from nnexp.norms.statistic import Statistic
 from nnexp.norms.weight_standardization import StandardizedConv2d
 from nnexp.settings import ConfigError, NormConfig, Table
@@ -219,6 +220,11 @@ NORMS: Table[NormKind] = Table(
             statistic=Statistic(over="CHW", per="group and image", groups=num_groups_for),
             convolution=StandardizedConv2d,
             reference=_reference_group,
+        ),
+        "rms": NormKind(
+            build=RootMeanSquareNorm,
+            statistic=Statistic(over="C", per="position", centred=False),
+            beta=False,
         ),
         "none": NormKind(build=_none, gamma=False, beta=False, reference=_none),
     },
