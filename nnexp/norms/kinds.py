@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from nnexp.norms.channels_last import GroupNorm, InstanceNorm
+from nnexp.norms.evonorm_s0 import EvoNormS0
 from nnexp.norms.ghost import GhostNorm
 from nnexp.norms.groups import num_groups_for
 from nnexp.norms.layers import ChannelLayerNorm, NoNorm
@@ -225,6 +226,18 @@ NORMS: Table[NormKind] = Table(
             build=RootMeanSquareNorm,
             statistic=Statistic(over="C", per="position", centred=False),
             beta=False,
+        ),
+        "evonorm_s0": NormKind(
+            build=EvoNormS0,
+            statistic=Statistic(
+                over="CHW",
+                per="group and image",
+                centred=False,
+                variance=True,
+                groups=num_groups_for,
+            ),
+            others=("v of its activation",),
+            own_activation=True,
         ),
         "none": NormKind(build=_none, gamma=False, beta=False, reference=_none),
     },
