@@ -8,6 +8,7 @@ from torch import nn
 
 from nnexp.norms.channels_last import GroupNorm, InstanceNorm
 from nnexp.norms.evonorm_s0 import EvoNormS0
+from nnexp.norms.filter_response import FilterResponseNorm
 from nnexp.norms.ghost import GhostNorm
 from nnexp.norms.groups import num_groups_for
 from nnexp.norms.layers import ChannelLayerNorm, NoNorm
@@ -237,6 +238,12 @@ NORMS: Table[NormKind] = Table(
                 groups=num_groups_for,
             ),
             others=("v of its activation",),
+            own_activation=True,
+        ),
+        "frn": NormKind(
+            build=FilterResponseNorm,
+            statistic=Statistic(over="HW", per="channel and image", centred=False),
+            others=("τ of its activation",),
             own_activation=True,
         ),
         "none": NormKind(build=_none, gamma=False, beta=False, reference=_none),
