@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from nnexp.norms.batch_renorm import BatchRenorm
 from nnexp.norms.channels_last import GroupNorm, InstanceNorm
 from nnexp.norms.evonorm_s0 import EvoNormS0
 from nnexp.norms.filter_response import FilterResponseNorm
@@ -245,6 +246,9 @@ NORMS: Table[NormKind] = Table(
             statistic=Statistic(over="HW", per="channel and image", centred=False),
             others=("τ of its activation",),
             own_activation=True,
+        ),
+        "batch_renorm": NormKind(
+            build=BatchRenorm, statistic=Statistic(over="NHW", per="channel", stored=True)
         ),
         "none": NormKind(build=_none, gamma=False, beta=False, reference=_none),
     },
