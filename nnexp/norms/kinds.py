@@ -8,6 +8,7 @@ from torch import nn
 
 from nnexp.norms.batch_renorm import BatchRenorm
 from nnexp.norms.channels_last import GroupNorm, InstanceNorm
+from nnexp.norms.dynamic_tanh import DynamicTanh
 from nnexp.norms.evonorm_s0 import EvoNormS0
 from nnexp.norms.filter_response import FilterResponseNorm
 from nnexp.norms.ghost import GhostNorm
@@ -250,6 +251,7 @@ NORMS: Table[NormKind] = Table(
         "batch_renorm": NormKind(
             build=BatchRenorm, statistic=Statistic(over="NHW", per="channel", stored=True)
         ),
+        "dynamic_tanh": NormKind(build=DynamicTanh, others=("α",)),
         "none": NormKind(build=_none, gamma=False, beta=False, reference=_none),
     },
 )
