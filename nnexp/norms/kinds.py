@@ -16,6 +16,7 @@ from nnexp.norms.groups import num_groups_for
 from nnexp.norms.layers import ChannelLayerNorm, NoNorm
 from nnexp.norms.rms import RootMeanSquareNorm
 from nnexp.norms.statistic import Statistic
+from nnexp.norms.switchable import SwitchableNorm
 from nnexp.norms.weight_standardization import StandardizedConv2d
 from nnexp.settings import ConfigError, NormConfig, Table
 
@@ -252,6 +253,17 @@ NORMS: Table[NormKind] = Table(
             build=BatchRenorm, statistic=Statistic(over="NHW", per="channel", stored=True)
         ),
         "dynamic_tanh": NormKind(build=DynamicTanh, others=("α",)),
+        "switchable": NormKind(
+            build=SwitchableNorm,
+            statistic=Statistic(
+                over="NHW",
+                per="channel, mixed with instance and layer_chw",
+                centred=False,  # of what it mixes, no mean is subtracted whole
+                variance=True,
+                stored=True,
+            ),
+            others=("the mix",),
+        ),
         "none": NormKind(build=_none, gamma=False, beta=False, reference=_none),
     },
 )
