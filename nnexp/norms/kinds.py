@@ -9,6 +9,7 @@ from torch import nn
 from nnexp.norms.batch_renorm import BatchRenorm
 from nnexp.norms.channels_last import GroupNorm, InstanceNorm
 from nnexp.norms.dynamic_tanh import DynamicTanh
+from nnexp.norms.evonorm_b0 import EvoNormB0
 from nnexp.norms.evonorm_s0 import EvoNormS0
 from nnexp.norms.filter_response import FilterResponseNorm
 from nnexp.norms.ghost import GhostNorm
@@ -263,6 +264,14 @@ NORMS: Table[NormKind] = Table(
                 stored=True,
             ),
             others=("the mix",),
+        ),
+        "evonorm_b0": NormKind(
+            build=EvoNormB0,
+            statistic=Statistic(
+                over="NHW", per="channel", centred=False, variance=True, stored=True
+            ),
+            others=("v of its activation",),
+            own_activation=True,
         ),
         "none": NormKind(build=_none, gamma=False, beta=False, reference=_none),
     },
