@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from nnexp.cli.app import main
+from nnexp.settings import names_in
 
 MODELS = (
     "model: alexnet, baseline, convnext_tiny, efficientnet_lite0, "
     "resnet18, simple_cnn, simple_mlp, vgg16"
 )
-NORMS = "norm: batch, group, instance, layer, layer_chw, none"
+NORMS = f"norm: {', '.join(sorted(names_in('norm')))}"
 STUDIES = "study: batch_size, claims, disable_bn, quickstart, running_stats, swap_block"
 NO_FOLDER = (
     "nnexp: data.root=/nowhere is not a folder\n"
@@ -199,8 +200,8 @@ IN_A_FILE = [  # an option's text, what is wrong, what would do
     (
         "_target_: os.system",
         "norm/mine.yaml: no setting 'norm._target_'",
-        "norm has name, eps, momentum, affine, num_groups, channels_per_group, conv_bias, "
-        "implementation, at",
+        "norm has name, eps, momentum, affine, num_groups, channels_per_group, batch_size, alpha, "
+        "r_max, d_max, renorm_steps, conv_bias, implementation, at",
     ),
     (
         "# @package _global_\nfoo: 1",
