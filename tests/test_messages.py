@@ -37,6 +37,8 @@ ANSWERS = [  # what is typed after `nnexp train`, what is wrong, what would do
         "did you mean optimizer=adamw (optimizer: adamw, sgd)",
     ),
     ("norm=bn", "no norm 'bn'", f"did you mean norm=batch ({NORMS})"),
+    ("norm=dyt", "no norm 'dyt'", f"did you mean norm=dynamic_tanh ({NORMS})"),
+    ("norm=sync_batch", "no norm 'sync_batch'", f"did you mean norm=batch ({NORMS})"),
     ("norm=GN", "no norm 'GN'", f"did you mean norm=group ({NORMS})"),
     ("model=resnet", "no model 'resnet'", f"did you mean model=resnet18 ({MODELS})"),
     ("model=xyzzy", "no model 'xyzzy'", MODELS),

@@ -175,7 +175,7 @@ def test_a_plug_in_that_a_run_does_not_use_leaves_its_name_alone(here: Path) -> 
 
 def test_a_mistyped_name_finds_the_norm_of_a_plug_in(here: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean norm=rms_chw"):
-        compose_config(["norm=rms_chww", "plugins=[rms_chw.py]"])
+        compose_config(["norm=rmz_chw", "plugins=[rms_chw.py]"])
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ class BatchRenorm(nn.BatchNorm2d):
         """Return the normalized maps; in training mode, move the running statistics."""
         if not self.training:
             return super().forward(input)
-        r_C, d_C = self._correction(input.detach())
+        r_C, d_C = self._correction(input)
         weight_C, bias_C = r_C, d_C
         if self.affine:
             weight_C, bias_C = self.weight * r_C, self.weight * d_C + self.bias
