@@ -37,7 +37,9 @@ class FilterResponseNorm(nn.Module):
             y_NCHW = torch.addcmul(self.bias[:, None, None], x_NCHW, scale_NC11)
         if self.threshold is None:
             return y_NCHW
-        return torch.maximum(y_NCHW, self.threshold[:, None, None])
+        # max(y, τ), whose backward pass takes four times as long on a CPU
+        threshold_C11 = self.threshold[:, None, None]
+        return torch.relu(y_NCHW - threshold_C11) + threshold_C11
 
     def extra_repr(self) -> str:
         """Return what `print(model)` shows between the parentheses."""

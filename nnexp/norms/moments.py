@@ -6,7 +6,10 @@ from torch import Tensor
 
 def image_moments(x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance of each channel of each image, N×C×1×1."""
-    variance, mean = torch.var_mean(x_NCHW, (2, 3), correction=0, keepdim=True)
+    # On a CPU, torch.var_mean takes ten times as long over the positions of NHWC.
+    mean = x_NCHW.mean((2, 3), keepdim=True)
+    # The sum of all deviations is 0, so no gradient of the variance passes through the mean.
+    variance = (x_NCHW - mean.detach()).square().mean((2, 3), keepdim=True)
     return mean, variance
 
 
