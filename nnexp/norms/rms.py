@@ -13,9 +13,9 @@ class RootMeanSquareNorm(nn.Module):
     """Divide the channels at each position by their root mean square.
 
     y_nchw = γ_c x_nchw / √(mean over c of x²_nchw + ε): no mean is subtracted, no shift is learned
-    (Zhang & Sennrich, 2019, https://arxiv.org/abs/1910.07467). Deviations: ε, which the paper's
-    formula lacks, is `norm.eps` and not the smallest number above 0 that `torch.nn.RMSNorm` takes
-    when none is given; the paper's layer has one position.
+    (Zhang & Sennrich, 2019, https://arxiv.org/abs/1910.07467). Deviation: the paper's formula has
+    no ε; here it is `norm.eps`, and not the precision of the type, which `torch.nn.RMSNorm` takes
+    by default.
 
     Takes and returns NCHW; the output has the memory layout of the input.
     """
