@@ -81,8 +81,8 @@ def small_torchvision(config, num_classes, norms):
 
 
 NORMS |= {
-    "rms": rms_norm.RMS,
-    "frn": NormKind(
+    "rms_chw": rms_norm.RMS,
+    "own_frn": NormKind(
         build=FilterResponseNorm,
         statistic=Statistic(over="HW", per="channel and image", centred=False),
         own_activation=True,
@@ -92,16 +92,16 @@ NORMS |= {
         statistic=NORMS["group"].statistic,
         convolution=StandardizedConv2d,
     ),
-    "ghost": NormKind(
+    "own_ghost": NormKind(
         build=ghost_norm,
         statistic=Statistic(
             over="NHW", per="channel and chunk", stored=True, chunk=lambda config: 4
         ),
     ),
-    "dyt": NormKind(build=DynamicTanh),
+    "own_tanh": NormKind(build=DynamicTanh),
 }
 MODELS["small_torchvision"] = small_torchvision
-OWN = {"rms", "frn", "standardized", "ghost", "dyt", "small_torchvision"}
+OWN = {"rms_chw", "own_frn", "standardized", "own_ghost", "own_tanh", "small_torchvision"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

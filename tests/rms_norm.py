@@ -7,7 +7,7 @@ from nnexp.norms import NORMS, NormKind, NormSpec, Statistic
 
 
 class RMSNorm(nn.Module):
-    """y = γ_c x / √(mean of x² over the channels + ε), Zhang & Sennrich, 2019, arXiv:1910.07467."""
+    """y = γ_c x / √(mean of x² over an image + ε); see Zhang & Sennrich, arXiv:1910.07467."""
 
     def __init__(self, spec: NormSpec) -> None:
         super().__init__()
@@ -15,11 +15,11 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(spec.channels)) if spec.affine else None
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        y_NCHW = x_NCHW * (x_NCHW.square().mean(1, keepdim=True) + self.eps).rsqrt()
+        y_NCHW = x_NCHW * (x_NCHW.square().mean((1, 2, 3), keepdim=True) + self.eps).rsqrt()
         return y_NCHW if self.weight is None else y_NCHW * self.weight[:, None, None]
 
 
 RMS = NormKind(
-    build=RMSNorm, statistic=Statistic(over="C", per="position", centred=False), beta=False
+    build=RMSNorm, statistic=Statistic(over="CHW", per="image", centred=False), beta=False
 )
-NORMS["rms"] = RMS
+NORMS["rms_chw"] = RMS

@@ -9,7 +9,7 @@ import pytest
 from nnexp.cli.app import main
 from nnexp.models import MODELS, build_model
 from nnexp.norms import make_norms, norm_layers, spec_of
-from nnexp.settings import ModelConfig, NormConfig
+from nnexp.settings import ModelConfig, NormConfig, names_in
 
 Capsys = pytest.CaptureFixture[str]
 
@@ -57,7 +57,7 @@ def fish(capsys: Capsys, typed: str) -> list[str]:
     )
 
 
-NORMS = ["batch", "group", "instance", "layer", "layer_chw", "none"]
+NORMS = sorted(names_in("norm"))
 
 
 @pytest.mark.parametrize(
@@ -66,19 +66,22 @@ NORMS = ["batch", "group", "instance", "layer", "layer_chw", "none"]
         ("nnexp swe", ["sweep"]),
         ("nnexp train no", ["norm=", "norm."]),
         ("nnexp train norm=", NORMS),
-        ("nnexp train norm=ba", ["batch"]),
+        ("nnexp train norm=ba", ["batch", "batch_renorm"]),
         ("nnexp train norm=xyzzy", []),
         ("nnexp train norm=none,", [f"none,{norm}" for norm in NORMS if norm != "none"]),
-        ("nnexp train norm=none,batch,g", ["none,batch,group"]),
+        (
+            "nnexp train norm=none,batch,g",
+            ["none,batch,ghost", "none,batch,group", "none,batch,group_ws"],
+        ),
         ("nnexp train norm.at.conv1=la", ["layer", "layer_chw"]),
         ("nnexp train norm.at.conv5_", [f"norm.at.conv5_{index}=" for index in (1, 2, 3)]),
         ("nnexp train model=simple_cnn norm.at.", ["norm.at.conv1="]),
         ("nnexp sweep model=simple_mlp,simple_cnn norm.at.h", ["norm.at.hidden="]),
         ("nnexp train hydra/launcher=sub", ["submitit_local", "submitit_slurm"]),
         ("nnexp sweep hydra/sw", ["hydra/sweeper=basic", "hydra/sweeper=optuna"]),
-        ("nnexp train model=vgg16 norm=ba", ["batch"]),
-        ("nnexp train -m norm=ba", ["batch"]),
-        ("nnexp train --cfg job norm=ba", ["batch"]),
+        ("nnexp train model=vgg16 norm=ba", ["batch", "batch_renorm"]),
+        ("nnexp train -m norm=ba", ["batch", "batch_renorm"]),
+        ("nnexp train --cfg job norm=ba", ["batch", "batch_renorm"]),
         ("nnexp train sca", ["scale=full", "scale=laptop", "scale=overnight", "scale=smoke"]),
         ("nnexp train tra", ["trace.channels=", "trace.points="]),
         ("nnexp train norm.eps", ["norm.eps=", "norm.eps=1e-05"]),
@@ -90,11 +93,11 @@ NORMS = ["batch", "group", "instance", "layer", "layer_chw", "none"]
         ("nnexp train +no", ["+norm=", "+norm."]),
         ("nnexp train xyzzy", []),
         ("nnexp train --config-dir nowhere no", []),
-        ("nnexp sweep norm=ba", ["batch"]),
+        ("nnexp sweep norm=ba", ["batch", "batch_renorm"]),
         ("nnexp sweep study=dis", ["disable_bn"]),
         ("nnexp configs study=r", ["running_stats"]),
         ("nnexp configs no", ["norm"]),
-        ("nnexp configs norm=g", ["group"]),
+        ("nnexp configs norm=g", ["ghost", "group", "group_ws"]),
     ],
 )
 def test_bash_is_offered_what_can_follow(typed: str, offered: list[str], capsys: Capsys) -> None:
@@ -110,8 +113,9 @@ def test_an_empty_word_is_offered_every_key(capsys: Capsys) -> None:
 def test_zsh_and_fish_are_offered_whole_words_with_their_meaning(capsys: Capsys) -> None:
     assert '"norm=none,group":"Wu 2018' in zsh(capsys, "nnexp train norm=none,g")
     assert '"norm.eps=":"inside the root' in zsh(capsys, "nnexp train norm.ep")
-    (line,) = fish(capsys, "nnexp train norm=none,gr")
-    assert line.startswith("norm=none,group\tWu 2018")
+    lines = fish(capsys, "nnexp train norm=none,gr")
+    assert lines[0].startswith("norm=none,group\tWu 2018")
+    assert lines[1].startswith("norm=none,group_ws\tQiao 2019")
     assert fish(capsys, "nnexp train precision=")[1] == "precision=bf16"
 
 
@@ -141,12 +145,12 @@ def test_a_real_bash_completes_without_torch_and_without_hydra(tmp_path: Path) -
     }
     script = """
         eval "$(nnexp --show-completion bash)"
-        COMP_WORDS=(nnexp train norm = none,ba) COMP_CWORD=4
+        COMP_WORDS=(nnexp train norm = none,inst) COMP_CWORD=4
         _nnexp_completion nnexp && echo "${COMPREPLY[@]}"
     """
     command = ["bash", "--norc", "-c", script]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == ("none,batch\n", "")
+    assert (done.stdout, done.stderr) == ("none,instance\n", "")
 
 
 @pytest.mark.parametrize(
@@ -167,8 +171,8 @@ def test_a_real_bash_completes_without_torch_and_without_hydra(tmp_path: Path) -
         ("nnexp compare --where precis", ["precision="]),
         ("nnexp compare --where precision=", ["fp32", "bf16"]),
         ("nnexp compare --where norm=batch,la", ["batch,layer", "batch,layer_chw"]),
-        ("nnexp compare --against ba", ["batch", "batch_size="]),
-        ("nnexp compare --against norm=ba", ["batch"]),
+        ("nnexp compare --against ba", ["batch", "batch_renorm", "batch_size="]),
+        ("nnexp compare --against norm=ba", ["batch", "batch_renorm"]),
         ("nnexp compare --sort test_a", ["test_accuracy"]),
         ("nnexp compare --sort batch_s", ["batch_size"]),
         ("nnexp report study=swap", ["swap_block"]),

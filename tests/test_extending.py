@@ -38,12 +38,12 @@ def run(nnexp: Starter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
 
 
 def test_rms_norm_of_the_page_trains_and_is_compared(run):
-    Path("rms.py").write_text(block_with("class RMSNorm"))
-    run("train", *TINY, *BASELINE, "data=synthetic", "norm=rms", "plugins=[rms.py]")
-    (result,) = Path("runs").glob("baseline-rms-*/result.json")
-    assert "rms.py sha256:" in json.dumps(json.loads(result.read_text())["code"])
-    assert load_model(result.parent, plugins=["rms.py"])
-    assert "rms" in run("compare", "--rows", "norm", "--csv")
+    Path("rms_chw.py").write_text(block_with("class RMSNorm"))
+    run("train", *TINY, *BASELINE, "data=synthetic", "norm=rms_chw", "plugins=[rms_chw.py]")
+    (result,) = Path("runs").glob("baseline-rms_chw-*/result.json")
+    assert "rms_chw.py sha256:" in json.dumps(json.loads(result.read_text())["code"])
+    assert load_model(result.parent, plugins=["rms_chw.py"])
+    assert "rms_chw" in run("compare", "--rows", "norm", "--csv")
 
 
 def test_data_source_optimizer_schedule_and_listener_of_the_page_take_part_in_a_run(run):

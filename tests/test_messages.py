@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from nnexp.cli.app import main
+from nnexp.settings import names_in
 
 MODELS = (
     "model: alexnet, baseline, convnext_tiny, efficientnet_lite0, "
     "resnet14, resnet18, resnet20, resnet56, simple_cnn, simple_mlp, vgg16"
 )
-NORMS = "norm: batch, group, instance, layer, layer_chw, none"
+NORMS = f"norm: {', '.join(sorted(names_in('norm')))}"
 STUDIES = (
     "study: batch_size, claims, disable_bn, quickstart, running_stats, swap_block, verify_groups, "
     "verify_init, verify_resnet14, verify_resnet20, verify_small_batches, verify_vgg16"
@@ -39,6 +40,8 @@ ANSWERS = [  # what is typed after `nnexp train`, what is wrong, what would do
         "did you mean optimizer=adamw (optimizer: adamw, sgd)",
     ),
     ("norm=bn", "no norm 'bn'", f"did you mean norm=batch ({NORMS})"),
+    ("norm=dyt", "no norm 'dyt'", f"did you mean norm=dynamic_tanh ({NORMS})"),
+    ("norm=sync_batch", "no norm 'sync_batch'", f"did you mean norm=batch ({NORMS})"),
     ("norm=GN", "no norm 'GN'", f"did you mean norm=group ({NORMS})"),
     ("model=resnet", "no model 'resnet'", f"did you mean model=resnet14 ({MODELS})"),
     ("model=xyzzy", "no model 'xyzzy'", MODELS),
@@ -202,8 +205,8 @@ IN_A_FILE = [  # an option's text, what is wrong, what would do
     (
         "_target_: os.system",
         "norm/mine.yaml: no setting 'norm._target_'",
-        "norm has name, eps, momentum, affine, num_groups, channels_per_group, conv_bias, "
-        "implementation, at",
+        "norm has name, eps, momentum, affine, num_groups, channels_per_group, batch_size, alpha, "
+        "r_max, d_max, renorm_steps, conv_bias, implementation, at",
     ),
     (
         "# @package _global_\nfoo: 1",

@@ -75,16 +75,18 @@ def test_every_model_of_nnexp_has_its_yaml_and_every_yaml_its_model():
     assert sorted(PACKAGED_MODELS) == sorted(names_in("model"))
 
 
+@pytest.mark.parametrize("batch_size", [2, 6, 32])
 @pytest.mark.parametrize(("model", "norm"), CELLS)
-def test_every_model_takes_a_step_with_every_norm_that_is_not_refused(model, norm):
+def test_every_model_takes_a_step_with_every_norm_that_is_not_refused(model, norm, batch_size):
     try:
-        network = narrow(model, norm)
-        find_sites(network, batch_size=3)
+        network = narrow(model, norm, batch_size=4)  # ghost: one chunk, one and a half, eight
+        find_sites(network, batch_size)
     except ConfigError:
         return
-    logits = network(torch.randn(3, 3, 32, 32))
-    assert logits.shape == (3, 10)
-    loss = nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2]))
+    labels = torch.arange(batch_size) % 10
+    logits = network(torch.randn(batch_size, 3, 32, 32))
+    assert logits.shape == (batch_size, 10)
+    loss = nn.functional.cross_entropy(logits, labels)
     if (model, norm) != ("resnet56", "none"):  # there each of 27 blocks adds to what passes
         assert abs(loss.item() - math.log(10)) < 0.5, "training starts near equal odds"
     loss.backward()
@@ -93,8 +95,9 @@ def test_every_model_takes_a_step_with_every_norm_that_is_not_refused(model, nor
     with torch.no_grad():
         for parameter in network.parameters():
             parameter -= 1e-3 * parameter.grad
-    again = nn.functional.cross_entropy(network(torch.randn(3, 3, 32, 32)), torch.tensor([0, 1, 2]))
+    again = nn.functional.cross_entropy(network(torch.randn(batch_size, 3, 32, 32)), labels)
     assert again.isfinite()
+    assert network.eval()(torch.randn(2, 3, 32, 32)).isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -120,7 +123,8 @@ def test_the_model_has_the_number_of_parameters_of_its_widths(model, norm, param
 
 @pytest.mark.parametrize("model", MODELS)
 def test_norms_with_scale_and_shift_all_give_a_model_the_same_number_of_parameters(model):
-    assert len({count(build(model, norm)) for norm in PAIRED_NORMS}) == 1
+    norms = [norm for norm in PAIRED_NORMS if NORMS[norm].convolution is nn.Conv2d]
+    assert len({count(build(model, norm)) for norm in norms}) == 1
 
 
 def test_classes_change_the_classifier_alone():

@@ -247,7 +247,8 @@ def test_these_norms_have_a_bias_before_them_or_not(norm, affine, bias):
     layers = block_layers(norm, affine=affine)
     assert layers.bias(C) is bias
     assert (layers.conv_norm_act(3, C, 3).conv.bias is not None) is bias
-    assert (layers.linear_norm_act(3, C).linear.bias is not None) is bias
+    if NORMS[norm].convolution is nn.Conv2d:
+        assert (layers.linear_norm_act(3, C).linear.bias is not None) is bias
 
 
 @pytest.mark.parametrize("affine", [True, False])
@@ -268,6 +269,16 @@ def test_a_bias_before_group_norm_with_one_channel_per_group_would_be_dead():
     assert not block_layers("group", affine=False, channels_per_group=1).bias(C)
 
 
+@pytest.mark.parametrize("activated", [True, False])
+@pytest.mark.parametrize("norm", [name for name in NORMS if name != "none"])
+def test_a_norm_returns_neither_zeros_nor_what_it_is_given(norm, activated):
+    x = 3 * images()
+    layer = block_layers(norm).norm(C, activated=activated)
+    for y in (layer(x), layer.eval()(x)):
+        assert differ(y, torch.zeros(()))
+        assert differ(y, x)
+
+
 @pytest.mark.parametrize("norm", NORMS)
 def test_the_bias_policy_can_be_overruled(norm):
     assert block_layers(norm, conv_bias="always").bias(C)
@@ -281,7 +292,10 @@ def test_a_bias_gets_no_gradient_exactly_before_norms_that_remove_the_channel_me
     (y * torch.randn_like(y)).sum().backward()
     dead = block.conv.bias.grad.abs().max() < 1e-4
     assert dead == block.norm.spec.removes_channel_mean
-    assert dead == (norm in ("batch", "instance")) or norm not in PACKAGED_NORMS
+    assert (
+        dead == (norm in ("batch", "instance", "ghost", "batch_renorm"))
+        or norm not in PACKAGED_NORMS
+    )
 
 
 @pytest.mark.parametrize("norm", NORMS)

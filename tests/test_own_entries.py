@@ -21,7 +21,7 @@ from nnexp.norms import NORMS, NormKind, Statistic, find_sites, make_norms
 from nnexp.settings import ConfigError, ExperimentConfig, OptimizerConfig
 from nnexp.training import build_optimizer
 
-del NORMS["rms"]  # which enters itself when it is imported, for all tests of this process
+del NORMS["rms_chw"]  # which enters itself when it is imported, for all tests of this process
 HERE = Path(__file__).parent
 OF_THE_TABLES = [
     "test_norms.py",
@@ -40,7 +40,7 @@ def layer_of(kind, **settings):
 @pytest.fixture(autouse=True)
 def _same_tables_afterwards():
     norms, models = dict(NORMS), dict(MODELS)
-    NORMS["rms"] = rms_norm.RMS
+    NORMS["rms_chw"] = rms_norm.RMS
     yield
     for table, before in ((NORMS, norms), (MODELS, models)):
         table.clear()
@@ -62,17 +62,24 @@ def test_entries_of_a_user_pass_every_test_of_the_tables_and_break_none():
 
 
 def test_rms_norm_of_a_user_has_a_scale_no_shift_and_a_bias_in_the_convolution_before_it():
-    sketch = sketch_model(ExperimentConfig(model=model_config("baseline"), norm=norm_config("rms")))
+    sketch = sketch_model(
+        ExperimentConfig(model=model_config("baseline"), norm=norm_config("rms_chw"))
+    )
     assert [site.parameters for site in sketch.sites] == [32, 64, 128]
-    assert (sketch.sites[0].axes, sketch.sites[0].values_per_statistic) == ("C per position", 32)
-    assert sketch.blocks[0].layers == "conv 3×3 3→32 +bias · rms"
-    lines = policies(ExperimentConfig(norm=norm_config("rms")))
+    assert (sketch.sites[0].axes, sketch.sites[0].values_per_statistic) == (
+        "C,H,W per image",
+        32 * 32 * 32,
+    )
+    assert sketch.blocks[0].layers == "conv 3×3 3→32 +bias · rms_chw"
+    lines = policies(ExperimentConfig(norm=norm_config("rms_chw")))
     assert any(line.endswith("γ learned") for line in lines)
 
 
-def test_rms_norm_divides_by_the_root_of_the_mean_square_over_the_channels():
+def test_rms_norm_divides_by_the_root_of_the_mean_square_over_an_image():
     layer, x = layer_of(replace(rms_norm.RMS), eps=0.1), torch.randn(2, 8, 3, 3)
-    torch.testing.assert_close(layer(x), x / (x.square().mean(1, keepdim=True) + 0.1).sqrt())
+    torch.testing.assert_close(
+        layer(x), x / (x.square().mean((1, 2, 3), keepdim=True) + 0.1).sqrt()
+    )
 
 
 def test_a_norm_without_a_reference_formula_is_refused_with_those_that_have_one():
@@ -80,7 +87,8 @@ def test_a_norm_without_a_reference_formula_is_refused_with_those_that_have_one(
         layer_of(rms_norm.RMS, implementation="reference")
     assert refusal.value.problem == "norm.implementation=reference has no formula for norm=own"
     assert refusal.value.remedy == (
-        "leave it out, or use one of batch, layer, layer_chw, instance, group, none"
+        "leave it out, or use one of "
+        "batch, layer, layer_chw, instance, group, ghost, group_ws, none"
     )
 
 

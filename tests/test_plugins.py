@@ -24,12 +24,12 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(spec.channels))
 
     def forward(self, x):
-        root = (x.square().mean(1, keepdim=True) + self.eps).sqrt()
+        root = (x.square().mean((1, 2, 3), keepdim=True) + self.eps).sqrt()
         return x / root * self.weight[:, None, None]
 
-AXES = Statistic(over="C", per="position", centred=False)
+AXES = Statistic(over="CHW", per="image", centred=False)
 KIND = NormKind(build=RMSNorm, statistic=AXES, beta=False)
-NORMS.add("rms", KIND, about="root mean square", values={"eps": 1e-6})
+NORMS.add("rms_chw", KIND, about="root mean square", values={"eps": 1e-6})
 """
 REST = """import torch
 from torch import nn
@@ -59,19 +59,19 @@ SMALL = [
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NNEXP_PLUGINS", raising=False)
-    (tmp_path / "rms.py").write_text(RMS)
+    (tmp_path / "rms_chw.py").write_text(RMS)
     return tmp_path
 
 
 def test_a_norm_from_a_file_is_swept_by_processes_and_compared(here: Path, nnexp: Starter) -> None:
-    done = nnexp("sweep", *SMALL, "norm=batch,rms", "plugins=[rms.py]", "-j", "2")
+    done = nnexp("sweep", *SMALL, "norm=batch,rms_chw", "plugins=[rms_chw.py]", "-j", "2")
     assert done.returncode == 0, done.stderr
     done = nnexp("compare", "--json")
     assert done.returncode == 0, done.stderr
-    assert "rms" in done.stdout
-    (run,) = here.glob("runs/*-rms-*")
+    assert "rms_chw" in done.stdout
+    (run,) = here.glob("runs/*-rms_chw-*")
     config = from_yaml((run / "config.yaml").read_text())
-    assert config.code["norm.rms"].startswith("rms.py sha256:")
+    assert config.code["norm.rms_chw"].startswith("rms_chw.py sha256:")
     assert config.norm.eps == 1e-6
     assert run_id(config) == run.name
     assert json.loads((run / "result.json").read_text())["code"] == config.code
@@ -103,15 +103,17 @@ def test_an_installed_package_brings_its_entries_by_an_entry_point(
     (site / "norms_of_mine.py").write_text(RMS)
     (about / "METADATA").write_text("Name: norms-of-mine\nVersion: 1.2\n")
     (about / "entry_points.txt").write_text("[nnexp.plugins]\nmine = norms_of_mine\n")
-    done = nnexp("train", "--cfg", "job", "norm=rms", PYTHONPATH=str(site))
+    done = nnexp("train", "--cfg", "job", "norm=rms_chw", PYTHONPATH=str(site))
     assert done.returncode == 0, done.stderr
-    done = nnexp("train", *SMALL, "norm=rms", PYTHONPATH=str(site))
+    done = nnexp("train", *SMALL, "norm=rms_chw", PYTHONPATH=str(site))
     assert done.returncode == 0, done.stderr
-    (run,) = here.glob("runs/*-rms-*")
-    assert from_yaml((run / "config.yaml").read_text()).code == {"norm.rms": "norms-of-mine 1.2"}
+    (run,) = here.glob("runs/*-rms_chw-*")
+    assert from_yaml((run / "config.yaml").read_text()).code == {
+        "norm.rms_chw": "norms-of-mine 1.2"
+    }
     done = nnexp("compare")  # the package is gone
     assert done.returncode == 0, done.stderr
-    assert "rms" in done.stdout
+    assert "rms_chw" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -122,7 +124,7 @@ def test_an_installed_package_brings_its_entries_by_an_entry_point(
         "# @package _global_\nhydra: {overrides: {hydra: ['plugins=[evil.py]']}}\n",
         "# @package _global_\nhydra: {sweeper: {params: {plugins: '[evil.py]'}}}\n",
         "# @package _global_\nhydra: {sweeper: {params: {+plugins: '[evil.py]'}}}\n",
-        "# @package _global_\ndefaults: [{override /norm: rms}]\nplugins: ${oc.env:PWD}\n",
+        "# @package _global_\ndefaults: [{override /norm: rms_chw}]\nplugins: ${oc.env:PWD}\n",
     ],
 )
 def test_no_file_of_settings_imports_a_plug_in(here: Path, text: str) -> None:
@@ -141,11 +143,11 @@ def test_typed_plugins_do_not_let_a_file_add_its_own(here: Path) -> None:
     (here / "mine/study").mkdir(parents=True)
     (here / "mine/study/bad.yaml").write_text("# @package _global_\nplugins: [evil.py]\n")
     with pytest.raises(ConfigError, match="could run code"):
-        compose_jobs(["study=bad", "plugins=[rms.py]"], str(here / "mine"))
+        compose_jobs(["study=bad", "plugins=[rms_chw.py]"], str(here / "mine"))
     assert not (here / "pwned").exists()
 
 
-@pytest.mark.parametrize("word", ["plugins=rms.py", "plugins=['${tags}']", "plugins={a: b}"])
+@pytest.mark.parametrize("word", ["plugins=rms_chw.py", "plugins=['${tags}']", "plugins={a: b}"])
 def test_plugins_are_a_list_of_plain_names(here: Path, word: str) -> None:
     with pytest.raises(ConfigError, match="plugins cannot be"):
         compose_config([word])
@@ -157,23 +159,23 @@ def test_the_code_of_a_run_cannot_be_set(here: Path) -> None:
 
 
 def test_another_text_of_the_file_is_another_run(here: Path) -> None:
-    words = ["norm=rms", "plugins=[rms.py]"]
+    words = ["norm=rms_chw", "plugins=[rms_chw.py]"]
     first = compose_config(words)
-    assert first.code["norm.rms"].endswith(hashlib.sha256(RMS.encode()).hexdigest()[:16])
-    (here / "rms.py").write_text(RMS + "# mended\n")
+    assert first.code["norm.rms_chw"].endswith(hashlib.sha256(RMS.encode()).hexdigest()[:16])
+    (here / "rms_chw.py").write_text(RMS + "# mended\n")
     second = compose_config(words)
     assert run_id(first) != run_id(second)
-    with pytest.raises(ConfigError, match=r"norm\.rms is rms\.py"):
+    with pytest.raises(ConfigError, match=r"norm\.rms_chw is rms_chw\.py"):
         load_plugins_of(first)
 
 
 def test_a_plug_in_that_a_run_does_not_use_leaves_its_name_alone(here: Path) -> None:
-    assert run_id(compose_config(["plugins=[rms.py]"])) == run_id(compose_config())
+    assert run_id(compose_config(["plugins=[rms_chw.py]"])) == run_id(compose_config())
 
 
 def test_a_mistyped_name_finds_the_norm_of_a_plug_in(here: Path) -> None:
-    with pytest.raises(ConfigError, match="did you mean norm=rms"):
-        compose_config(["norm=rsm", "plugins=[rms.py]"])
+    with pytest.raises(ConfigError, match="did you mean norm=rms_chw"):
+        compose_config(["norm=rmz_chw", "plugins=[rms_chw.py]"])
 
 
 @pytest.mark.parametrize(
@@ -200,10 +202,10 @@ def test_a_plug_in_that_is_nowhere_is_told_in_two_lines(here: Path, name: str) -
 
 
 def test_the_environment_names_plug_ins(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NNEXP_PLUGINS", "rms.py")
-    config = compose_config(["norm=rms"])
-    assert config.plugins == ["rms.py"]
-    assert "norm.rms" in config.code
+    monkeypatch.setenv("NNEXP_PLUGINS", "rms_chw.py")
+    config = compose_config(["norm=rms_chw"])
+    assert config.plugins == ["rms_chw.py"]
+    assert "norm.rms_chw" in config.code
 
 
 def test_a_norm_made_in_python_is_recorded_by_its_source_and_not_swept(here: Path) -> None:
@@ -214,14 +216,14 @@ def test_a_norm_made_in_python_is_recorded_by_its_source_and_not_swept(here: Pat
         refuse_session_code([config])
 
 
-@pytest.mark.parametrize("typed", ["norm", "norm=rms"])
+@pytest.mark.parametrize("typed", ["norm", "norm=rms_chw"])
 def test_configs_lists_the_entries_of_the_plug_ins_that_are_typed(
     here: Path, typed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as end:
-        main(["configs", "plugins=[rms.py]", typed])
+        main(["configs", "plugins=[rms_chw.py]", typed])
     lines = capsys.readouterr()[0].splitlines()
     assert end.value.code == 0
-    assert "norm=rms\troot mean square" in lines
-    assert ("norm.eps=1.0e-06" in lines[2]) == (typed == "norm=rms")
+    assert "norm=rms_chw\troot mean square" in lines
+    assert ("norm.eps=1.0e-06" in lines[2]) == (typed == "norm=rms_chw")
     assert not [line for line in lines if line.startswith("code=")]  # it cannot be typed

@@ -110,14 +110,20 @@ def test_run_killed_at_every_turn_still_ends_with_the_same_bytes(tiny, straight)
     assert bytes_of(tiny) == straight(tiny)
 
 
-@pytest.mark.parametrize("norm", ["batch", "none"])
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize(
+    ("norm", "optimizer"),
+    [
+        *[(norm, optimizer) for norm in ("batch", "none") for optimizer in ("sgd", "adamw")],
+        ("batch_renorm", "sgd"),  # its limits move with the steps
+        ("evonorm_b0", "sgd"),  # stores no mean
+    ],
+)
 def test_stopped_in_the_middle_of_an_epoch_it_goes_on_with_the_next_step(
     tiny, straight, norm, optimizer
 ):
     config = replace(
         tiny,
-        norm=NormConfig(name=norm),
+        norm=NormConfig(name=norm, renorm_steps=3),
         optimizer=OptimizerConfig(name=optimizer, learning_rate=0.01),
     )
     run = RunDir(Path(config.runs_dir) / run_id(config))

@@ -13,12 +13,12 @@ def build(model, norm="batch", **settings):
     return build_model(model_config(model), 10, norms)
 
 
-def norms_other_than(*names, grouped=True):
-    """Return all other norms that have a statistic, as a message lists them."""
+def norms_other_than(*names):
+    """Return all other norms that have a statistic and no convolution, as a message lists them."""
     *others, last = [
         name
         for name, kind in NORMS.items()
-        if kind.statistic and name not in names and (grouped or not kind.statistic.groups)
+        if kind.statistic and kind.convolution is nn.Conv2d and name not in names
     ]
     return f"{', '.join(others)} or {last}"
 
@@ -111,7 +111,7 @@ def test_group_norm_with_one_channel_per_group_on_a_single_position_is_refused()
     assert refusal.problem == "norm=group cannot work at hidden.norm, a 256×1×1 map"
     assert refusal.remedy.endswith(
         "use norm.channels_per_group of 2 or more, "
-        f"norm={norms_other_than('instance', grouped=False)}, or another model"
+        f"norm={norms_other_than('instance', 'group', 'evonorm_s0')}, or another model"
     )
     find_sites(build("simple_mlp", "group", channels_per_group=2), batch_size=8)
     find_sites(build("simple_cnn", "group", channels_per_group=1), batch_size=8)
@@ -156,7 +156,7 @@ INSTEAD_OF_INSTANCE = f"norm.at.head={norms_other_than('instance')}"
             8,
             "norm=group",
             "norm.channels_per_group of 2 or more, "
-            f"norm.at.head={norms_other_than('instance', grouped=False)}",
+            f"norm.at.head={norms_other_than('instance', 'group')}",
         ),
     ],
 )

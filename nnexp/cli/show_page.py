@@ -53,7 +53,7 @@ def policies(config: ExperimentConfig) -> list[str]:
         "std 0.01 (classifier); biases 0, γ 1, β 0",
         "torch": "PyTorch's own",
     }
-    learned = NORMS[config.norm.name].learned if config.norm.affine else ""
+    learned = NORMS[config.norm.name].learned(config.norm.affine)
     decayed = "γ, β and biases too" if config.optimizer.decay_norm_and_bias else "weights only"
     return [
         f"bias            norm.conv_bias={config.norm.conv_bias}: {bias[config.norm.conv_bias]}",

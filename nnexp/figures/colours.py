@@ -6,15 +6,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Style:
-    """Colour, marker and dashes: each of the three tells the known norms apart."""
+    """Colour, marker and dashes: the first tells known norms apart, as do the other two."""
 
     colour: str
     marker: str  # of matplotlib
     dashes: tuple[float, ...] = ()  # on, off, … in line widths; none: solid
 
 
-# Every colour has a contrast of 3 or more with white; the lightness of any two differs by 6 or
-# more (CIE L*), for grey print, and so do all pairs by 17 (CIE76) to every kind of colour vision.
+# Every colour has a contrast of 3 or more with white, and all pairs differ by 17 (CIE76) to every
+# kind of colour vision. Of the first six, which most figures compare, the lightness of any two
+# differs by 6 or more (CIE L*), for grey print; more of them do not fit between black and white.
 STYLES = {
     "batch": Style(colour="#004584", marker="o"),
     "group": Style(colour="#bf631e", marker="s", dashes=(5, 1.5)),
@@ -22,10 +23,19 @@ STYLES = {
     "layer_chw": Style(colour="#169fcb", marker="v", dashes=(6, 1.5, 1.5, 1.5)),
     "instance": Style(colour="#9f1b5e", marker="D", dashes=(1, 1)),
     "none": Style(colour="#262626", marker="*", dashes=(8, 2)),
+    "ghost": Style(colour="#4000e0", marker="P", dashes=(4, 1)),
+    "group_ws": Style(colour="#a02010", marker="p", dashes=(3, 2)),
+    "rms": Style(colour="#501000", marker="h", dashes=(2, 2)),
+    "evonorm_s0": Style(colour="#f02050", marker="P", dashes=(10, 2)),
+    "frn": Style(colour="#b030f0", marker="p", dashes=(4, 2, 1, 2)),
+    "batch_renorm": Style(colour="#100070", marker="h", dashes=(7, 1, 1, 1)),
+    "dynamic_tanh": Style(colour="#809090", marker="P", dashes=(1, 2)),
+    "switchable": Style(colour="#906090", marker="h", dashes=(5, 1, 2, 1)),
+    "evonorm_b0": Style(colour="#501050", marker="p", dashes=(3, 1, 1, 1)),
 }
 # For norms of plug-ins: as far from each other and from STYLES, to every kind of colour vision.
-SPARE_COLOURS = ("#8c00f0", "#7864dc", "#5000a0", "#502800", "#c8788c", "#f00050", "#f03cb4")
-SPARE_MARKERS = ("P", "p", "h", "<", ">", "d")
+SPARE_COLOURS = ("#a09070", "#b070f0", "#7000b0")
+SPARE_MARKERS = ("<", ">", "d")
 SPARE_DASHES = ((4, 1), (3, 1, 1, 1), (1, 2), (7, 1, 1, 1))
 VARIANT_MARKERS = ("s", "^", "D", "v", "P")
 DIVERGED_MARKER = "x"  # shown as × in legends; no norm and no variant of one has it
@@ -37,10 +47,12 @@ def style_of(norm: str) -> Style:
     if norm in STYLES:
         return STYLES[norm]
     number = int.from_bytes(hashlib.sha256(norm.encode()).digest()[:4])
+    number, colour = divmod(number, len(SPARE_COLOURS))
+    number, marker = divmod(number, len(SPARE_MARKERS))
     return Style(
-        colour=SPARE_COLOURS[number % len(SPARE_COLOURS)],
-        marker=SPARE_MARKERS[number // 7 % len(SPARE_MARKERS)],
-        dashes=SPARE_DASHES[number // 42 % len(SPARE_DASHES)],
+        colour=SPARE_COLOURS[colour],
+        marker=SPARE_MARKERS[marker],
+        dashes=SPARE_DASHES[number % len(SPARE_DASHES)],
     )
 
 

@@ -168,10 +168,13 @@ def _check_declaration(spec: NormSpec, layer: nn.Module) -> None:
     learned = {name for one in modules for name, _ in one.named_parameters(recurse=False)}
     buffers = {name for name, _ in layer.named_buffers(recurse=False)}
     stored = kind.statistic is not None and kind.statistic.stored
+    # Where no mean is subtracted, none has to be stored.
+    optional = kind.statistic is not None and not kind.statistic.centred
+    mean = stored and (not optional or "running_mean" in buffers)
     for field, declared, expected, name, found in (
         ("gamma", kind.gamma, kind.gamma and spec.affine, "weight", learned),
         ("beta", kind.beta, kind.beta and spec.affine, "bias", learned),
-        ("stored", stored, stored, "running_mean", buffers),
+        ("stored", stored, mean, "running_mean", buffers),
         ("stored", stored, stored, "running_var", buffers),
     ):
         if expected != (name in found):

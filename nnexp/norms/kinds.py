@@ -6,32 +6,20 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from nnexp.norms.batch_renorm import BatchRenorm
 from nnexp.norms.channels_last import GroupNorm, InstanceNorm
+from nnexp.norms.dynamic_tanh import DynamicTanh
+from nnexp.norms.evonorm_b0 import EvoNormB0
+from nnexp.norms.evonorm_s0 import EvoNormS0
+from nnexp.norms.filter_response import FilterResponseNorm
+from nnexp.norms.ghost import GhostNorm
 from nnexp.norms.groups import num_groups_for
 from nnexp.norms.layers import ChannelLayerNorm, NoNorm
+from nnexp.norms.rms import RootMeanSquareNorm
+from nnexp.norms.statistic import Statistic
+from nnexp.norms.switchable import SwitchableNorm
+from nnexp.norms.weight_standardization import StandardizedConv2d
 from nnexp.settings import ConfigError, NormConfig, Table
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Statistic:
-    """The set of values that a norm takes each mean, variance or mean square over."""
-
-    over: str  # the axes of NCHW that the set extends over
-    per: str  # in words, what has a statistic of its own
-    centred: bool = True  # the mean is subtracted; False for root mean square
-    stored: bool = False  # evaluation uses the layer's running_mean and running_var
-    # From channels, settings and block: the groups that the channels are split into.
-    groups: Callable[[int, NormConfig, str], int] | None = None
-    # From the settings: the images of the batch that share a statistic. None: all of them.
-    chunk: Callable[[NormConfig], int] | None = None
-
-    def __post_init__(self) -> None:
-        if not self.over or not set(self.over) <= set("NCHW"):
-            raise ConfigError(f"over={self.over!r} names no axes", 'it needs some of "NCHW"')
-
-    def images(self, config: NormConfig, batch_size: int) -> int:
-        """Return how many images of a batch share a statistic over N."""
-        return min(self.chunk(config), batch_size) if self.chunk else batch_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +33,7 @@ class NormKind:
     statistic: Statistic | None = None  # None: nothing is normalized
     gamma: bool = True  # a scale is learned, the layer's parameter `weight`, unless affine=False
     beta: bool = True  # a shift is learned, the layer's parameter `bias`, unless affine=False
+    others: tuple[str, ...] = ()  # what else is learned, in words, whatever affine says
     own_activation: bool = False  # the layer applies it, exactly where `spec.activated` is true
     convolution: type[nn.Conv2d] = nn.Conv2d  # the class of the convolution before the norm
     # The layer in float64, for norm.implementation=reference. None: it has no reference.
@@ -65,10 +54,11 @@ class NormKind:
             return "nothing"
         return f"{','.join(self.statistic.over)} per {self.statistic.per}"
 
-    @property
-    def learned(self) -> str:
-        """What is learned unless affine=False, in words; empty for neither γ nor β."""
-        return " and ".join(["γ"] * self.gamma + ["β"] * self.beta)
+    def learned(self, affine: bool) -> str:
+        """Return what is learned, in words; empty for nothing."""
+        pair = ["γ"] * self.gamma + ["β"] * self.beta if affine else []
+        *names, last = ["", *pair, *self.others]
+        return " and ".join(filter(None, [", ".join(filter(None, names)), last]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,17 +163,31 @@ def _none(spec: NormSpec) -> nn.Module:
     return NoNorm()
 
 
-def _reference(spec: NormSpec) -> nn.Module:
+def _reference(spec: NormSpec, kind: str = "") -> nn.Module:
     from nnexp.norms.reference import ReferenceNorm
 
     return ReferenceNorm(
-        spec.norm,
+        kind or spec.norm,
         spec.channels,
         num_groups=spec.groups,
         eps=spec.eps,
         momentum=spec.momentum,
         affine=spec.affine,
     )
+
+
+def _reference_ghost(spec: NormSpec) -> nn.Module:
+    layer = _reference(spec, "batch")
+    vars(layer)["batch_size"] = spec.config.batch_size
+    return layer
+
+
+def _reference_group(spec: NormSpec) -> nn.Module:
+    return _reference(spec, "group")
+
+
+def _ghost_size(config: NormConfig) -> int:
+    return config.batch_size
 
 
 NORMS: Table[NormKind] = Table(
@@ -209,6 +213,65 @@ NORMS: Table[NormKind] = Table(
             build=_group,
             statistic=Statistic(over="CHW", per="group and image", groups=num_groups_for),
             reference=_reference,
+        ),
+        "ghost": NormKind(
+            build=GhostNorm,
+            statistic=Statistic(
+                over="NHW", per="channel and chunk", stored=True, chunk=_ghost_size
+            ),
+            reference=_reference_ghost,
+        ),
+        "group_ws": NormKind(
+            build=_group,
+            statistic=Statistic(over="CHW", per="group and image", groups=num_groups_for),
+            convolution=StandardizedConv2d,
+            reference=_reference_group,
+        ),
+        "rms": NormKind(
+            build=RootMeanSquareNorm,
+            statistic=Statistic(over="C", per="position", centred=False),
+            beta=False,
+        ),
+        "evonorm_s0": NormKind(
+            build=EvoNormS0,
+            statistic=Statistic(
+                over="CHW",
+                per="group and image",
+                centred=False,
+                variance=True,
+                groups=num_groups_for,
+            ),
+            others=("v of its activation",),
+            own_activation=True,
+        ),
+        "frn": NormKind(
+            build=FilterResponseNorm,
+            statistic=Statistic(over="HW", per="channel and image", centred=False),
+            others=("τ of its activation",),
+            own_activation=True,
+        ),
+        "batch_renorm": NormKind(
+            build=BatchRenorm, statistic=Statistic(over="NHW", per="channel", stored=True)
+        ),
+        "dynamic_tanh": NormKind(build=DynamicTanh, others=("α",)),
+        "switchable": NormKind(
+            build=SwitchableNorm,
+            statistic=Statistic(
+                over="NHW",
+                per="channel, mixed with instance and layer_chw",
+                centred=False,  # of what it mixes, no mean is subtracted whole
+                variance=True,
+                stored=True,
+            ),
+            others=("the mix",),
+        ),
+        "evonorm_b0": NormKind(
+            build=EvoNormB0,
+            statistic=Statistic(
+                over="NHW", per="channel", centred=False, variance=True, stored=True
+            ),
+            others=("v of its activation",),
+            own_activation=True,
         ),
         "none": NormKind(build=_none, gamma=False, beta=False, reference=_none),
     },

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from nnexp.norms.ghost import chunk_sizes
+
 STATISTIC_AXES: dict[str, tuple[int, ...]] = {
     "batch": (0, 2, 3),  # N, H, W: one mean a channel
     "layer": (1,),  # C: one mean a position, of one sample
@@ -146,6 +148,9 @@ class ReferenceNorm(nn.Module):
         eps: ε.
         momentum: Weight of the newest batch in the running statistics; used by `batch` alone.
         affine: Whether γ and β are learned.
+
+    Attributes:
+        batch_size: Images of a batch that share a statistic in `batch`; None for all of them.
     """
 
     running_mean: Tensor
@@ -170,6 +175,7 @@ class ReferenceNorm(nn.Module):
         self.num_groups = num_groups
         self.eps = eps
         self.momentum = momentum
+        self.batch_size: int | None = None
         self.weight = nn.Parameter(torch.ones(num_channels)) if affine else None
         self.bias = nn.Parameter(torch.zeros(num_channels)) if affine else None
         if kind == "batch":
@@ -180,14 +186,18 @@ class ReferenceNorm(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Return y; in training mode, `batch` also moves its running statistics."""
         x = x_NCHW.double()
-        if self.kind == "batch" and self.training:
-            self._track(x.detach())
-        y = self._normalize(x)
+        if self.training and self.batch_size:
+            chunks = x.split(chunk_sizes(len(x), self.batch_size))
+            y = torch.cat([self._normalize(chunk) for chunk in chunks])
+        else:
+            y = self._normalize(x)
         if self.weight is not None and self.bias is not None:
             y = _ScaleAndShift.apply(y, self.weight.double(), self.bias.double())
         return y.to(x_NCHW.dtype)
 
     def _normalize(self, x: Tensor) -> Any:
+        if self.kind == "batch" and self.training:
+            self._track(x.detach())
         if self.kind == "batch" and not self.training:
             mean, variance = self.running_mean.double(), self.running_var.double()
             return _NormalizeStored.apply(x, mean, variance, self.eps)

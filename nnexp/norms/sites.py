@@ -114,8 +114,11 @@ def _site(path: str, layer: nn.Module, size_NHW: tuple[int, int, int]) -> Site:
 def _why_not(spec: NormSpec, size_NHW: tuple[int, int, int]) -> str:
     """Return why what follows the norm would be the same for every image; empty where it is not."""
     statistic = spec.kind.statistic
-    if statistic and statistic.centred and spec.values_per_statistic(*size_NHW) == 1:
-        return "its statistic has a single value, so its output would be 0 everywhere"
+    if statistic and statistic.needs_several and spec.values_per_statistic(*size_NHW) == 1:
+        dead = (
+            "its output would be 0 everywhere" if statistic.centred else "its variance would be 0"
+        )
+        return f"its statistic has a single value, so {dead}"
     if spec.pooled and spec.removes_image_means(size_NHW[0]):
         return (
             "the pooling after it keeps the mean of each channel, "
@@ -146,9 +149,11 @@ def _cannot_work(
 
 def _would_work(norm: str, spec: NormSpec, size_NHW: tuple[int, int, int]) -> bool:
     other = replace(spec, norm=norm)
+    if norm == spec.norm or other.kind.statistic is None:
+        return False
+    if other.kind.convolution is not nn.Conv2d:  # the layer before may be a linear one
+        return False
     try:
-        return (
-            norm != spec.norm and other.kind.statistic is not None and not _why_not(other, size_NHW)
-        )
+        return not _why_not(other, size_NHW)
     except ConfigError:  # its groups do not divide these channels
         return False

@@ -116,13 +116,15 @@ class Recorder:
 
     def _read_buffers(self, point: TimePoint) -> TimePoint:
         for name, layer in self._stored:
-            for quantity in ("running_mean", "running_var"):
-                point.note(name, quantity, layer.get_buffer(quantity).detach().clone())
+            buffers = dict(layer.named_buffers(recurse=False))
+            for quantity in ("running_mean", "running_var"):  # EvoNorm-B0 stores no mean
+                if quantity in buffers:
+                    point.note(name, quantity, buffers[quantity].detach().clone())
         return point
 
 
 def _has_statistics(layer: nn.Module) -> bool:
-    return getattr(layer, "running_mean", None) is not None
+    return getattr(layer, "running_var", None) is not None
 
 
 def _batch_statistics(point: TimePoint, name: str) -> Callable[..., None]:

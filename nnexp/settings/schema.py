@@ -46,13 +46,22 @@ class NormConfig(Part):
 
     name: str = setting("batch", "a layer in nnexp/norms; none trains without", group="norm")
     eps: float = setting(1e-5, "inside the root, the same for every norm", above=0)
-    momentum: float = setting(
-        0.1, "weight of the newest batch in BatchNorm's running statistics", **SHARE
-    )
+    momentum: float = setting(0.1, "weight of the newest batch in running statistics", **SHARE)
     affine: bool = setting(True, "learn γ and β, one pair a channel")
-    num_groups: int | None = setting(None, "group norm; unset: the rule in nnexp/norms", at_least=1)
+    num_groups: int | None = setting(
+        None, "norms of groups; unset: the rule in nnexp/norms", at_least=1
+    )
     channels_per_group: int | None = setting(
-        None, "group norm; the other way to say it", at_least=1
+        None, "norms of groups; the other way to say it", at_least=1
+    )
+    batch_size: int = setting(32, "ghost: images of a batch that share a statistic", at_least=1)
+    alpha: float = setting(1.0, "dynamic_tanh: what α starts at", above=0)
+    r_max: float = setting(3.0, "batch_renorm: largest correction of the scale", at_least=1)
+    d_max: float = setting(5.0, "batch_renorm: largest correction of the mean", at_least=0)
+    renorm_steps: int = setting(
+        100,
+        "batch_renorm: steps as batch; d_max is reached after 5, r_max after 8 times as many",
+        at_least=1,
     )
     conv_bias: str = setting(
         "auto",

@@ -6,11 +6,15 @@ from collections.abc import Iterable
 # What it is called here → what people type by habit, from papers and from other tools.
 HABITS = {
     "adamw": "adam",
-    "batch": "bn",
+    "batch": "bn sync_batch sync_bn syncbn",
+    "batch_renorm": "brn",
     "batch_size": "batch batchsize bs",
     "data": "dataset",
     "device": "cuda gpu",
+    "dynamic_tanh": "dyt",
+    "ghost": "gbn",
     "group": "gn",
+    "group_ws": "gn_ws ws",
     "instance": "in",
     "layer": "ln",
     "model": "arch architecture net network",
@@ -27,6 +31,7 @@ HABITS = {
     "runs_dir": "output_dir out_dir",
     "schedule": "lr_scheduler sched scheduler",
     "seed": "random_seed",
+    "switchable": "sn",
     "threads": "workers",
 }
 MEANT = {typed: known for known, habits in HABITS.items() for typed in habits.split()}
