@@ -8,6 +8,8 @@ PACKAGED_NORMS = [
     name for name, kind in NORMS.items() if kind.build.__module__.startswith("nnexp.")
 ]
 PACKAGED_MODELS = [name for name, make in MODELS.items() if make.__module__.startswith("nnexp.")]
+# ResNet-14 and ResNet-56 have the blocks of ResNet-20, in other numbers.
+ARCHITECTURES = [name for name in MODELS if name not in ("resnet14", "resnet56")]
 
 
 def norm_config(name="batch", *, at=None, **settings):

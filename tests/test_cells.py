@@ -4,17 +4,17 @@ from functools import cache
 
 import pytest
 import torch
-from tables import model_config, norm_config
+from tables import ARCHITECTURES, model_config, norm_config
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from nnexp.data import load_images, normalized
-from nnexp.models import MODELS, build_model
+from nnexp.models import build_model
 from nnexp.models.init import initialize
 from nnexp.norms import NORMS, find_sites, make_norms, norm_layers, spec_of
 from nnexp.settings import ConfigError, DataConfig
 
-CELLS = [(model, norm) for model in MODELS for norm in NORMS]
+CELLS = [(model, norm) for model in ARCHITECTURES for norm in NORMS]
 NUM_IMAGES = 12
 NUM_STEPS = 4
 # In float64 rounding leaves 1e-16 of what should be 0, and the smallest live spread is above 0.01.

@@ -15,7 +15,8 @@ from nnexp.models.parts import StochasticDepth
 from nnexp.norms import NORMS, find_sites, make_norms, norm_layers
 from nnexp.settings import ConfigError, names_in
 
-CELLS = [(model, norm) for model in MODELS for norm in NORMS]
+CELLS = [(model, norm, size) for model in MODELS for norm in NORMS for size in (2, 32)]
+CELLS += [(model, "ghost", 6) for model in MODELS]  # a chunk and a half
 
 
 @pytest.fixture(autouse=True)
@@ -75,8 +76,7 @@ def test_every_model_of_nnexp_has_its_yaml_and_every_yaml_its_model():
     assert sorted(PACKAGED_MODELS) == sorted(names_in("model"))
 
 
-@pytest.mark.parametrize("batch_size", [2, 6, 32])
-@pytest.mark.parametrize(("model", "norm"), CELLS)
+@pytest.mark.parametrize(("model", "norm", "batch_size"), CELLS)
 def test_every_model_takes_a_step_with_every_norm_that_is_not_refused(model, norm, batch_size):
     try:
         network = narrow(model, norm, batch_size=4)  # ghost: one chunk, one and a half, eight

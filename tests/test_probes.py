@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from tables import ARCHITECTURES
 from test_resume import Notes
 
 from nnexp import experiment
 from nnexp.compare import read_rows
 from nnexp.compare.metrics import metric_of
 from nnexp.data import load_images
-from nnexp.models import MODELS
 from nnexp.norms import NORMS
 from nnexp.probes import (
     SMALLEST,
@@ -167,7 +167,7 @@ def test_step_that_moves_nothing_shifts_nothing(tiny):
     assert cosines == pytest.approx([1.0] * 3)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ARCHITECTURES)
 @pytest.mark.parametrize("norm", ["batch", "none"])
 def test_every_weight_layer_of_every_model_is_probed(probed, model, norm):
     residual = model in ("resnet18", "convnext_tiny", "efficientnet_lite0")

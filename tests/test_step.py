@@ -13,7 +13,7 @@ from steps import (
     state_of,
     train,
 )
-from tables import PACKAGED_MODELS, PACKAGED_NORMS, model_config, norm_config
+from tables import ARCHITECTURES, PACKAGED_NORMS, model_config, norm_config
 from tape import Tape, WaitsForDeviceError
 from torch import nn
 
@@ -42,9 +42,10 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_two_hundred_steps_of_the_replayable_body_have_the_bytes_of_eager_ones(tiny, case):
-    """In 25 epochs, each with a short last batch or one that an image was added to."""
-    assert_equal_to_eager(replace(tiny, **CASES[case]), 200, Again)
+def test_steps_of_the_replayable_body_have_the_bytes_of_eager_ones(tiny, case):
+    """In up to 25 epochs, each with a short last batch or one that an image was added to."""
+    is_usual = case in ("dropout", "one image joins the batch before", "adamw")
+    assert_equal_to_eager(replace(tiny, **CASES[case]), 200 if is_usual else 40, Again)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -52,9 +53,14 @@ def test_operations_recorded_once_for_each_shape_give_the_bytes_of_eager_steps(t
     assert_equal_to_eager(replace(tiny, **CASES[case]), 40, Tape)
 
 
-@pytest.mark.parametrize("norm", PACKAGED_NORMS)
-@pytest.mark.parametrize("model", PACKAGED_MODELS)
-def test_step_of_every_model_and_norm_can_be_replayed(tiny, model, norm):
+@pytest.mark.parametrize(
+    ("model", "norm"),
+    [
+        *[(model, norm) for model in ARCHITECTURES for norm in ("batch", "group")],
+        *[("baseline", norm) for norm in PACKAGED_NORMS if norm not in ("batch", "group")],
+    ],
+)
+def test_step_of_every_model_and_of_every_norm_can_be_replayed(tiny, model, norm):
     data = replace(tiny.data, train_images=10)
     options = {"dropout": 0.5, "stochastic_depth": 0.5 if model == "convnext_tiny" else 0.0}
     config = replace(
