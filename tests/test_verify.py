@@ -72,9 +72,9 @@ def test_measured_is_what_compare_prints(rows):
     check = read_check("norm=batch is above norm=none where batch_size=32")
     verdict = judge_check(check, rows, "test_accuracy")
     table = compare_runs(
-        rows, rows=["norm"], against="norm=none", where=["batch_size=32"]
+        rows, rows=["norm"], columns=["batch_size"], against="norm=none"
     ).differences_frame()
-    (one,) = table[table["norm"] == "batch"].to_dict("records")
+    (one,) = table[(table["norm"] == "batch") & (table["batch_size"] == "32")].to_dict("records")
     numbers = [100 * one[name] for name in ("difference", "low", "high")]
     assert verdict.measured == "{:+.2f} points ({:+.2f} to {:+.2f})".format(*numbers)
 
@@ -96,10 +96,15 @@ def test_line_of_no_form_is_refused(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["norm=batch is above norm=group", "norm=layer is above norm=none"]
+    ("text", "problem"),
+    [
+        ("norm=batch is above norm=group", "about 3 comparisons of these runs, not one"),
+        ("norm=none is above norm=batch where batch_size=2", "no run meets every --where"),
+        ("norm=layer is above norm=none", "no run has norm=layer"),
+    ],
 )
-def test_check_must_be_about_one_comparison(text, rows):
-    with pytest.raises(ConfigError, match=r"about \d comparisons"):
+def test_check_must_be_about_one_comparison(text, problem, rows):
+    with pytest.raises(ConfigError, match=problem):
         judge_check(read_check(text), rows, "test_accuracy")
 
 

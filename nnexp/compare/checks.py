@@ -171,18 +171,25 @@ def _judge_value(check: Check, rows: Sequence[Row], metric: Metric) -> Verdict:
 
 
 def _difference(check: Check, rows: Sequence[Row], metric: str) -> Difference:
+    """Return the difference that a check is about, judged together with the others of its study."""
     key, _, value = check.about.partition("=")
+    filter_rows(rows, [check.about, *check.where])  # says so where there are none
+    wanted = dict(condition.split("=", 1) for condition in check.where)
     question = Question(
         rows=[key],
-        columns=[check.along] if check.along else [],
+        columns=[check.along] if check.along else list(wanted),
         metric=metric,
-        where=check.where,
+        where=check.where if check.along else (),
         against=check.other,
     )
     against = make_comparison(rows, question).against
     assert against is not None
-    known = against.trends if check.along else against.differences
-    found = [one for one in known if one.treatment.get(key) == value]
+    found = [
+        one
+        for one in (against.trends if check.along else against.differences)
+        if one.treatment.get(key) == value
+        and all(one.settings.get(name, held) == held for name, held in wanted.items())
+    ]
     if len(found) != 1:
         raise _not_one(check, len(found))
     return found[0]
