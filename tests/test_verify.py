@@ -174,3 +174,15 @@ def test_without_a_study_all_are_listed_and_an_unknown_one_is_answered(capsys):
     assert "small_batches" in out
     assert verify("nothing") == 2
     assert "no study 'nothing' with checks" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("study", ["verify_init", "verify_small_batches"])
+def test_page_shows_what_its_rows_say(study):
+    root = Path(__file__).parent.parent / "docs"
+    plan, page = read_plan(study), (root / "verifying.md").read_text("utf-8")
+    rows = [row for row in read_rows([root / "results/verify-laptop.csv"]) if row["study"] == study]
+    for text in plan.checks:
+        verdict = judge_check(read_check(text), rows, plan.heads["metric"])
+        measured = verdict.measured.partition(" per ")[0].replace("-", "−")
+        assert verdict.state == AGREES
+        assert measured in page
