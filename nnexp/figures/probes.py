@@ -108,8 +108,12 @@ def _load(
 
 def _measured(tables: dict[Group, list[pd.DataFrame]]) -> dict[str, str]:
     """Return quantity and words of each panel that there is something for."""
-    found = {name for ones in tables.values() for one in ones for name in one["quantity"]}
-    return {quantity: words for quantity, words in PANELS.items() if quantity in found}
+    all_seeds = [table for of_seeds in tables.values() for table in of_seeds]
+    return {
+        quantity: words
+        for quantity, words in PANELS.items()
+        if any(len(_taken(table, quantity)) for table in all_seeds)
+    }
 
 
 def load_moving_steps(run: RunDir) -> tuple[pd.DataFrame, bool]:
@@ -135,10 +139,13 @@ def through_depth(table: pd.DataFrame, quantity: str) -> pd.Series:
     return values.set_axis(range(1, len(values) + 1))
 
 
+def _taken(table: pd.DataFrame, quantity: str) -> pd.Series:
+    return (over_steps if quantity in OVER_STEPS else through_depth)(table, quantity)
+
+
 def _over_seeds(quantity: str, of_seeds: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return mean, lowest, highest and number of the seeds at each place of a line."""
-    taken = over_steps if quantity in OVER_STEPS else through_depth
-    values = pd.concat([taken(table, quantity) for table in of_seeds])
+    values = pd.concat([_taken(table, quantity) for table in of_seeds])
     known = values.loc[(values > 0) & np.isfinite(values)]  # what a log axis has a place for
     return known.groupby(level=0).agg(mean="mean", lowest="min", highest="max", n="count")
 
