@@ -34,6 +34,7 @@ DECIDES_NOTHING = {
     *("data.root", "data.cache_dir", "scale", "study", "device", "threads", "runs_dir", "tags"),
     *("plugins", "listeners"),
     *("trace.points", "trace.channels", "probe.points", "probe.images"),
+    *("probe.similarity", "probe.landscape"),
     *(key for key in SETTINGS if key.startswith("evaluation.")),
 }
 OTHER_VALUE = {  # where "a bit more" or "another of the words" is not a value

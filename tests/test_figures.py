@@ -326,6 +326,17 @@ def test_probes_are_medians_over_layers_and_go_through_the_depth():
     assert through_depth(table, "activation_std").to_dict() == {1: 1.0, 2: 0.5}
 
 
+def test_probes_have_a_panel_for_each_quantity_that_there_is_something_for():
+    run = write_full(Path("runs"), "batch", 0.5)
+    run.probes.write_text(PROBES, "utf-8")  # of an earlier version
+    assert len(draw("probes", "runs").axes) == 4
+    resumed = "0,3,a,scaled_gradient,0.5\n0,3,a,matched_shift,0.5\n"  # none at step 0
+    run.probes.write_text(PROBES + resumed, "utf-8")
+    labels = [axes.get_ylabel() for axes in draw("probes", "runs").axes]
+    assert labels[:2] == ["covariate shift", "shift at a matched step"]
+    assert len(labels) == 5
+
+
 def test_last_step_of_a_probe_is_left_out_and_said_where_its_learning_rate_is_almost_zero():
     run = write_full(Path("runs"), "batch", 0.5)
     run.probes.write_text(PROBES, "utf-8")

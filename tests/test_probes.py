@@ -37,15 +37,25 @@ FIGURES = (
     "generalization_gap",
     "covariate_shift",
     "shift_cosine",
+    "matched_shift",
     "activation_drift",
+    "effective_rate",
     "gradient_spread",
     "initial_gradient_spread",
+    "scaled_gradient_spread",
+    "initial_scaled_gradient_spread",
+    "dead_channels",
 )
 
 
 @pytest.fixture
 def probed(tiny):
     return replace(tiny, probe=ProbeConfig(points=5, images=24))
+
+
+@pytest.fixture
+def fully_probed(tiny):
+    return replace(tiny, probe=ProbeConfig(points=5, images=24, similarity=True, landscape=True))
 
 
 def rows_of(run: RunDir) -> list[dict[str, str]]:
@@ -74,9 +84,9 @@ def gradient_by_hand(model, layer: str, batch) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_probing_changes_no_byte_of_what_is_learned_or_traced(tiny, probed, norm, tmp_path):
+def test_probing_changes_no_byte_of_what_is_learned_or_traced(tiny, fully_probed, norm, tmp_path):
     kept = {}
-    for config in (tiny, probed):
+    for config in (tiny, fully_probed):
         folder = str(tmp_path / f"points{config.probe.points}")
         config = replace(config, norm=NormConfig(name=norm), runs_dir=folder)
         run = experiment.run(config).run
@@ -101,7 +111,9 @@ def test_network_gradients_optimizer_and_generator_are_left_as_without_a_probe(
     for steps in (frozenset(), frozenset({0, 1})):
         state = start_state(config, 10, CPU)
         state.model.train()
-        probe = StepProbe(batch, steps=steps, steps_per_epoch=8, seed=0)
+        probe = StepProbe(
+            batch, steps=steps, steps_per_epoch=8, seed=0, similarity=True, landscape=True
+        )
         for _ in range(2):
             with probe.watching(state):
                 Step(state, StepSettings(seed=0))(batch.images, batch.labels, 0.1)
@@ -161,8 +173,8 @@ def test_drift_update_and_deviation_are_those_of_the_formulas(tiny, norm):
 
 def test_step_that_moves_nothing_shifts_nothing(tiny):
     *_, rows = probe_one_step(tiny, rate=0.0)
-    moved = ("covariate_shift", "activation_drift", "update_ratio")
-    assert [value for (_, quantity), value in rows.items() if quantity in moved] == [0.0] * 12
+    moved = ("covariate_shift", "matched_shift", "activation_drift", "update_ratio")
+    assert [value for (_, quantity), value in rows.items() if quantity in moved] == [0.0] * 15
     cosines = [value for (_, quantity), value in rows.items() if quantity == "shift_cosine"]
     assert cosines == pytest.approx([1.0] * 3)
 

@@ -44,6 +44,22 @@ class Metric:
         return f"{value:{sign}.4g}" if size >= 1e6 or size < 1e-3 else f"{value:{sign}.4f}"
 
 
+PROBED = (
+    "covariate_shift",
+    "matched_shift",
+    "shift_cosine",
+    "activation_drift",
+    "effective_rate",
+    "gradient_spread",
+    "initial_gradient_spread",
+    "scaled_gradient_spread",
+    "initial_scaled_gradient_spread",
+    "activation_similarity",
+    "effective_rank",
+    "loss_range",
+    "gradient_predictiveness",
+    "effective_smoothness",
+)  # what docs/probes.md defines, where neither side is better in itself
 METRICS = {
     metric.name: metric
     for metric in (
@@ -63,6 +79,8 @@ METRICS = {
         Metric(name="train_loss", better=-1),
         Metric(name="clean_train_accuracy", better=1, unit="%"),
         Metric(name="generalization_gap", unit="%"),
+        Metric(name="dead_channels", unit="%"),
+        *(Metric(name=name) for name in PROBED),
         Metric(name="chance_accuracy", unit="%"),
         Metric(name="test_images"),
         Metric(name="diverged_at_step"),

@@ -59,7 +59,11 @@ def check_config(
     for part in ("trace", "probe"):
         began = getattr(before, part)
         if began != getattr(config, part):
-            words = " ".join(f"{part}.{key}={value}" for key, value in asdict(began).items())
+            words = " ".join(
+                f"{part}.{key}={value}".lower()
+                for key, value in asdict(began).items()
+                if value != getattr(getattr(config, part), key)
+            )
             note(f"this run began with {words} and keeps them; use another runs_dir for others")
     return replace(config, trace=before.trace, probe=before.probe, tags=before.tags)
 

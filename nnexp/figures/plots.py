@@ -273,8 +273,8 @@ PLOTS = {
         ),
         Plot(
             name="probes",
-            summary="inside the network: covariate shift, activation drift, gradients in depth",
-            caption="covariate shift and drift over the steps, outputs and gradients in depth",
+            summary="inside the network: shift, drift and rates over the steps, gradients in depth",
+            caption="what steps do inside the network, and its outputs and gradients in depth",
             draw=_probes,
             numbers=_probe_numbers,
             table="probes",

@@ -31,18 +31,25 @@ if TYPE_CHECKING:
 STANDSTILL = 0.01  # of the highest learning rate: a step at less moves nothing
 OVER_STEPS = {
     "covariate_shift": "covariate shift",
+    "matched_shift": "shift at a matched step",
     "activation_drift": "activation drift",
+    "effective_rate": "effective learning rate",
+    "loss_range": "range of the loss",
+    "gradient_predictiveness": "gradient predictiveness",
+    "effective_smoothness": "effective smoothness",
 }
 THROUGH_DEPTH = {
     "activation_std": "std of outputs, step 0",
     "gradient_norm": "gradient norm, step 0",
+    "scaled_gradient": "gradient × weight, step 0",
+    "effective_rank": "effective rank, step 0",
 }
 
 PANELS = {**OVER_STEPS, **THROUGH_DEPTH}
 
 
 def draw_probes(rows: Sequence[Row], across: int = 2) -> "Figure":
-    """Return four panels: shift and drift over the steps, outputs and gradients through the depth.
+    """Return a panel for each quantity that was measured, over the steps or through the depth.
 
     Over the steps a run counts with the median of its layers; a line is the mean over seeds, its
     band goes from the lowest seed to the highest. A last step whose learning rate is almost 0, as
@@ -52,9 +59,10 @@ def draw_probes(rows: Sequence[Row], across: int = 2) -> "Figure":
         ConfigError: No run has a `probes.csv`, or more than the norm and the seed varies.
     """
     styles, tables, shortened = _load(rows)
+    panels = _measured(tables)
     with styled():
-        figure, axes = open_panels(len(PANELS), across, 1.9)
-        for one, (quantity, words) in zip(axes, PANELS.items(), strict=True):
+        figure, axes = open_panels(len(panels), across, 1.9)
+        for one, (quantity, words) in zip(axes, panels.items(), strict=True):
             _draw_panel(one, quantity, tables, {group: styles[group][1] for group in tables})
             one.set_ylabel(words)
         seeds = seeds_in_words(len(of_seeds) for of_seeds in tables.values())
@@ -71,7 +79,7 @@ def probe_numbers(rows: Sequence[Row]) -> list[Row]:
     styles, tables, _ = _load(rows)
     return [
         {"panel": words, "line": styles[group][0], "quantity": quantity, "x": x, **point}
-        for quantity, words in PANELS.items()
+        for quantity, words in _measured(tables).items()
         for group, of_seeds in tables.items()
         for x, point in _over_seeds(quantity, of_seeds).to_dict("index").items()
     ]
@@ -98,6 +106,16 @@ def _load(
     return line_styles(rows, keys), tables, shortened
 
 
+def _measured(tables: dict[Group, list[pd.DataFrame]]) -> dict[str, str]:
+    """Return quantity and words of each panel that there is something for."""
+    all_seeds = [table for of_seeds in tables.values() for table in of_seeds]
+    return {
+        quantity: words
+        for quantity, words in PANELS.items()
+        if any(len(_taken(table, quantity)) for table in all_seeds)
+    }
+
+
 def load_moving_steps(run: RunDir) -> tuple[pd.DataFrame, bool]:
     """Return `probes.csv` without a last step that moves nothing, and whether there was one."""
     table = pd.read_csv(run.probes)
@@ -116,15 +134,18 @@ def over_steps(table: pd.DataFrame, quantity: str) -> pd.Series:
 
 
 def through_depth(table: pd.DataFrame, quantity: str) -> pd.Series:
-    """Return a quantity before the first step by weight layer, the first layer being 1."""
+    """Return a quantity before the first step by layer, the first one that has it being 1."""
     values = table.loc[(table["quantity"] == quantity) & (table["step"] == 0), "value"]
     return values.set_axis(range(1, len(values) + 1))
 
 
+def _taken(table: pd.DataFrame, quantity: str) -> pd.Series:
+    return (over_steps if quantity in OVER_STEPS else through_depth)(table, quantity)
+
+
 def _over_seeds(quantity: str, of_seeds: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return mean, lowest, highest and number of the seeds at each place of a line."""
-    taken = over_steps if quantity in OVER_STEPS else through_depth
-    values = pd.concat([taken(table, quantity) for table in of_seeds])
+    values = pd.concat([_taken(table, quantity) for table in of_seeds])
     known = values.loc[(values > 0) & np.isfinite(values)]  # what a log axis has a place for
     return known.groupby(level=0).agg(mean="mean", lowest="min", highest="max", n="count")
 
@@ -146,5 +167,6 @@ def _draw_panel(
     if quantity in OVER_STEPS:
         step_ticks(axes)
     else:
-        axes.set_xlabel("weight layer, from the image on")
+        kind = "block" if quantity == "effective_rank" else "weight layer"
+        axes.set_xlabel(f"{kind}, from the image on")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -7,6 +7,7 @@ from nnexp.norms.precision import keep_norms_in_fp32
 from nnexp.norms.replace import replace_norms
 from nnexp.norms.sites import Site, find_sites, norm_layers, parts_of_norms, spec_of
 from nnexp.norms.statistic import Statistic
+from nnexp.norms.weight_standardization import StandardizedConv2d
 
 __all__ = [
     "NORMS",
@@ -17,6 +18,7 @@ __all__ = [
     "NormSpec",
     "Norms",
     "Site",
+    "StandardizedConv2d",
     "Statistic",
     "find_sites",
     "keep_norms_in_fp32",

@@ -121,6 +121,14 @@ class NormSpec:
             return False
         return "C" not in statistic.over or self.groups == self.channels
 
+    @property
+    def removes_channel_scale(self) -> bool:
+        """Whether a factor that a channel is multiplied by before the layer is lost in it."""
+        statistic = self.kind.statistic
+        if statistic is None or statistic.mixed:
+            return False
+        return "C" not in statistic.over or self.groups == self.channels
+
     def removes_image_means(self, batch_size: int) -> bool:
         """Whether each channel's mean over the map becomes β, whatever the image."""
         statistic = self.kind.statistic
@@ -261,6 +269,7 @@ NORMS: Table[NormKind] = Table(
                 per="channel, mixed with instance and layer_chw",
                 centred=False,  # of what it mixes, no mean is subtracted whole
                 variance=True,
+                mixed=True,
                 stored=True,
             ),
             others=("the mix",),

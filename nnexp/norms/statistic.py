@@ -15,6 +15,8 @@ class Statistic:
     centred: bool = True  # the mean is subtracted; False for root mean square
     # A variance is divided by although its mean is not subtracted, as in EvoNorm.
     variance: bool = False
+    # The deviation divided by is a mix with those of other sets.
+    mixed: bool = False
     # Evaluation uses the layer's running_var, and its running_mean where the mean is subtracted.
     stored: bool = False
     # From channels, settings and block: the groups that the channels are split into.

@@ -48,5 +48,7 @@ def make_observers(
         steps=probe_steps(plan.total_steps, config.probe.points),
         steps_per_epoch=plan.steps_per_epoch,
         seed=config.seed,
+        similarity=config.probe.similarity,
+        landscape=config.probe.landscape,
     )
     return Observers(recorder, probe)

@@ -3,10 +3,13 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from nnexp.norms import norm_layers, spec_of
+from nnexp.probes.activations import note_norm, note_similarity
 from nnexp.probes.forward_passes import (
     ProbeBatch,
     Weights,
@@ -16,8 +19,17 @@ from nnexp.probes.forward_passes import (
     modules_seen,
     weights_of,
 )
+from nnexp.probes.landscape import note_landscape
 from nnexp.probes.running_statistics import batch_statistics, trace_steps
 from nnexp.probes.time_points import TimePoint
+from nnexp.probes.weights import (
+    effective_rate,
+    is_weight_layer,
+    length,
+    matched_step,
+    normalized_by_filter,
+    rate_of_step,
+)
 from nnexp.training import TrainState, seed_random_layers
 
 
@@ -45,7 +57,7 @@ class _View:
     def look(self, path: str, module: nn.Module, given: Tensor, output: Tensor) -> None:
         """Take in a module that is done."""
         self.finished.append(path)
-        if _is_weight_layer(module):
+        if is_weight_layer(module):
             mean, variance = batch_statistics(given)
             self.inputs[path] = (mean, variance.sqrt())
             self.deviations[path] = output.std()
@@ -70,12 +82,21 @@ class StepProbe:
     """
 
     def __init__(
-        self, batch: ProbeBatch, *, steps: frozenset[int], steps_per_epoch: int, seed: int
+        self,
+        batch: ProbeBatch,
+        *,
+        steps: frozenset[int],
+        steps_per_epoch: int,
+        seed: int,
+        similarity: bool = False,
+        landscape: bool = False,
     ) -> None:
         self.batch = batch
         self.steps = steps
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
+        self.similarity = similarity
+        self.landscape = landscape
         self._points: list[TimePoint] = []
 
     @contextmanager
@@ -93,10 +114,8 @@ class StepProbe:
             seed_random_layers(self.seed, point.step, state.device)
             _note_drift(point, view, self._after(model))
             _note_updates(point, list(view.gradients), old, weights_of(model))
-            for layer in shift_layers(list(view.gradients)):
-                seed_random_layers(self.seed, point.step, state.device)
-                shifted = self._gradient_after_the_earlier_moved(model, layer, old, view)
-                _note_shift(point, layer, view.gradients[layer], shifted)
+            _note_rates(point, view, state, old)
+            self._note_shifts(point, view, state, old)
         self._points.append(point)
 
     def drain(self) -> list[ProbeRow]:
@@ -116,25 +135,47 @@ class StepProbe:
         with evaluating(state.model), torch.no_grad():
             point.note("", "loss", loss_at(state.model, old, self.batch))
         seed_random_layers(self.seed, point.step, state.device)
-        view = self._before(state.model, old)
+        view = self._before(state.model, old, point)
         for layer, gradient in view.gradients.items():
-            norm = _length(gradient)
+            norm, size = length(gradient), length(old[f"{layer}.weight"])
             point.note(layer, "activation_std", view.deviations[layer])
             point.note(layer, "gradient_norm", norm)
-            point.note(layer, "relative_gradient", norm / _length(old[f"{layer}.weight"]))
+            point.note(layer, "relative_gradient", norm / size)
+            point.note(layer, "scaled_gradient", norm * size)
+        if self.landscape:
+            note_landscape(point, old, partial(self._loss_and_gradient, state, point.step))
         return view
 
-    def _before(self, model: nn.Module, old: Weights) -> _View:
+    def _before(self, model: nn.Module, old: Weights, point: TimePoint) -> _View:
         """Return the pass at the old weights, with every weight layer's gradient."""
-        paths = [path for path, module in model.named_modules() if _is_weight_layer(module)]
+        paths = [path for path, module in model.named_modules() if is_weight_layer(module)]
         leaves = {f"{path}.weight": _leaf(old[f"{path}.weight"]) for path in paths}
-        view = _View()
-        with modules_seen(model, view.look):
+        view, norms = _View(), dict(norm_layers(model))
+        blocks = _blocks(model) if self.similarity else ()
+
+        def look(path: str, module: nn.Module, given: Tensor, output: Tensor) -> None:
+            view.look(path, module, given, output)
+            if path in norms:
+                note_norm(point, path, spec_of(module), given, output)
+            if path in blocks:
+                note_similarity(point, path, output)
+
+        with modules_seen(model, look):
             loss = loss_at(model, {**old, **leaves}, self.batch)
         gradients = torch.autograd.grad(loss, list(leaves.values()))
         by_path = dict(zip(paths, gradients, strict=True))
         view.gradients = {path: by_path[path] for path in view.finished if path in by_path}
         return view
+
+    def _loss_and_gradient(
+        self, state: TrainState, step: int, weights: Weights
+    ) -> tuple[Tensor, Sequence[Tensor]]:
+        """Return the loss at any weights and its gradient by each, with the dropout of the step."""
+        seed_random_layers(self.seed, step, state.device)
+        leaves = {name: _leaf(weight) for name, weight in weights.items()}
+        loss = loss_at(state.model, leaves, self.batch)
+        gradients = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
+        return loss.detach(), gradients
 
     @torch.no_grad()
     def _after(self, model: nn.Module) -> _View:
@@ -144,13 +185,34 @@ class StepProbe:
             loss_at(model, weights_of(model), self.batch)
         return view
 
+    def _note_shifts(self, point: TimePoint, view: _View, state: TrainState, old: Weights) -> None:
+        """Note what the step of the earlier layers does, at its own length and at the matched."""
+        new = weights_of(state.model)
+        matched = matched_step(state.model, old, new, view.finished)
+        for layer in shift_layers(list(view.gradients)):
+            gradient = view.gradients[layer]
+            size = length(gradient)
+            for quantity, moved in (("covariate_shift", new), ("matched_shift", matched)):
+                seed_random_layers(self.seed, point.step, state.device)
+                there = self._gradient_after_the_earlier_moved(
+                    state.model, layer, old, moved, view.finished
+                )
+                point.note(layer, quantity, length(there - gradient) / size)
+                if moved is new:
+                    dot = (gradient.double() * there.double()).sum()
+                    point.note(layer, "shift_cosine", dot / (size * length(there)))
+
     def _gradient_after_the_earlier_moved(
-        self, model: nn.Module, layer: str, old: Weights, view: _View
+        self,
+        model: nn.Module,
+        layer: str,
+        old: Weights,
+        moved: Weights,
+        finished: Sequence[str],
     ) -> Tensor:
-        """Return the layer's gradient where all layers before it are new, it and the rest old."""
-        earlier = set(view.finished[: view.finished.index(layer)])
-        new = weights_of(model)
-        mixed = {name: (new if _owner(name) in earlier else old)[name] for name in old}
+        """Return the layer's gradient where all before it has moved, it and the rest are old."""
+        earlier = set(finished[: finished.index(layer)])
+        mixed = {name: (moved if _owner(name) in earlier else old)[name] for name in old}
         mixed[f"{layer}.weight"] = _leaf(old[f"{layer}.weight"])
         loss = loss_at(model, mixed, self.batch)
         (gradient,) = torch.autograd.grad(loss, [mixed[f"{layer}.weight"]])
@@ -179,20 +241,15 @@ def _note_drift(point: TimePoint, before: _View, after: _View) -> None:
 def _note_updates(point: TimePoint, layers: Sequence[str], old: Weights, new: Weights) -> None:
     for layer in layers:
         name = f"{layer}.weight"
-        ratio = _length(new[name] - old[name]) / _length(old[name])
-        point.note(layer, "update_ratio", ratio)
+        point.note(layer, "update_ratio", length(new[name] - old[name]) / length(old[name]))
 
 
-def _note_shift(point: TimePoint, layer: str, gradient: Tensor, shifted: Tensor) -> None:
-    length = _length(gradient)
-    point.note(layer, "covariate_shift", _length(shifted - gradient) / length)
-    dot = (gradient.double() * shifted.double()).sum()
-    point.note(layer, "shift_cosine", dot / (length * _length(shifted)))
-
-
-def _length(values: Tensor) -> Tensor:
-    """Return the Euclidean norm, in float64: squares of a run that diverges leave float32."""
-    return torch.linalg.vector_norm(values, dtype=torch.float64)
+def _note_rates(point: TimePoint, view: _View, state: TrainState, old: Weights) -> None:
+    rate = rate_of_step(state.optimizer)
+    by_filter = normalized_by_filter(state.model, view.finished)
+    for layer in view.gradients:
+        value = effective_rate(old[f"{layer}.weight"], rate, by_filter=layer in by_filter)
+        point.note(layer, "effective_rate", value)
 
 
 def _leaf(weight: Tensor) -> Tensor:
@@ -204,5 +261,8 @@ def _owner(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-def _is_weight_layer(module: nn.Module) -> bool:
-    return isinstance(module, (nn.Conv2d, nn.Linear))
+def _blocks(model: nn.Module) -> set[str]:
+    """Return the network's parts that hold a weight layer."""
+    return {
+        name for name, part in model.named_children() if any(map(is_weight_layer, part.modules()))
+    }

@@ -14,19 +14,29 @@ METRICS = (
     "mean_val_accuracy",
     "generalization_gap",
     PROBED,
+    "matched_shift",
     "shift_cosine",
     "activation_drift",
+    "effective_rate",
     "initial_gradient_spread",
     "gradient_spread",
+    "initial_scaled_gradient_spread",
+    "scaled_gradient_spread",
+    "dead_channels",
 )
 MEANINGS = (
     "mean_val_accuracy: over the epochs, so higher is faster; generalization_gap: accuracy on the "
     "training images as they are, less test accuracy",
     "covariate_shift: how far a step of the layers below turns a layer's gradient, relative to it "
-    "(Santurkar et al. 2018, Def. 2.1); shift_cosine: between the gradient before and after",
+    "(Santurkar et al. 2018, Def. 2.1); shift_cosine: between the gradient before and after; "
+    "matched_shift: the same where every weight below moves by 0.1 % of its length, so that a "
+    "longer step is no larger shift",
     "activation_drift: how far a step moves the channel means of a layer's input, in their "
     "standard deviations; gradient_spread: log10 of the largest over the smallest relative "
-    "gradient of the hidden layers, median over the run or (initial) before the first step",
+    "gradient ‖∇L‖ / ‖w‖ of the hidden layers, median over the run or (initial) before the first "
+    "step; scaled_gradient_spread: the same of ‖∇L‖ ‖w‖, which compares between norms too",
+    "effective_rate: learning rate over ‖w‖², what decides how far a weight before a norm turns; "
+    "dead_channels: share of norms' channels that no image of the last probed step activates",
 )
 
 

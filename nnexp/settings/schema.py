@@ -173,6 +173,12 @@ class ProbeConfig(Part):
         at_least=2,
         identity=False,
     )
+    similarity: bool = setting(
+        False, "also how alike the activations of different images are", identity=False
+    )
+    landscape: bool = setting(
+        False, "also the loss and its gradient along the gradient, at 7 rates", identity=False
+    )
 
 
 @dataclass(kw_only=True, slots=True)
