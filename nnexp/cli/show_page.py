@@ -52,6 +52,10 @@ def policies(config: ExperimentConfig) -> list[str]:
         "he": "normal; variance 2 / fan_out (convolutions), 2 / fan_in (hidden linear layers), "
         "std 0.01 (classifier); biases 0, γ 1, β 0",
         "torch": "PyTorch's own",
+        "skipinit": "as he; each residual branch times a learned scalar that starts at 0",
+        "fixup": "as he, with the first convolution of each of L branches times L^(-1/2), its last "
+        "0, the classifier 0; scalar biases, and a scalar multiplier a branch, learn at a tenth of "
+        "the rate",
     }
     learned = NORMS[config.norm.name].learned(config.norm.affine)
     decayed = "γ, β and biases too" if config.optimizer.decay_norm_and_bias else "weights only"

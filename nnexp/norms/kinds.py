@@ -16,6 +16,7 @@ from nnexp.norms.ghost import GhostNorm
 from nnexp.norms.groups import num_groups_for
 from nnexp.norms.layers import ChannelLayerNorm, NoNorm
 from nnexp.norms.rms import RootMeanSquareNorm
+from nnexp.norms.scaled_ws import ActivationGain, ScaledStandardizedConv2d
 from nnexp.norms.statistic import Statistic
 from nnexp.norms.switchable import SwitchableNorm
 from nnexp.norms.weight_standardization import StandardizedConv2d
@@ -272,6 +273,13 @@ NORMS: Table[NormKind] = Table(
             ),
             others=("v of its activation",),
             own_activation=True,
+        ),
+        "scaled_ws": NormKind(
+            build=ActivationGain,
+            gamma=False,
+            beta=False,
+            others=("the gain of each filter",),
+            convolution=ScaledStandardizedConv2d,
         ),
         "none": NormKind(build=_none, gamma=False, beta=False, reference=_none),
     },

@@ -215,7 +215,10 @@ class ExperimentConfig(Part):
         at_most=2**63 - 1,
     )
     init: str = setting(
-        "he", "he: normal with variance 2 / fan_out; torch: PyTorch's own", listed=("he", "torch")
+        "he",
+        "he: normal with variance 2 / fan_out; torch: PyTorch's own; fixup, skipinit: he, and "
+        "residual branches that start at 0, for networks without a norm",
+        listed=("he", "torch", "fixup", "skipinit"),
     )
     precision: str = setting(
         "fp32",
