@@ -30,7 +30,9 @@ HEADINGS = (
     *("epoch", "learning rate", "train loss", "train acc %", "val loss", "val acc %", "images/s"),
 )
 RESULT = ["test_accuracy", "test_loss", "val_accuracy", "train_accuracy", "parameters", "seconds"]
-ONE_NORM_ALONE = ("norm=", "norm.name=", "norm.num_groups=", "norm.channels_per_group=")
+ONE_NORM_ALONE = (
+    *("norm=", "norm.name=", "norm.num_groups=", "norm.channels_per_group=", "init=fixup"),
+)
 
 
 def train_command(config: ExperimentConfig, argv: Sequence[str]) -> int:

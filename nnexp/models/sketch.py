@@ -42,7 +42,8 @@ def sketch_model(config: ExperimentConfig) -> Sketch:
         ConfigError: A norm cannot work at one of the sites.
     """
     num_classes = CLASSES[config.data.name]
-    model = build_model(config.model, num_classes, make_norms(config.norm), config.init)
+    norms = make_norms(config.norm, config.batch_size)
+    model = build_model(config.model, num_classes, norms, config.init)
     sites = find_sites(model, config.batch_size, IMAGE_SIZE)
     return Sketch(
         blocks=_blocks(model),

@@ -47,6 +47,9 @@ class NormConfig(Part):
     name: str = setting("batch", "a layer in nnexp/norms; none trains without", group="norm")
     eps: float = setting(1e-5, "inside the root, the same for every norm", above=0)
     momentum: float = setting(0.1, "weight of the newest batch in running statistics", **SHARE)
+    scale_momentum: bool = setting(
+        False, "1 − (1 − momentum)^(N / 128) for the N images that share a running statistic"
+    )
     affine: bool = setting(True, "learn γ and β, one pair a channel")
     num_groups: int | None = setting(
         None, "norms of groups; unset: the rule in nnexp/norms", at_least=1
