@@ -16,7 +16,7 @@ STORED = [name for name, kind in NORMS.items() if kind.statistic and kind.statis
 
 
 def start_left(norm, num_images, *, scaled, **settings):
-    """Return the share of the starting variance that is left after 1024 images without any, by so many."""
+    """Return the share of the starting variance that 1024 equal images leave."""
     config = norm_config(norm, scale_momentum=scaled, **settings)
     layer = make_norms(config, num_images).for_block("block").norm(4).double()
     for _ in range(1024 // num_images):

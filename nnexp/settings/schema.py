@@ -210,7 +210,8 @@ class ExperimentConfig(Part):
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     batch_size: int = setting(128, "images a step", at_least=1)
-    epochs: int = setting(200, "passes over the training images", at_least=1)
+    epochs: int | None = setting(200, "passes over the images; null with max_steps", at_least=1)
+    max_steps: int | None = setting(None, "optimizer steps, in the place of epochs", at_least=1)
     seed: int = setting(
         0,
         "of the weights, of the order of the images and of their augmentation",
@@ -267,6 +268,13 @@ class ExperimentConfig(Part):
         [], "what else is told of the run's progress", group="listeners", identity=False
     )
     code: dict[str, str] = setting({}, "which code of your own the run uses; filled by nnexp")
+
+    def __post_init__(self) -> None:
+        Part.__post_init__(self)
+        if self.max_steps is not None:
+            self.epochs = None  # what the steps come to depends on the images
+        elif self.epochs is None:
+            raise ConfigError("neither epochs nor max_steps is set", "write epochs=N")
 
 
 @cache
