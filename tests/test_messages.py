@@ -205,8 +205,8 @@ IN_A_FILE = [  # an option's text, what is wrong, what would do
     (
         "_target_: os.system",
         "norm/mine.yaml: no setting 'norm._target_'",
-        "norm has name, eps, momentum, affine, num_groups, channels_per_group, batch_size, alpha, "
-        "r_max, d_max, renorm_steps, conv_bias, implementation, at",
+        "norm has name, eps, momentum, scale_momentum, affine, num_groups, channels_per_group, "
+        "batch_size, alpha, r_max, d_max, renorm_steps, conv_bias, implementation, at",
     ),
     (
         "# @package _global_\nfoo: 1",

@@ -274,9 +274,10 @@ def test_a_bias_before_group_norm_with_one_channel_per_group_would_be_dead():
 def test_a_norm_returns_neither_zeros_nor_what_it_is_given(norm, activated):
     x = 3 * images()
     layer = block_layers(norm).norm(C, activated=activated)
+    only_scales_activations = norm == "scaled_ws" and not activated
     for y in (layer(x), layer.eval()(x)):
         assert differ(y, torch.zeros(()))
-        assert differ(y, x)
+        assert differ(y, x) or only_scales_activations
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -10,7 +10,7 @@ import torch
 
 from nnexp.bench.attainable import count_flops, measure_attainable
 from nnexp.bench.contenders import Turn, bare_step, nnexp_loop, plain_loop, textbook_loop
-from nnexp.data import Images, batch_sizes, load_images, normalized
+from nnexp.data import Images, load_images, normalized
 from nnexp.probes import trace_steps
 from nnexp.settings import ExperimentConfig, signature
 from nnexp.training import (
@@ -20,6 +20,7 @@ from nnexp.training import (
     choose_step,
     device_name,
     peak_memory_mb,
+    plan_run,
     prepare_process,
 )
 
@@ -170,10 +171,10 @@ def _flops_of_step(config: ExperimentConfig, images: Images, device: torch.devic
 
 def _run_steps(config: ExperimentConfig) -> int:
     num_images = config.data.train_images or 50_000 - config.data.val_images
-    return config.epochs * len(batch_sizes(num_images, config.batch_size))
+    return plan_run(config, num_images).total_steps
 
 
 def _short(config: ExperimentConfig, steps: int) -> ExperimentConfig:
     """Return the settings with one epoch of `steps` full batches."""
     data = replace(config.data, train_images=steps * config.batch_size, val_images=10)
-    return replace(config, data=replace(data, test_images=10), epochs=1)
+    return replace(config, data=replace(data, test_images=10), epochs=1, max_steps=None)

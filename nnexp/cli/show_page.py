@@ -6,7 +6,7 @@ from rich.table import Table
 
 from nnexp.console import open_console, print_table
 from nnexp.models.sketch import Sketch
-from nnexp.norms import NORMS
+from nnexp.norms import NORMS, NormSpec
 from nnexp.settings import ExperimentConfig
 
 
@@ -52,6 +52,10 @@ def policies(config: ExperimentConfig) -> list[str]:
         "he": "normal; variance 2 / fan_out (convolutions), 2 / fan_in (hidden linear layers), "
         "std 0.01 (classifier); biases 0, γ 1, β 0",
         "torch": "PyTorch's own",
+        "skipinit": "as he; each residual branch times a learned scalar that starts at 0",
+        "fixup": "as he, with the first convolution of each of L branches times L^(-1/2), its last "
+        "0, the classifier 0; scalar biases, and a scalar multiplier a branch, learn at a tenth of "
+        "the rate",
     }
     learned = NORMS[config.norm.name].learned(config.norm.affine)
     decayed = "γ, β and biases too" if config.optimizer.decay_norm_and_bias else "weights only"
@@ -59,9 +63,24 @@ def policies(config: ExperimentConfig) -> list[str]:
         f"bias            norm.conv_bias={config.norm.conv_bias}: {bias[config.norm.conv_bias]}",
         f"initialization  init={config.init}: {init[config.init]}",
         f"weight decay    {config.optimizer.weight_decay:g} on {decayed}",
-        f"implementation  {config.norm.implementation}, momentum {config.norm.momentum:g}, "
+        f"implementation  {config.norm.implementation}, momentum {_momentum(config)}, "
         f"{f'{learned} learned' if learned else 'no γ and β'}",
     ]
+
+
+def _momentum(config: ExperimentConfig) -> str:
+    """Return the weight of the newest batch in running statistics, as it is set and as it is."""
+    text = f"{config.norm.momentum:g}"
+    if not config.norm.scale_momentum:
+        return text
+    names = dict.fromkeys([config.norm.name, *config.norm.at.values()])
+    used = [
+        NormSpec(norm=norm, block="", channels=1, config=config.norm, batch_size=config.batch_size)
+        for norm in names
+        if (statistic := NORMS[norm].statistic) and statistic.stored
+    ]
+    scaled = [f"{spec.momentum:.4g} in {spec.norm}" for spec in used]
+    return f"{text} at 128 images" + "".join(f", {one}" for one in scaled)
 
 
 def show_page(config: ExperimentConfig) -> None:

@@ -30,7 +30,9 @@ HEADINGS = (
     *("epoch", "learning rate", "train loss", "train acc %", "val loss", "val acc %", "images/s"),
 )
 RESULT = ["test_accuracy", "test_loss", "val_accuracy", "train_accuracy", "parameters", "seconds"]
-ONE_NORM_ALONE = ("norm=", "norm.name=", "norm.num_groups=", "norm.channels_per_group=")
+ONE_NORM_ALONE = (
+    *("norm=", "norm.name=", "norm.num_groups=", "norm.channels_per_group=", "init=fixup"),
+)
 
 
 def train_command(config: ExperimentConfig, argv: Sequence[str]) -> int:
@@ -104,7 +106,7 @@ class TerminalListener(Listener):
             f"batch size {config.batch_size} · seed {config.seed}\n"
             f"{info.parameters:,} parameters · {config.precision} on {info.device}{threads}\n"
             f"{config.data.name}: {train:,} training, {val:,} validation, {test:,} test images\n"
-            f"{config.epochs} epochs, {info.total_steps:,} steps · {config.optimizer.name} · "
+            f"{info.epochs} epochs, {info.total_steps:,} steps · {config.optimizer.name} · "
             f"{describe_rate(config, info.peak_learning_rate)}\n"
             f"writes to [bold]{escape(str(info.run))}[/]"
         )
@@ -126,7 +128,7 @@ class TerminalListener(Listener):
         self._live.update(
             self._task,
             completed=progress.step,
-            description=f"epoch {progress.epoch + 1}/{self._run_info.config.epochs}",
+            description=f"epoch {progress.epoch + 1}/{self._run_info.epochs}",
             words=f"loss {loss:.3f} · acc {100 * accuracy:.1f} % · {speed} · {left}",
         )
 
@@ -134,7 +136,7 @@ class TerminalListener(Listener):
         """Print the epoch's line."""
         assert self._run_info is not None
         cells = (
-            f"{row['epoch']}/{self._run_info.config.epochs}",
+            f"{row['epoch']}/{self._run_info.epochs}",
             f"{row['learning_rate']:.4g}",
             f"{row['train_loss']:.4f}",
             f"{100 * row['train_accuracy']:.2f}",
@@ -185,7 +187,7 @@ class TerminalListener(Listener):
             *columns, TextColumn("{task.fields[words]}"), console=self.out, transient=True
         )
         self._task = self._live.add_task(
-            f"epoch {info.epoch + 1}/{info.config.epochs}",
+            f"epoch {info.epoch + 1}/{info.epochs}",
             total=info.total_steps,
             completed=info.step,
             words="",

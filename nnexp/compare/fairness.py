@@ -15,7 +15,7 @@ UNKNOWN = "unknown"
 MOST_VALUES = 4  # that one line lists
 # What no table is about unless the user says so, even where its rows show it.
 HELD_EQUAL = (
-    *("epochs", "precision", "memory_format", "step", "tf32", "deterministic", "code"),
+    *("epochs", "max_steps", "precision", "memory_format", "step", "tf32", "deterministic", "code"),
     *(key for key in SETTINGS if key.startswith("data.")),
 )
 # What a name implies, since no other reads these settings, or since its YAML sets them.
@@ -77,7 +77,9 @@ def _steps(rivals: Rivals) -> Lines:
     alike: dict[str, Rivals] = {}
     for members in rivals:
         done = [row for row in members if row["status"] == "done" and row.get("steps") is not None]
-        for (size, *_), rows in grouped(done, ["batch_size", "epochs", "data.train_images"]):
+        for (size, *_), rows in grouped(
+            done, ["batch_size", "epochs", "max_steps", "data.train_images"]
+        ):
             alike.setdefault(size, []).append(rows)
     for size, groups in alike.items():
         name = f"the number of steps at batch_size={size}"

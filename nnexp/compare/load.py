@@ -50,7 +50,7 @@ def load_runs(
     for key in metrics_in(rows):
         table[key] = pd.to_numeric(table[key])
     for key in ("batch_size", "seed", "epochs"):
-        table[key] = table[key].astype("int64")
+        table[key] = table[key].astype("Int64" if None in [*table[key]] else "int64")
     return table
 
 

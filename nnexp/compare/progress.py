@@ -46,7 +46,8 @@ def _state_of(row: Row) -> RunState:
     return RunState(
         run_id=row["run_id"],
         status=row["status"],
-        epochs=f"{int(finished)}/{row['epochs']}",
+        # With max_steps, the settings do not say how many epochs there will be.
+        epochs=f"{int(finished)}/{row['epochs']}" if row["epochs"] else f"{int(finished)}",
         val_accuracy=accuracy,
         remark=_remark(row),
     )

@@ -9,7 +9,10 @@ from nnexp.settings import NOT_IDENTITY, ConfigError, ExperimentConfig, result_h
 WORD = "study="  # what a source begins with that names a study
 SEED = "seed="
 # By a study, beside the images.
-OPEN = ("seed", "epochs", "precision", "memory_format", "step", "tf32", "deterministic")
+OPEN = (
+    *("seed", "epochs", "max_steps", "precision", "memory_format", "step", "tf32"),
+    "deterministic",
+)
 ARM = [
     key
     for key in SETTINGS

@@ -24,6 +24,8 @@ class RunInfo:
     device: str
     threads: int
     total_steps: int
+    steps_per_epoch: int
+    epochs: int  # the last one is cut where max_steps ends inside it
     step: int  # steps that an earlier try has taken
     epoch: int
     peak_learning_rate: float

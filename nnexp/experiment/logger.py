@@ -36,10 +36,10 @@ class RunLogger:
             self.clock.note_step()
         rate = self.clock.seconds_per_step(state.step)
         left = rate and rate * (self.info.total_steps - state.step)
-        images_per_step = self.info.num_images[0] * self.info.config.epochs / self.info.total_steps
+        images_per_step = self.info.num_images[0] / self.info.steps_per_epoch
 
         def totals() -> tuple[float, float]:
-            finished = state.epoch * self.info.total_steps // self.info.config.epochs
+            finished = state.epoch * self.info.steps_per_epoch
             seen = max(1.0, (state.step - finished) * images_per_step)
             return state.totals.loss.item() / seen, state.totals.correct.item() / seen
 
@@ -57,7 +57,8 @@ class RunLogger:
         if left is not None and not self._estimated and self.clock.is_settled(state.step):
             self._estimated = True
             if left > LONG_RUN:
-                smaller = SMALLER_SCALE.get(self.info.config.scale)
+                by_scale = self.info.config.max_steps is None
+                smaller = SMALLER_SCALE.get(self.info.config.scale) if by_scale else None
                 remedy = f"; scale={smaller} is smaller" if smaller else ""
                 self.note(f"this run will take about {left / 3600:.1f} hours here{remedy}")
 
@@ -71,7 +72,8 @@ class RunLogger:
         self.keep_rows(observers)
         append_rows(self.run.metrics, [row])
         spent = self.clock.spent()
-        speed = self.info.num_images[0] / max(spent["train_seconds"], 1e-9)
+        num_images = row.images - (row.epoch - 1) * self.info.num_images[0]
+        speed = num_images / max(spent["train_seconds"], 1e-9)
         timing = TimingRow(row.epoch, spent["seconds"], speed, peak_memory_mb(state.device))
         append_rows(self.run.timing, [timing])
         self.clock.start_epoch()

@@ -194,6 +194,8 @@ def _run(
         device=str(device),
         threads=torch.get_num_threads(),
         total_steps=plan.total_steps,
+        steps_per_epoch=plan.steps_per_epoch,
+        epochs=plan.epochs,
         step=state.step,
         epoch=state.epoch,
         peak_learning_rate=plan.peak_learning_rate,

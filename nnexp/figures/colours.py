@@ -32,6 +32,7 @@ STYLES = {
     "dynamic_tanh": Style(colour="#809090", marker="P", dashes=(1, 2)),
     "switchable": Style(colour="#906090", marker="h", dashes=(5, 1, 2, 1)),
     "evonorm_b0": Style(colour="#501050", marker="p", dashes=(3, 1, 1, 1)),
+    "scaled_ws": Style(colour="#ff46c3", marker="P", dashes=(3, 3)),
 }
 # For norms of plug-ins: as far from each other and from STYLES, to every kind of colour vision.
 SPARE_COLOURS = ("#a09070", "#b070f0", "#7000b0")

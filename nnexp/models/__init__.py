@@ -7,6 +7,7 @@ from torch import nn
 
 from nnexp.models.alexnet import alexnet
 from nnexp.models.baseline import baseline
+from nnexp.models.branches import add_scalars
 from nnexp.models.cifar_resnets import resnet14, resnet20, resnet56
 from nnexp.models.convnext_tiny import convnext_tiny
 from nnexp.models.efficientnet_lite0 import efficientnet_lite0
@@ -36,19 +37,21 @@ MODELS: Table[Callable[[ModelConfig, int, Norms], nn.Module]] = Table(
 )
 
 
-def build_model(config: ModelConfig, num_classes: int, norms: Norms) -> nn.Module:
+def build_model(config: ModelConfig, num_classes: int, norms: Norms, init: str = "he") -> nn.Module:
     """Return the architecture that `config.name` names: NCHW images, 3×32×32, to logits.
 
-    `models.init.initialize` decides the weights of its layers by seed. What else it draws, such as
+    `models.init.initialize` decides the weights of its layers by seed; `init` only adds the scalars
+    that such a start needs (`models.branches`). What else it draws, such as
     the position embeddings of another library's model, is the same in every run.
 
     Raises:
         ConfigError: `norm.at` names a block that the model does not have, or a setting has
-            nothing in this model to act on.
+            nothing in this model to act on; or `init` cannot start it.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = MODELS[config.name](config, num_classes, norms)
+    add_scalars(model, init, config, norms.config)
     norms.check_blocks(spec_of(layer).block for _, layer in norm_layers(model))
     _check_stochastic_depth(model, config)
     return model

@@ -62,11 +62,12 @@ class MBConv(nn.Module):
         self.project = layers.conv_norm_act(num_wide, num_out, 1, activation=None)
         self.has_shortcut = stride == 1 and num_in == num_out
         self.drop = StochasticDepth(drop_chance)
+        self.scale: nn.Module = nn.Identity()  # see models/branches.py
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Return the block's output maps."""
         y_NCHW = self.project(self.depthwise(self.expand(x_NCHW)))
-        return x_NCHW + self.drop(y_NCHW) if self.has_shortcut else y_NCHW
+        return x_NCHW + self.scale(self.drop(y_NCHW)) if self.has_shortcut else y_NCHW
 
 
 def efficientnet_lite0(config: ModelConfig, num_classes: int, norms: Norms) -> nn.Module:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from nnexp.models.branches import basic_blocks
 from nnexp.norms import parts_of_norms
 
 CLASSIFIER_STD = 0.01
@@ -28,6 +29,10 @@ def initialize(model: nn.Module, scheme: str, seed: int) -> None:
             standard deviation 0.01, so that training starts near equal odds for every class.
             Biases are 0.
             "torch": PyTorch's own, for weights and biases.
+            "skipinit": as "he"; its scalars are 0 as they were built.
+            "fixup": as "he", but the first convolution of each of L residual branches times L^−½,
+            the second 0, the classifier 0 (Zhang, Dauphin & Ma, 2019,
+            https://arxiv.org/abs/1901.09321: L^(−1 / (2m − 2)) for branches of m layers).
         seed: Decides every draw; PyTorch's global generator is neither used nor changed.
     """
     SCHEMES[scheme](model, torch.Generator().manual_seed(seed))
@@ -50,7 +55,22 @@ def _torch(model: nn.Module, generator: torch.Generator) -> None:
             layer.reset_parameters()
 
 
-SCHEMES: dict[str, Callable[[nn.Module, torch.Generator], None]] = {"he": _he, "torch": _torch}
+def _fixup(model: nn.Module, generator: torch.Generator) -> None:
+    _he(model, generator)
+    blocks = basic_blocks(model)
+    with torch.no_grad():
+        for block in blocks:
+            block.conv1.get_parameter("conv.weight").mul_(len(blocks) ** -0.5)
+            block.conv2.get_parameter("conv.weight").zero_()
+        _drawn_layers(model)[-1].weight.zero_()
+
+
+SCHEMES: dict[str, Callable[[nn.Module, torch.Generator], None]] = {
+    "he": _he,
+    "torch": _torch,
+    "fixup": _fixup,
+    "skipinit": _he,
+}
 
 
 def _drawn_layers(model: nn.Module) -> list[nn.Conv2d | nn.Linear]:

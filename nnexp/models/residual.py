@@ -34,6 +34,7 @@ class BasicBlock(nn.Module):
         self.conv1 = layers.conv_norm_act(num_in, num_out, 3, stride=stride)
         self.conv2 = layers.conv_norm_act(num_out, num_out, 3, activation=None)
         self.drop = StochasticDepth(drop_chance)
+        self.scale: nn.Module = nn.Identity()  # see models/branches.py
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or num_in != num_out:
             self.shortcut = shortcut(layers, num_in, num_out, stride)
@@ -41,7 +42,7 @@ class BasicBlock(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Return the block's output maps."""
-        branch_NCHW = self.drop(self.conv2(self.conv1(x_NCHW)))
+        branch_NCHW = self.scale(self.drop(self.conv2(self.conv1(x_NCHW))))
         return self.act(branch_NCHW + self.shortcut(x_NCHW))
 
 

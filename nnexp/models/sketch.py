@@ -41,7 +41,9 @@ def sketch_model(config: ExperimentConfig) -> Sketch:
     Raises:
         ConfigError: A norm cannot work at one of the sites.
     """
-    model = build_model(config.model, CLASSES[config.data.name], make_norms(config.norm))
+    num_classes = CLASSES[config.data.name]
+    norms = make_norms(config.norm, config.batch_size)
+    model = build_model(config.model, num_classes, norms, config.init)
     sites = find_sites(model, config.batch_size, IMAGE_SIZE)
     return Sketch(
         blocks=_blocks(model),

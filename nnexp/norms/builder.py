@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 from torch import nn
 
-from nnexp.norms.kinds import NORMS, NormKind, NormSpec
+from nnexp.norms.kinds import NORMS, REFERENCE_BATCH_SIZE, NormKind, NormSpec
 from nnexp.settings import ConfigError, NormConfig, nearest
 
 Activation = Callable[[], nn.Module]
@@ -19,13 +19,15 @@ def relu() -> nn.Module:
 class Norms:
     """What the settings say about norms, as layers for the blocks of a model."""
 
-    def __init__(self, config: NormConfig) -> None:
+    def __init__(self, config: NormConfig, batch_size: int = REFERENCE_BATCH_SIZE) -> None:
         self.config = config
+        self.batch_size = batch_size
 
     def for_block(self, block: str) -> "BlockLayers":
         """Return the layers of one block; its name is what `norm.at.<block>` is typed with."""
         assert "." not in block, f"{block}: a dot would split norm.at.{block}"
-        return BlockLayers(block, self.config.at.get(block, self.config.name), self.config)
+        norm = self.config.at.get(block, self.config.name)
+        return BlockLayers(block, norm, self.config, self.batch_size)
 
     def check_blocks(self, blocks: Iterable[str]) -> None:
         """Check that every block named in `norm.at` is among a model's blocks.
@@ -42,9 +44,12 @@ class Norms:
                 raise ConfigError(f"no block {block!r}", remedy)
 
 
-def make_norms(config: NormConfig) -> Norms:
-    """Return the builder of every norm layer; that its names exist, `NormConfig` has checked."""
-    return Norms(config)
+def make_norms(config: NormConfig, batch_size: int = REFERENCE_BATCH_SIZE) -> Norms:
+    """Return the builder of every norm layer; that its names exist, `NormConfig` has checked.
+
+    The images a step, `batch_size`, count only with `norm.scale_momentum`.
+    """
+    return Norms(config, batch_size)
 
 
 class BlockLayers:
@@ -54,10 +59,11 @@ class BlockLayers:
     it, is decided here: a model names the textbook sequence and takes what it gets.
     """
 
-    def __init__(self, block: str, norm: str, config: NormConfig) -> None:
+    def __init__(self, block: str, norm: str, config: NormConfig, batch_size: int) -> None:
         self._block = block
         self._norm = norm
         self._config = config
+        self._batch_size = batch_size
 
     @property
     def kind(self) -> NormKind:
@@ -153,7 +159,12 @@ class BlockLayers:
 
     def _spec(self, channels: int, **place: bool) -> NormSpec:
         return NormSpec(
-            norm=self._norm, block=self._block, channels=channels, config=self._config, **place
+            norm=self._norm,
+            block=self._block,
+            channels=channels,
+            config=self._config,
+            batch_size=self._batch_size,
+            **place,
         )
 
 

@@ -16,10 +16,13 @@ from nnexp.norms.ghost import GhostNorm
 from nnexp.norms.groups import num_groups_for
 from nnexp.norms.layers import ChannelLayerNorm, NoNorm
 from nnexp.norms.rms import RootMeanSquareNorm
+from nnexp.norms.scaled_ws import ActivationGain, ScaledStandardizedConv2d
 from nnexp.norms.statistic import Statistic
 from nnexp.norms.switchable import SwitchableNorm
 from nnexp.norms.weight_standardization import StandardizedConv2d
 from nnexp.settings import ConfigError, NormConfig, Table
+
+REFERENCE_BATCH_SIZE = 128  # where norm.scale_momentum leaves the momentum as it is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,7 @@ class NormSpec:
     block: str
     channels: int
     config: NormConfig
+    batch_size: int = REFERENCE_BATCH_SIZE  # images a step
     activated: bool = False  # the block has an activation right after the norm
     pooled: bool = False  # each channel's mean over the map is all that is read of the output
 
@@ -92,8 +96,16 @@ class NormSpec:
 
     @property
     def momentum(self) -> float:
-        """Weight of the newest batch in running statistics."""
-        return self.config.momentum
+        """Weight of the newest batch in running statistics.
+
+        With `norm.scale_momentum`, as many images are forgotten a step as at batch size 128: a
+        batch of N counts as N / 128 steps there. A shorter last batch or chunk weighs the same.
+        """
+        momentum, statistic = self.config.momentum, self.kind.statistic
+        if not self.config.scale_momentum or statistic is None:
+            return momentum
+        num_images = statistic.images(self.config, self.batch_size)
+        return 1 - (1 - momentum) ** (num_images / REFERENCE_BATCH_SIZE)
 
     @property
     def affine(self) -> bool:
@@ -281,6 +293,13 @@ NORMS: Table[NormKind] = Table(
             ),
             others=("v of its activation",),
             own_activation=True,
+        ),
+        "scaled_ws": NormKind(
+            build=ActivationGain,
+            gamma=False,
+            beta=False,
+            others=("the gain of each filter",),
+            convolution=ScaledStandardizedConv2d,
         ),
         "none": NormKind(build=_none, gamma=False, beta=False, reference=_none),
     },

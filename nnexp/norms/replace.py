@@ -158,7 +158,7 @@ def _own_convolution(path: str, conv: nn.Conv2d, block: BlockLayers) -> nn.Conv2
         )
     settings: dict[str, Any] = {name: getattr(conv, name) for name in CONVOLUTION_SETTINGS}
     own = block.kind.convolution(**settings, bias=conv.bias is not None)
-    own.load_state_dict(conv.state_dict())
+    own.load_state_dict(own.state_dict() | conv.state_dict())
     return own
 
 

@@ -35,6 +35,7 @@ from nnexp.settings.loader import use_checked_loader
 from nnexp.settings.messages import COMPLAINTS, explain
 from nnexp.settings.overrides import (
     as_typed,
+    check_length,
     check_overrides,
     plugins_named,
     split_words,
@@ -228,10 +229,12 @@ def _checked(
 
 def _compose_files(overrides: Iterable[Override], config_name: str = "config") -> DictConfig:
     """Return what the overrides that name one value give, with Hydra's own settings."""
+    overrides = list(overrides)
     words = as_typed(one for one in overrides if not one.is_sweep_override())
     composed = hydra.compose(config_name, words, return_hydra_config=True)
     if composed.hydra.mode is not None:
         raise ConfigError("hydra.mode cannot be set", "nnexp train runs once, nnexp sweep a grid")
+    check_length(overrides, composed.get("max_steps"))
     return composed
 
 

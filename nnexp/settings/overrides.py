@@ -139,6 +139,19 @@ def check_overrides(words: Sequence[str], choices: Choices, *, sweep: bool) -> l
     return overrides
 
 
+def check_length(overrides: Iterable[Override], max_steps: int | None) -> None:
+    """Refuse typed epochs beside `max_steps`, the composed one or typed values of it.
+
+    Raises:
+        ConfigError: Both would decide how long a run is.
+    """
+    typed = {one.key_or_group for one in overrides if one.value() is not None}
+    if "epochs" in typed and (max_steps is not None or "max_steps" in typed):
+        raise ConfigError(
+            "epochs and max_steps are both set", "each decides the other: leave one out"
+        )
+
+
 def as_typed(overrides: Iterable[Override]) -> list[str]:
     """Return the overrides as Hydra takes them."""
     return [one.input_line for one in overrides if one.input_line]

@@ -47,6 +47,9 @@ class NormConfig(Part):
     name: str = setting("batch", "a layer in nnexp/norms; none trains without", group="norm")
     eps: float = setting(1e-5, "inside the root, the same for every norm", above=0)
     momentum: float = setting(0.1, "weight of the newest batch in running statistics", **SHARE)
+    scale_momentum: bool = setting(
+        False, "1 − (1 − momentum)^(N / 128) for the N images that share a running statistic"
+    )
     affine: bool = setting(True, "learn γ and β, one pair a channel")
     num_groups: int | None = setting(
         None, "norms of groups; unset: the rule in nnexp/norms", at_least=1
@@ -213,7 +216,8 @@ class ExperimentConfig(Part):
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     batch_size: int = setting(128, "images a step", at_least=1)
-    epochs: int = setting(200, "passes over the training images", at_least=1)
+    epochs: int | None = setting(200, "passes over the images; null with max_steps", at_least=1)
+    max_steps: int | None = setting(None, "optimizer steps, in the place of epochs", at_least=1)
     seed: int = setting(
         0,
         "of the weights, of the order of the images and of their augmentation",
@@ -221,7 +225,10 @@ class ExperimentConfig(Part):
         at_most=2**63 - 1,
     )
     init: str = setting(
-        "he", "he: normal with variance 2 / fan_out; torch: PyTorch's own", listed=("he", "torch")
+        "he",
+        "he: normal with variance 2 / fan_out; torch: PyTorch's own; fixup, skipinit: he, and "
+        "residual branches that start at 0, for networks without a norm",
+        listed=("he", "torch", "fixup", "skipinit"),
     )
     precision: str = setting(
         "fp32",
@@ -267,6 +274,13 @@ class ExperimentConfig(Part):
         [], "what else is told of the run's progress", group="listeners", identity=False
     )
     code: dict[str, str] = setting({}, "which code of your own the run uses; filled by nnexp")
+
+    def __post_init__(self) -> None:
+        Part.__post_init__(self)
+        if self.max_steps is not None:
+            self.epochs = None  # what the steps come to depends on the images
+        elif self.epochs is None:
+            raise ConfigError("neither epochs nor max_steps is set", "write epochs=N")
 
 
 @cache

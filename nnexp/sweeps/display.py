@@ -159,7 +159,7 @@ def _running_table(running: Sequence[Job]) -> Table:
         news = job.news
         table.add_row(
             escape(job.name),
-            f"{news.epoch}/{job.config.epochs}",
+            f"{news.epoch}/{news.epochs or job.config.epochs or '–'}",
             f"{news.step:,}/{news.total_steps:,}" if news.total_steps else "begins",
             percent(news.val_accuracy),
             "" if news.seconds_left is None else duration(news.seconds_left),

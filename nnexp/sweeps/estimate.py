@@ -1,5 +1,6 @@
 """How long runs will take: by like runs that are finished here, else by a few steps, measured."""
 
+import math
 import time
 from collections.abc import Iterable, Sequence
 from multiprocessing.connection import Connection
@@ -58,7 +59,13 @@ def num_images(config: ExperimentConfig) -> float | None:
         test = test or CIFAR_IMAGES["test"]
     if train is None or test is None:
         return None
-    return (train + data.val_images * FORWARD_SHARE) * config.epochs + test * FORWARD_SHARE
+    if config.epochs is not None:
+        seen, epochs = train * config.epochs, config.epochs
+    else:
+        assert config.max_steps is not None
+        seen = config.max_steps * config.batch_size
+        epochs = math.ceil(seen / train)
+    return seen + (data.val_images * epochs + test) * FORWARD_SHARE
 
 
 def _finished_speeds(jobs: Iterable[Job]) -> dict[Kind, float]:
@@ -79,10 +86,12 @@ def _num_images_of(result: dict[str, Any]) -> float | None:
     epochs, steps = result.get("epochs_finished"), result.get("steps")
     if not (is_number(epochs) and is_number(steps) and epochs and steps):
         return None
-    train = result.get("data.train_images") or steps * result["batch_size"] / epochs
+    seen = steps * result["batch_size"]
+    if result.get("data.train_images") and not result.get("max_steps"):
+        seen = result["data.train_images"] * epochs
     test = result.get("data.test_images") or CIFAR_IMAGES["test"]
     evaluated = result["data.val_images"] * epochs + test
-    return train * epochs + evaluated * FORWARD_SHARE
+    return seen + evaluated * FORWARD_SHARE
 
 
 def _nearest_speed(kind: Kind, speeds: dict[Kind, float]) -> float | None:

@@ -28,6 +28,7 @@ class News:
     epoch: int = 0  # epochs finished
     step: int = 0
     total_steps: int = 0
+    epochs: int = 0  # all of the run; 0 until it begins
     val_accuracy: float | None = None  # after the newest epoch
     seconds_left: float | None = None
     reason: str = ""  # why it cannot go on

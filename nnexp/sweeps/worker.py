@@ -52,7 +52,8 @@ class PipeListener(Listener):
 
     def started(self, info: RunInfo) -> None:
         """Tell where the run begins."""
-        self._tell(epoch=info.epoch, step=info.step, total_steps=info.total_steps)
+        length = {"epochs": info.epochs, "total_steps": info.total_steps}
+        self._tell(epoch=info.epoch, step=info.step, **length)
 
     def progress(self, progress: Progress) -> None:
         """Tell of the step, now and then."""

@@ -4,9 +4,10 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
-from nnexp.data import Images, epoch_plan, train_batches
+from nnexp.data import Images, batch_sizes, epoch_plan, train_batches
 from nnexp.settings import ExperimentConfig
 from nnexp.training.evaluation import evaluate
 from nnexp.training.plan import RunPlan
@@ -62,6 +63,8 @@ def fit(
 ) -> Iterator[EpochRow]:
     """Train from where the state of `step` stands to the last epoch, yielding a row after each.
 
+    The last epoch ends with the last step of the plan, possibly before all images were seen.
+
     `after_batch` is called whenever that state is whole: after each step and each evaluated batch.
     It may raise to stop the run; `fit` on the same state goes on from there.
 
@@ -69,21 +72,24 @@ def fit(
         Diverged: The loss of a step, or on the validation split, was not finite.
     """
     state = step.state
-    while state.epoch < config.epochs:
+    sizes = batch_sizes(len(images.train), config.batch_size)
+    while state.epoch < plan.epochs:
         rate = train_epoch(step, images, config, plan, observer, after_batch)
         loss, accuracy = evaluate(state.model, images.val, images, config.precision, after_batch)
         if not math.isfinite(loss):
             raise Diverged(state.step)
+        steps = state.step - state.epoch * plan.steps_per_epoch  # fewer where the epoch is cut
+        num_images = sum(sizes[:steps])
         row = EpochRow(
             epoch=state.epoch + 1,
             step=state.step,
-            images=len(images.train) * (state.epoch + 1),
+            images=len(images.train) * state.epoch + num_images,
             learning_rate=rate,
-            train_loss=state.totals.loss.item() / len(images.train),
-            train_accuracy=state.totals.correct.item() / len(images.train),
+            train_loss=state.totals.loss.item() / num_images,
+            train_accuracy=state.totals.correct.item() / num_images,
             val_loss=loss,
             val_accuracy=accuracy,
-            gradient_norm=state.totals.gradient_norm.item() / plan.steps_per_epoch,
+            gradient_norm=state.totals.gradient_norm.item() / steps,
         )
         state.epoch += 1
         state.totals.reset()
@@ -103,7 +109,7 @@ def train_epoch(
     look = 1 if state.device.type == "cpu" else DIVERGENCE_CHECK
     state.model.train()
     observer.note_start(state)
-    for batch, labels in train_batches(
+    batches = train_batches(
         images.train,
         epoch_plan(config.seed, state.epoch, len(images.train)),
         config.batch_size,
@@ -111,7 +117,8 @@ def train_epoch(
         images.std,
         augment=config.data.augment,
         start=state.step - state.epoch * plan.steps_per_epoch,
-    ):
+    )
+    for batch, labels in islice(batches, plan.total_steps - state.step):
         rate = learning_rate_at(state.step, plan.total_steps, peak, schedule)
         with observer.watching(state) as looks_inside:
             step(batch, labels, rate, eagerly=looks_inside)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nnexp.training.state import TrainState
-from nnexp.training.step import Step, StepSettings, seed_random_layers
+from nnexp.training.step import Step, StepSettings, seed_random_layers, set_learning_rate
 
 WARM_UP = 3  # runs before a capture, in which libraries allocate and choose kernels
 CHECKED = 3  # replays of a new recording that are compared with eager steps
@@ -51,7 +51,8 @@ class ReplayedStep(Step):
         self._works: dict[torch.Size, _Work] = {}
         # The fused kernels of a GPU read a rate in float32, those of a CPU one in float64.
         kind = torch.float64 if state.device.type == "cpu" else torch.float32
-        self._rate = torch.zeros((), dtype=kind, device=state.device)
+        groups = state.optimizer.param_groups
+        self._rates = [torch.zeros((), dtype=kind, device=state.device) for _ in groups]
         self._finished = torch.zeros((), dtype=torch.int64, device=state.device)
         self._expected = 0  # value of `_finished`, known to the host
         self._is_first = True
@@ -61,9 +62,9 @@ class ReplayedStep(Step):
     ) -> None:
         """Take one step; see `Step`."""
         state = self.state
-        self._rate.fill_(learning_rate)
-        for group in state.optimizer.param_groups:
-            group["lr"] = self._rate
+        set_learning_rate(state.optimizer, learning_rate)
+        for group, rate in zip(state.optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate.fill_(group["lr"])
         if self._expected != state.step:
             self._finished.fill_(state.step)
         if self._record is None or self._is_first or eagerly:

@@ -43,7 +43,9 @@ def build_checked_model(config: ExperimentConfig, num_classes: int) -> nn.Module
     Raises:
         ConfigError: A norm cannot work at one of the network's sites.
     """
-    model = build_model(config.model, num_classes, make_norms(config.norm))
+    model = build_model(
+        config.model, num_classes, make_norms(config.norm, config.batch_size), config.init
+    )
     find_sites(model, config.batch_size)
     return model
 

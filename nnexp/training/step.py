@@ -87,9 +87,9 @@ def seed_random_layers(seed: int, step: int, device: torch.device) -> None:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Set the rate of every parameter group."""
+    """Set the rate of every parameter group, where it has an `lr_scale` times that."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group.get("lr_scale", 1.0)
 
 
 def precision(name: str, device: torch.device) -> torch.autocast:
