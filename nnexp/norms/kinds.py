@@ -15,6 +15,7 @@ from nnexp.norms.filter_response import FilterResponseNorm
 from nnexp.norms.ghost import GhostNorm
 from nnexp.norms.groups import num_groups_for
 from nnexp.norms.layers import ChannelLayerNorm, NoNorm
+from nnexp.norms.reference import reference_ghost, reference_group, reference_layer
 from nnexp.norms.rms import RootMeanSquareNorm
 from nnexp.norms.scaled_ws import ActivationGain, ScaledStandardizedConv2d
 from nnexp.norms.statistic import Statistic
@@ -183,29 +184,6 @@ def _none(spec: NormSpec) -> nn.Module:
     return NoNorm()
 
 
-def _reference(spec: NormSpec, kind: str = "") -> nn.Module:
-    from nnexp.norms.reference import ReferenceNorm
-
-    return ReferenceNorm(
-        kind or spec.norm,
-        spec.channels,
-        num_groups=spec.groups,
-        eps=spec.eps,
-        momentum=spec.momentum,
-        affine=spec.affine,
-    )
-
-
-def _reference_ghost(spec: NormSpec) -> nn.Module:
-    layer = _reference(spec, "batch")
-    vars(layer)["batch_size"] = spec.config.batch_size
-    return layer
-
-
-def _reference_group(spec: NormSpec) -> nn.Module:
-    return _reference(spec, "group")
-
-
 def _ghost_size(config: NormConfig) -> int:
     return config.batch_size
 
@@ -216,36 +194,36 @@ NORMS: Table[NormKind] = Table(
         "batch": NormKind(
             build=_batch,
             statistic=Statistic(over="NHW", per="channel", stored=True),
-            reference=_reference,
+            reference=reference_layer,
         ),
         "layer": NormKind(
-            build=_layer, statistic=Statistic(over="C", per="position"), reference=_reference
+            build=_layer, statistic=Statistic(over="C", per="position"), reference=reference_layer
         ),
         "layer_chw": NormKind(
-            build=_group, statistic=Statistic(over="CHW", per="image"), reference=_reference
+            build=_group, statistic=Statistic(over="CHW", per="image"), reference=reference_layer
         ),
         "instance": NormKind(
             build=_instance,
             statistic=Statistic(over="HW", per="channel and image"),
-            reference=_reference,
+            reference=reference_layer,
         ),
         "group": NormKind(
             build=_group,
             statistic=Statistic(over="CHW", per="group and image", groups=num_groups_for),
-            reference=_reference,
+            reference=reference_layer,
         ),
         "ghost": NormKind(
             build=GhostNorm,
             statistic=Statistic(
                 over="NHW", per="channel and chunk", stored=True, chunk=_ghost_size
             ),
-            reference=_reference_ghost,
+            reference=reference_ghost,
         ),
         "group_ws": NormKind(
             build=_group,
             statistic=Statistic(over="CHW", per="group and image", groups=num_groups_for),
             convolution=StandardizedConv2d,
-            reference=_reference_group,
+            reference=reference_group,
         ),
         "rms": NormKind(
             build=RootMeanSquareNorm,

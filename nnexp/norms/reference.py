@@ -15,13 +15,16 @@ The fast layers are checked against these functions, which do not replace them: 
 in float64, and need a device that has it (the CPU, CUDA).
 """
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from nnexp.norms.ghost import chunk_sizes
+
+if TYPE_CHECKING:
+    from nnexp.norms.kinds import NormSpec
 
 STATISTIC_AXES: dict[str, tuple[int, ...]] = {
     "batch": (0, 2, 3),  # N, H, W: one mean a channel
@@ -266,3 +269,27 @@ class _ScaleAndShift(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return scale_and_shift_backward(d_y, *ctx.saved_tensors)
+
+
+def reference_layer(spec: "NormSpec", kind: str = "") -> ReferenceNorm:
+    """Return the float64 layer of a spec, or that of another kind at its place."""
+    return ReferenceNorm(
+        kind or spec.norm,
+        spec.channels,
+        num_groups=spec.groups,
+        eps=spec.eps,
+        momentum=spec.momentum,
+        affine=spec.affine,
+    )
+
+
+def reference_ghost(spec: "NormSpec") -> ReferenceNorm:
+    """Return the float64 layer of batch norm over chunks."""
+    layer = reference_layer(spec, "batch")
+    vars(layer)["batch_size"] = spec.config.batch_size
+    return layer
+
+
+def reference_group(spec: "NormSpec") -> ReferenceNorm:
+    """Return the float64 layer of group norm, whatever convolution is before it."""
+    return reference_layer(spec, "group")

@@ -31,6 +31,7 @@ from nnexp.settings.errors import ConfigError
 from nnexp.settings.extras import set_plugins
 from nnexp.settings.grid import check_grid, every_combination, refuse_grid
 from nnexp.settings.identity import run_id
+from nnexp.settings.known import check_names
 from nnexp.settings.loader import use_checked_loader
 from nnexp.settings.messages import COMPLAINTS, explain
 from nnexp.settings.overrides import (
@@ -42,7 +43,7 @@ from nnexp.settings.overrides import (
     value_of,
 )
 from nnexp.settings.plugins import code_of, plugins_of_environment
-from nnexp.settings.schema import ExperimentConfig, check_names
+from nnexp.settings.schema import ExperimentConfig
 from nnexp.settings.tables import TABLES, additions
 
 # What Hydra runs: the settings of a job and the overrides that made them → its exit code.

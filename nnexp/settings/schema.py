@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass, field
 from functools import cache
-from operator import attrgetter
 from typing import Any
 
-from nnexp.settings.declaring import Setting, declared, known_names, setting
-from nnexp.settings.errors import ConfigError, no_such_option
-from nnexp.settings.tables import TABLES
+from nnexp.settings.declaring import Setting, declared, setting
+from nnexp.settings.errors import ConfigError
 
 MOST_THREADS = 1024  # PyTorch does not survive very many
 SHARE = {"at_least": 0.0, "at_most": 1.0}
@@ -287,18 +285,3 @@ class ExperimentConfig(Part):
 def list_settings() -> dict[str, Setting]:
     """Return every setting by its dotted name."""
     return {one.key: one for one in declared(ExperimentConfig)}
-
-
-def check_names(config: ExperimentConfig) -> None:
-    """Refuse names for which there is no code here; settings that are only read may have them."""
-    for key, one in list_settings().items():
-        if not one.group or (one.kind is list and one.group not in TABLES):
-            continue  # a table that is made later says itself what it lacks
-        value, known = attrgetter(key)(config), known_names(one.group)
-        if one.kind is dict:
-            words = [(f"{key}.{leaf}", name) for leaf, name in value.items()]
-        else:
-            words = [(key, name) for name in ([value] if one.kind is str else value)]
-        for word, name in words:
-            if name not in known:
-                raise no_such_option(one.group, name, word, known)
