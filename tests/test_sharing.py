@@ -73,7 +73,7 @@ def test_run_tells_neither_home_nor_host_in_what_is_shared(tiny, home):
 
 
 def test_environment_names_no_host():
-    record = describe_environment(torch.device("cpu"), ["nnexp"], "nhwc")
+    record = describe_environment(torch.device("cpu"), ["nnexp"], "nhwc", "eager")
     assert socket.gethostname() not in json.dumps(record)
 
 

@@ -302,7 +302,10 @@ def test_bench_measures_what_differs_in_seed_or_learning_rate_once():
     assert [one.norm.name for one in differing_in_speed(configs)] == ["batch", "none"]
 
 
-PROBED = ("covariate_shift", "activation_drift", "generalization_gap")
+PROBED = (
+    *("covariate_shift", "activation_drift", "generalization_gap", "population_gap", "batch_gap"),
+    *("population_test_accuracy", "running_var_distance"),
+)
 
 
 def write_study(folder: Path, *words: str, accuracy: float = 0.5) -> None:
