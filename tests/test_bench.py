@@ -1,5 +1,7 @@
+import csv
 from dataclasses import asdict, replace
 from io import StringIO
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -58,3 +60,18 @@ def test_operations_of_a_step_are_those_of_the_formula():
 def test_textbook_loop_can_be_left_out(tiny):
     row = bench(tiny, BenchSettings(rounds=1, steps=2, textbook=False))
     assert row.to_textbook_loop is None
+
+
+def test_page_shows_the_ratios_of_its_rows():
+    root = Path(__file__).parent.parent / "docs"
+    page = (root / "commands.md").read_text("utf-8")
+    rows = list(csv.DictReader((root / "results/bench-cpu.csv").read_text("utf-8").splitlines()))
+    assert len(rows) == page.count(") | ") == 24
+    for row in rows:
+        middle, least, most, plain = (
+            f"{float(row[name]):.2f}"
+            for name in ("to_bare_step", "to_bare_step_least", "to_bare_step_most", "to_plain_loop")
+        )
+        start = " | ".join(row[name] for name in ("model", "norm", "batch_size", "precision"))
+        speed = f"{float(row['images_per_second']):,.0f}"
+        assert f"| {start} | {speed} | {middle} ({least} to {most}) | {plain} |" in page

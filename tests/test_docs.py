@@ -91,9 +91,9 @@ def check(words: list[str]) -> None:
         assert name in ("--help", "-h", "--version", "--install-completion"), name
         return
     command: Any = get_command(app).commands[name]
-    options = {option for param in command.params for option in param.opts} | {"-h", "--help"}
+    options = {one for param in command.params for one in (*param.opts, *param.secondary_opts)}
     flags = {word.partition("=")[0] for word in rest if word.startswith("-")}
-    assert flags <= options | HYDRA_FLAGS, flags
+    assert flags <= options | {"-h", "--help"} | HYDRA_FLAGS, flags
     values = command.make_context(name, list(rest)).params
     if "overrides" not in values:
         check_reading(values)
