@@ -13,10 +13,10 @@ from torch.autograd.functional import jacobian
 from torch.func import functional_call
 
 from nnexp.norms import NORMS, make_norms
-from nnexp.norms.ghost import chunk_sizes
 from nnexp.norms.moments import image_moments, merge_moments
 from nnexp.norms.weight_standardization import StandardizedConv2d
 from nnexp.settings import ConfigError
+from nnexp.settings.sizes import batch_sizes
 
 N, C, H, W, GROUPS, EPS = 5, 4, 3, 2, 2, 0.1
 SETTINGS = {"eps": EPS, "num_groups": GROUPS, "batch_size": 2}
@@ -294,7 +294,7 @@ def test_ghost_norm_moves_its_running_statistics_as_batch_norm_given_the_chunks_
 def test_images_left_over_are_a_chunk_and_a_single_one_joins_the_chunk_before(
     num_images, batch_size, sizes
 ):
-    assert chunk_sizes(num_images, batch_size) == sizes
+    assert batch_sizes(num_images, batch_size) == sizes
 
 
 def test_group_ws_after_weights_that_are_standard_already_is_group_norm():

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from nnexp.data.plan import OFFSETS, PADDING, EpochPlan, batch_sizes
+from nnexp.data.plan import OFFSETS, PADDING, EpochPlan
 from nnexp.data.split import Channels, Split
+from nnexp.settings.sizes import batch_sizes
 
 SIDE = 32
 PADDED = SIDE + 2 * PADDING

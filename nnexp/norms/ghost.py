@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from nnexp.settings.sizes import batch_sizes
+
 if TYPE_CHECKING:
     from nnexp.norms.kinds import NormSpec
 
@@ -17,7 +19,7 @@ class GhostNorm(nn.BatchNorm2d):
     https://arxiv.org/abs/1705.08741, algorithm 1). Evaluation uses running statistics, which move
     once a chunk as if each were a batch: r ← (1 − m) r + m b, the variance unbiased. So all that
     differs from BatchNorm at that batch size is how often the weights are updated. Deviation: the
-    paper leaves open what becomes of images that fill no chunk; see `chunk_sizes`.
+    paper leaves open what becomes of images that fill no chunk; see `batch_sizes`.
 
     Takes and returns NCHW; the output has the memory layout of the input.
     """
@@ -30,20 +32,9 @@ class GhostNorm(nn.BatchNorm2d):
         """Return the normalized maps; in training mode, move the running statistics."""
         if not self.training or len(input) <= self.batch_size:
             return super().forward(input)
-        chunks = input.split(chunk_sizes(len(input), self.batch_size))
+        chunks = input.split(batch_sizes(len(input), self.batch_size))
         return torch.cat([super(GhostNorm, self).forward(chunk) for chunk in chunks])
 
     def extra_repr(self) -> str:
         """Return what `print(model)` shows between the parentheses."""
         return f"{super().extra_repr()}, batch_size={self.batch_size}"
-
-
-def chunk_sizes(num_images: int, batch_size: int) -> list[int]:
-    """Return how many images each chunk of a batch has, the last one fewer where some are left.
-
-    A single image that is left joins the chunk before it, as in the batches of an epoch.
-    """
-    full, rest = divmod(num_images, batch_size)
-    if rest == 1 and full > 0:
-        return [batch_size] * (full - 1) + [batch_size + 1]
-    return [batch_size] * full + [rest] * (rest > 0)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from nnexp.norms.ghost import chunk_sizes
+from nnexp.settings.sizes import batch_sizes
 
 if TYPE_CHECKING:
     from nnexp.norms.kinds import NormSpec
@@ -190,7 +190,7 @@ class ReferenceNorm(nn.Module):
         """Return y; in training mode, `batch` also moves its running statistics."""
         x = x_NCHW.double()
         if self.training and self.batch_size:
-            chunks = x.split(chunk_sizes(len(x), self.batch_size))
+            chunks = x.split(batch_sizes(len(x), self.batch_size))
             y = torch.cat([self._normalize(chunk) for chunk in chunks])
         else:
             y = self._normalize(x)
