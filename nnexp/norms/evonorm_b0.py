@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from nnexp.norms.affine import AffineLayer
 from nnexp.norms.moments import image_moments, merge_moments, unbiased
 
 if TYPE_CHECKING:
     from nnexp.norms.kinds import NormSpec
 
 
-class EvoNormB0(nn.Module):
+class EvoNormB0(AffineLayer):
     """y = γ_c x / max(√(σ²_c + ε), v_c x + √(σ²_nc + ε)) + β_c; v starts at 1.
 
     σ²_c is the biased variance of a channel over the batch and σ²_nc that over one image; x itself
@@ -28,11 +29,8 @@ class EvoNormB0(nn.Module):
     num_batches_tracked: Tensor
 
     def __init__(self, spec: "NormSpec") -> None:
-        super().__init__()
-        self.eps = spec.eps
+        super().__init__(spec)
         self.momentum = spec.momentum
-        self.weight = nn.Parameter(torch.ones(spec.channels)) if spec.affine else None
-        self.bias = nn.Parameter(torch.zeros(spec.channels)) if spec.affine else None
         self.v = nn.Parameter(torch.ones(spec.channels)) if spec.activated else None
         self.register_buffer("running_var", torch.ones(spec.channels))
         self.register_buffer("num_batches_tracked", torch.tensor(0))

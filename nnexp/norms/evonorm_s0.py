@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from nnexp.norms.affine import AffineLayer
 from nnexp.norms.moments import image_moments, merge_moments
 
 if TYPE_CHECKING:
     from nnexp.norms.kinds import NormSpec
 
 
-class EvoNormS0(nn.Module):
+class EvoNormS0(AffineLayer):
     """y = γ_c x σ(v_c x) / √(σ²_ng + ε) + β_c; σ(·) is the logistic function, v starts at 1.
 
     σ²_ng is the biased variance over a group's channels and all positions of one image; x itself
@@ -24,11 +25,8 @@ class EvoNormS0(nn.Module):
     """
 
     def __init__(self, spec: "NormSpec") -> None:
-        super().__init__()
+        super().__init__(spec)
         self.num_groups = spec.groups
-        self.eps = spec.eps
-        self.weight = nn.Parameter(torch.ones(spec.channels)) if spec.affine else None
-        self.bias = nn.Parameter(torch.zeros(spec.channels)) if spec.affine else None
         self.v = nn.Parameter(torch.ones(spec.channels)) if spec.activated else None
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
@@ -41,10 +39,7 @@ class EvoNormS0(nn.Module):
         y_NCHW = x_NCHW
         if self.v is not None:
             y_NCHW = x_NCHW * torch.sigmoid(self.v[:, None, None] * x_NCHW)
-        if self.weight is None or self.bias is None:
-            return y_NCHW * scale_NC11
-        scale_NC11 = scale_NC11 * self.weight[:, None, None]
-        return torch.addcmul(self.bias[:, None, None], y_NCHW, scale_NC11)
+        return self.scaled(y_NCHW, scale_NC11)
 
     def extra_repr(self) -> str:
         """Return what `print(model)` shows between the parentheses."""

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from nnexp.norms.affine import AffineLayer
+
 if TYPE_CHECKING:
     from nnexp.norms.kinds import NormSpec
 
 
-class FilterResponseNorm(nn.Module):
+class FilterResponseNorm(AffineLayer):
     """z = max(γ_c x / √(mean of x² over h, w + ε) + β_c, τ_c), for each image; τ starts at 0.
 
     Singh & Krishnan, 2020, https://arxiv.org/abs/1911.09737. Where no activation follows, such as
@@ -21,20 +23,13 @@ class FilterResponseNorm(nn.Module):
     """
 
     def __init__(self, spec: "NormSpec") -> None:
-        super().__init__()
-        self.eps = spec.eps
-        self.weight = nn.Parameter(torch.ones(spec.channels)) if spec.affine else None
-        self.bias = nn.Parameter(torch.zeros(spec.channels)) if spec.affine else None
+        super().__init__(spec)
         self.threshold = nn.Parameter(torch.zeros(spec.channels)) if spec.activated else None
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Return the normalized maps, cut off below where there is a threshold."""
         scale_NC11 = (x_NCHW.square().mean((2, 3), keepdim=True) + self.eps).rsqrt()
-        if self.weight is None or self.bias is None:
-            y_NCHW = x_NCHW * scale_NC11
-        else:
-            scale_NC11 = scale_NC11 * self.weight[:, None, None]
-            y_NCHW = torch.addcmul(self.bias[:, None, None], x_NCHW, scale_NC11)
+        y_NCHW = self.scaled(x_NCHW, scale_NC11)
         if self.threshold is None:
             return y_NCHW
         # max(y, τ), whose backward pass takes four times as long on a CPU

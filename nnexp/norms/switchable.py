@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from nnexp.norms.affine import AffineLayer
 from nnexp.norms.moments import image_moments, merge_moments, unbiased
 
 if TYPE_CHECKING:
     from nnexp.norms.kinds import NormSpec
 
 
-class SwitchableNorm(nn.Module):
+class SwitchableNorm(AffineLayer):
     """y = γ_c (x − Σ w_k μ_k) / √(Σ v_k σ²_k + ε) + β_c over k = instance, layer, batch.
 
     μ_k and the biased σ²_k are those of a channel of an image, of an image (`layer_chw`), and of a
@@ -29,11 +30,8 @@ class SwitchableNorm(nn.Module):
     num_batches_tracked: Tensor
 
     def __init__(self, spec: "NormSpec") -> None:
-        super().__init__()
-        self.eps = spec.eps
+        super().__init__(spec)
         self.momentum = spec.momentum
-        self.weight = nn.Parameter(torch.ones(spec.channels)) if spec.affine else None
-        self.bias = nn.Parameter(torch.zeros(spec.channels)) if spec.affine else None
         self.mean_shares = nn.Parameter(torch.ones(3))  # before the softmax
         self.variance_shares = nn.Parameter(torch.ones(3))
         self.register_buffer("running_mean", torch.zeros(spec.channels))
@@ -52,10 +50,7 @@ class SwitchableNorm(nn.Module):
         means, variances = zip(instance, layer, batch, strict=True)
         mean_NC11 = _mix(self.mean_shares, means)
         scale_NC11 = (_mix(self.variance_shares, variances) + self.eps).rsqrt()
-        if self.weight is None or self.bias is None:
-            return (x_NCHW - mean_NC11) * scale_NC11
-        scale_NC11 = scale_NC11 * self.weight[:, None, None]
-        return torch.addcmul(self.bias[:, None, None], x_NCHW - mean_NC11, scale_NC11)
+        return self.scaled(x_NCHW - mean_NC11, scale_NC11)
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor, *, num_values: int) -> None:
