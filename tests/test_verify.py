@@ -8,8 +8,7 @@ from results import settings, write_run, write_seeds
 from test_studies import printed
 
 from nnexp.cli.app import main
-from nnexp.cli.study_plan import read_plan
-from nnexp.cli.verify_page import checked_studies
+from nnexp.cli.study_plan import checked_studies, read_plan
 from nnexp.compare import compare_runs, read_rows
 from nnexp.compare.checks import AGREES, DISAGREES, OPEN, judge_check, read_check
 from nnexp.settings import ConfigError
@@ -154,6 +153,17 @@ def test_command_judges_the_runs_that_are_there_and_exits_with_what_came_of_it(h
     verdicts = [line.split()[0] for line in lines if " is at chance " in line or "above" in line]
     assert verdicts[:4] == states.split()
     assert any(line.startswith("4 checks of 12 runs: ") for line in lines)
+
+
+def test_what_makes_runs_unfair_to_compare_is_said(capsys):
+    for config in compose_each(expand_jobs(["study=verify_init", "data=synthetic"])):
+        other = {"torch": "2.10.0"} if config.norm.name == "none" else {}
+        accuracy = 0.5 + config.seed / 1000
+        write_run(Path("runs"), config, accuracy, test_images=1000, environment=other)
+    verify("init", "data=synthetic", "--no-training")
+    err = capsys.readouterr().err
+    assert "not a fair comparison" in err
+    assert "2.10.0" in err
 
 
 def test_without_training_all_runs_have_to_be_there(capsys):

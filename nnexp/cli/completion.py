@@ -201,16 +201,10 @@ def complete_run(incomplete: str) -> list[tuple[str, str]]:
 
 def complete_checked_study(incomplete: str) -> list[tuple[str, str]]:
     """Offer the studies whose files say what is expected."""
-    from nnexp.settings.choices import explain_option, read_choices, remarks
+    from nnexp.cli.study_plan import PREFIX, checked_studies
 
-    studies = read_choices().groups.get("study", {})
-    checked = {
-        name: explain_option(file)
-        for name, file in studies.items()
-        if any(line.startswith("check: ") for line in remarks(file))
-    }
-    short = {name.removeprefix("verify_"): text for name, text in checked.items()}
-    return [(name, text) for name, text in short.items() if name.startswith(incomplete)]
+    names = {name.removeprefix(PREFIX): plan for name, plan in checked_studies(None).items()}
+    return [(name, plan.question) for name, plan in names.items() if name.startswith(incomplete)]
 
 
 def complete_kind(incomplete: str) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ from nnexp.cli.composing import layout
 from nnexp.settings.choices import read_choices, remarks
 
 STUDY = "study="
+PREFIX = "verify_"  # of studies that do nothing but to repeat published results
 HEADS = ("metric", "baseline", "family", "yes", "no")  # what a plan has to decide
 ASKING = ("rows", "cols", "metric", "where", "against", "margin", "best")  # parts of a question
 
@@ -46,6 +47,13 @@ def read_plan(name: str, config_dir: str | None = None) -> StudyPlan:
         source=dict(told).get("source", ""),
         cost=dict(told).get("cost", ""),
     )
+
+
+def checked_studies(config_dir: str | None) -> dict[str, StudyPlan]:
+    """Return the studies that say what is expected, by their names."""
+    names = read_choices(config_dir).groups.get("study", {})
+    plans = {name: read_plan(name, config_dir) for name in names}
+    return {name: plan for name, plan in plans.items() if plan.checks}
 
 
 def asked_by(command: str) -> dict[str, Any]:

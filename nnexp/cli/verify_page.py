@@ -5,25 +5,17 @@ from collections.abc import Mapping, Sequence
 
 from rich.markup import escape
 
-from nnexp.cli.study_plan import STUDY, StudyPlan, read_plan
+from nnexp.cli.study_plan import PREFIX, STUDY, StudyPlan, asked_by, checked_studies
 from nnexp.cli.sweep_page import conclude
+from nnexp.compare import Question, make_comparison
 from nnexp.compare.checks import AGREES, DISAGREES, Verdict, judge_check, read_check
 from nnexp.compare.load import read_rows
-from nnexp.console import counted, forgiving_output, open_console, plain_table, print_table
+from nnexp.console import counted, forgiving_output, open_console, plain_table, print_table, say
 from nnexp.settings import ConfigError
-from nnexp.settings.choices import read_choices
 from nnexp.sweeps.display import SweepDisplay
 from nnexp.sweeps.runner import OWN, SweepOptions, launcher_of, plan_jobs, run_sweep
 
-PREFIX = "verify_"  # of studies that do nothing but to repeat published results
 COLOURS = {AGREES: "green", DISAGREES: "red"}
-
-
-def checked_studies(config_dir: str | None) -> dict[str, StudyPlan]:
-    """Return the studies that say what is expected, by their names."""
-    names = read_choices(config_dir).groups.get("study", {})
-    plans = {name: read_plan(name, config_dir) for name in names}
-    return {name: plan for name, plan in plans.items() if plan.checks}
 
 
 def _named(word: str, studies: Mapping[str, StudyPlan]) -> str:
@@ -85,6 +77,9 @@ def verify_study(
             )
         rows, metric = read_rows(ended), plan.heads.get("metric", "test_accuracy")
         verdicts = [judge_check(check, rows, metric) for check in checks]
+        asked = Question(**asked_by(plan.read)) if plan.read else Question()
+        for warning in make_comparison(rows, asked).warnings:
+            say(warning)
         _print(plan, verdicts, len(rows))
     return int(any(one.state != AGREES for one in verdicts))
 

@@ -29,11 +29,15 @@ class ProbeBatch:
 
 def probe_batch(images: Images, count: int) -> ProbeBatch:
     """Return `count` training images, or all where there are fewer; a function of their number."""
-    words = Philox(key=[BATCH_KEY, 0]).random_raw(len(images.train))
-    places = np.argsort(words, kind="stable")[:count]
-    chosen = torch.from_numpy(places).to(images.train.images.device)
+    chosen = fixed_order((BATCH_KEY, 0), len(images.train))[:count].to(images.train.images.device)
     batch = normalized(images.train.images[chosen], images.mean, images.std)
     return ProbeBatch(batch, images.train.labels[chosen])
+
+
+def fixed_order(key: tuple[int, int], number: int) -> Tensor:
+    """Return the places 0 to `number` − 1 in an order that the key decides, int64 (number,)."""
+    words = Philox(key=list(key)).random_raw(number)
+    return torch.from_numpy(np.argsort(words, kind="stable"))
 
 
 def loss_at(model: nn.Module, weights: Weights, batch: ProbeBatch) -> Tensor:

@@ -9,20 +9,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-import numpy as np
 import torch
-from numpy.random import Philox
 from torch import Tensor, nn
 
 from nnexp.data import Images, Split, batch_sizes, epoch_plan, train_batches
 from nnexp.norms import norm_layers, spec_of
-from nnexp.probes.forward_passes import evaluating
-from nnexp.probes.running_statistics import batch_statistics
+from nnexp.probes.forward_passes import evaluating, fixed_order
+from nnexp.probes.running_statistics import STATISTICS, batch_statistics, stored_statistics
 from nnexp.settings import ExperimentConfig
 from nnexp.training import EVALUATION_BATCH, evaluate, measure, precision
 
 ORDER_KEY = 0x706F70756C  # "popul": the same images in the same order for every run
-STATISTICS = ("running_mean", "running_var")
 
 Statistics = dict[str, tuple[Tensor, Tensor]]  # path of a layer → mean and variance, each (C,)
 
@@ -98,8 +95,8 @@ def statistics_distances(model: nn.Module, exact: Mapping[str, tuple[Tensor, Ten
     of_means, of_variances = [], []
     for path, layer in _stored(model):
         (mean, variance), eps = exact[path], spec_of(layer).eps
-        stored = dict(layer.named_buffers(recurse=False))
-        if "running_mean" in stored:  # a norm that is not centred stores no mean
+        stored = stored_statistics(layer)
+        if "running_mean" in stored:
             away = (stored["running_mean"].double() - mean).abs()
             of_means.append((away / (variance + eps).sqrt()).mean())
         ratio = (stored["running_var"].double() + eps) / (variance + eps)
@@ -113,16 +110,14 @@ def statistics_distances(model: nn.Module, exact: Mapping[str, tuple[Tensor, Ten
 def store(model: nn.Module, statistics: Mapping[str, tuple[Tensor, Tensor]]) -> None:
     """Put statistics in the place of the stored ones."""
     for path, layer in _stored(model):
-        stored = dict(layer.named_buffers(recurse=False))
-        for name, values in zip(STATISTICS, statistics[path], strict=True):
-            if name in stored:
-                stored[name].copy_(values)
+        exact: dict[str, Tensor] = dict(zip(STATISTICS, statistics[path], strict=True))
+        for name, stored in stored_statistics(layer).items():
+            stored.copy_(exact[name])
 
 
 def shuffled(split: Split, count: int | None = None) -> Split:
     """Return `count` images, or all, in an order that depends on their number alone."""
-    words = Philox(key=[ORDER_KEY, 1]).random_raw(len(split))
-    order = torch.from_numpy(np.argsort(words, kind="stable")[:count]).to(split.labels.device)
+    order = fixed_order((ORDER_KEY, 1), len(split))[:count].to(split.labels.device)
     return replace(split, images=split.images[order], labels=split.labels[order])
 
 
@@ -140,8 +135,7 @@ def _with_own_statistics(
 
 
 def _stored(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    layers = norm_layers(model)
-    return [pair for pair in layers if getattr(pair[1], "running_var", None) is not None]
+    return [pair for pair in norm_layers(model) if stored_statistics(pair[1])]
 
 
 @contextmanager

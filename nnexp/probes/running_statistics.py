@@ -13,6 +13,8 @@ from nnexp.norms import norm_layers
 from nnexp.probes.time_points import TimePoint
 from nnexp.training import RunPlan, TrainState
 
+STATISTICS = ("running_mean", "running_var")
+
 
 @dataclass(frozen=True, slots=True)
 class TraceRow:
@@ -68,8 +70,8 @@ class Recorder:
         self.steps_per_epoch = plan.steps_per_epoch
         self.channels = channels
         layers = norm_layers(model)
-        self._stored = [(name, layer) for name, layer in layers if _has_statistics(layer)]
-        self._unstored = [(name, layer) for name, layer in layers if not _has_statistics(layer)]
+        self._stored = [(name, layer) for name, layer in layers if stored_statistics(layer)]
+        self._unstored = [(name, layer) for name, layer in layers if not stored_statistics(layer)]
         self._points: list[TimePoint] = []
 
     def note_start(self, state: TrainState) -> None:
@@ -116,15 +118,15 @@ class Recorder:
 
     def _read_buffers(self, point: TimePoint) -> TimePoint:
         for name, layer in self._stored:
-            buffers = dict(layer.named_buffers(recurse=False))
-            for quantity in ("running_mean", "running_var"):  # EvoNorm-B0 stores no mean
-                if quantity in buffers:
-                    point.note(name, quantity, buffers[quantity].detach().clone())
+            for quantity, values in stored_statistics(layer).items():
+                point.note(name, quantity, values.detach().clone())
         return point
 
 
-def _has_statistics(layer: nn.Module) -> bool:
-    return getattr(layer, "running_var", None) is not None
+def stored_statistics(layer: nn.Module) -> dict[str, Tensor]:
+    """Return the buffers that evaluation uses, each (C,): no mean where none is subtracted."""
+    buffers = dict(layer.named_buffers(recurse=False))
+    return {name: buffers[name] for name in STATISTICS if name in buffers}
 
 
 def _batch_statistics(point: TimePoint, name: str) -> Callable[..., None]:
