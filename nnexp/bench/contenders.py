@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from nnexp.data import Images, normalized
 from nnexp.models.init import initialize
-from nnexp.norms import keep_norms_in_fp32
+from nnexp.models.precision import prepare_for_bf16
 from nnexp.probes import Recorder
 from nnexp.settings import ExperimentConfig
 from nnexp.training import (
@@ -59,7 +59,7 @@ def bare_step(config: ExperimentConfig, images: Images, device: torch.device) ->
     """Return a turn of the bare step: the network's own work alone, with nnexp's optimizer."""
     model = _network(config, len(images.classes), device)
     if config.precision == "bf16":
-        keep_norms_in_fp32(model)
+        prepare_for_bf16(model)
     optimizer = build_optimizer(model, config.optimizer, RATE)
     batch = normalized(images.train.images[: config.batch_size], images.mean, images.std)
     labels = images.train.labels[: config.batch_size]

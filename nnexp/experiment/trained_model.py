@@ -14,7 +14,7 @@ from nnexp.compare import find_run
 from nnexp.data import describe_images, load_images, normalized
 from nnexp.experiment.checkpoint import WEIGHTS
 from nnexp.experiment.resume import check_images, layout_of
-from nnexp.norms import keep_norms_in_fp32
+from nnexp.models.precision import prepare_for_bf16
 from nnexp.rundir import RunDir, UnreadableError, read_config, read_object
 from nnexp.settings import ConfigError, ExperimentConfig
 from nnexp.settings.plugins import load_plugins
@@ -83,7 +83,7 @@ def load_model(run: RunDir | Path | str, *, plugins: Sequence[str] = ()) -> Trai
             "name its file: load_model(run, plugins=[FILE])",
         ) from error
     if config.precision == "bf16":
-        keep_norms_in_fp32(model)
+        prepare_for_bf16(model)
     lay_out(model, layout_of(folder) or "nchw", config)
     try:
         model.load_state_dict(load_file(weights))

@@ -5,7 +5,8 @@ from torch import nn
 
 from nnexp.models import build_model
 from nnexp.models.init import initialize
-from nnexp.norms import find_sites, keep_norms_in_fp32, make_norms
+from nnexp.models.precision import prepare_for_bf16
+from nnexp.norms import find_sites, make_norms
 from nnexp.settings import ExperimentConfig
 from nnexp.training.layout import choose_layout, lay_out
 from nnexp.training.optimizer import build_optimizer
@@ -30,7 +31,7 @@ def start_state(
     model = build_checked_model(config, num_classes)
     initialize(model, config.init, config.seed)
     if config.precision == "bf16":
-        keep_norms_in_fp32(model)
+        prepare_for_bf16(model)
     model.to(device)
     lay_out(model, layout or choose_layout(config, device), config)
     peak = peak_learning_rate(config.optimizer, config.batch_size)
