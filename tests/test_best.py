@@ -11,9 +11,10 @@ import pytest
 from results import cells, compared, settings, write_run
 from scipy import stats
 
+from nnexp.cli.app import main
 from nnexp.compare import read_rows
 from nnexp.compare.comparison import Comparison, Question, make_comparison
-from nnexp.figures import draw
+from nnexp.figures import draw, prepare
 from nnexp.figures.defaults import at_best
 from nnexp.report import write_report
 from nnexp.settings import (
@@ -565,9 +566,26 @@ def test_where_nothing_could_be_chosen_nothing_is_called_unconfirmed(capsys):
     assert "no choice" in out
 
 
-def test_confirming_needs_a_choice(capsys):
+def test_figure_and_report_show_only_the_seeds_that_confirm_when_asked():
+    for norm in ("batch", "none"):
+        write(0.01, [(0.3, 0.3)] * 3, norm)
+        write(0.02, [(0.5, 0.5)] * 3, norm)
+    with pytest.raises(ConfigError, match="no fresh seed"):
+        draw("error", best=RATE, confirm=True)
+    for norm in ("batch", "none"):
+        write(0.02, {3: (0.1, 0.41), 4: (0.1, 0.43)}, norm)
+    plan = prepare("dots", read_rows(), Question(rows=["norm"], best=RATE, confirm=True))
+    assert sorted({row["seed"] for row in plan.rows}) == [3, 4]
+    page = write_report("page.html", best=RATE, confirm=True).read_text("utf-8")
+    assert "42.00 ± 1.41 (2)" in page
+
+
+@pytest.mark.parametrize("command", ["compare", "figure", "report"])
+def test_confirming_needs_a_choice(command, capsys):
     write(0.01, [(0.5, 0.5)] * 2)
-    assert compared(capsys, "--confirm")[2].splitlines() == [
+    with pytest.raises(SystemExit):
+        main([command, *(["error"] if command == "figure" else []), "--confirm"])
+    assert capsys.readouterr()[1].splitlines() == [
         "nnexp: --confirm is about a choice",
         "       add --best optimizer.learning_rate",
     ]

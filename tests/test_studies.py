@@ -56,6 +56,8 @@ hydra:
       seed: 0,1
 """
 
+RATE = "optimizer.learning_rate"
+
 
 @pytest.fixture(autouse=True)
 def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,13 +320,18 @@ def write_study(folder: Path, *words: str, accuracy: float = 0.5) -> None:
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_commands_that_read_a_study_work_on_its_runs(study, capsys):
-    write_study(Path("runs"), f"study={study}", "seed=0", "scale=smoke", "data=synthetic")
+    words = (f"study={study}", "scale=smoke", "data=synthetic")
+    confirm = asked_by(read_plan(study).read).get("confirm")
+    write_study(Path("runs"), *words, "seed=0,1" if confirm else "seed=0")
+    if confirm:
+        last = grid_in_file(study)[RATE].split(",")[-1]  # which is the best of them here
+        write_study(Path("runs"), *words, f"{RATE}={last}", "seed=8,9")
     for command in [read_plan(study).read, *read_plan(study).also]:
         with pytest.raises(SystemExit) as end:
             main(shlex.split(command)[1:])
         out, err = capsys.readouterr()
         assert end.value.code == 0
-        assert f"runs of study={study} are here" in err
+        assert confirm or f"runs of study={study} are here" in err
         assert "difference" in out or out.startswith("figure: ")
 
 

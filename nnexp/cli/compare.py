@@ -33,8 +33,8 @@ def compare(  # noqa: PLR0913  one parameter an option
     from nnexp.compare.comparison import Question
 
     asked = {**layout(rows, cols, where), "metric": metric, "against": against, "best": best}
-    asked |= {"margin": margin} | as_planned(context, runs or [], config_dir)
-    question = Question(**asked, confirm=confirm, sort=sort, everything=everything)
+    asked |= {"margin": margin, "confirm": confirm} | as_planned(context, runs or [], config_dir)
+    question = Question(**asked, sort=sort, everything=everything)
     form = choose_form(csv=as_csv, md=as_markdown, tex=as_latex, json=as_json)
     if any(source.startswith("study=") for source in runs or []):
         say_own_configs()

@@ -15,6 +15,7 @@ def figure(  # noqa: PLR0913  one parameter an option
     metric: arguments.Metric = "test_accuracy",
     where: arguments.Where = None,
     best: arguments.Best = None,
+    confirm: arguments.Confirm = False,
     layer: arguments.Layer = None,
     intervals: arguments.Intervals = False,
     config_dir: arguments.ConfigDir = None,
@@ -30,6 +31,7 @@ def figure(  # noqa: PLR0913  one parameter an option
         metric=metric,
         config_dir=config_dir,
         best=best,
+        confirm=confirm,
         layer=layer,
         intervals=intervals,
     )

@@ -20,6 +20,7 @@ def report(  # noqa: PLR0913  one parameter an option
     where: arguments.Where = None,
     against: arguments.Against = None,
     best: arguments.Best = None,
+    confirm: arguments.Confirm = False,
     title: arguments.Title = "",
     asks: arguments.Asks = "",
     config_dir: arguments.ConfigDir = None,
@@ -29,7 +30,7 @@ def report(  # noqa: PLR0913  one parameter an option
     from nnexp.cli.study_plan import as_planned
 
     asked = {**layout(rows, cols, where), "metric": metric, "against": against, "best": best}
-    asked |= as_planned(context, runs or [], config_dir)
+    asked |= {"confirm": confirm} | as_planned(context, runs or [], config_dir)
     report_page(
         runs or [],
         output,

@@ -18,7 +18,8 @@ from nnexp.settings.choices import read_choices, remarks
 STUDY = "study="
 PREFIX = "verify_"  # of studies that do nothing but to repeat published results
 HEADS = ("metric", "baseline", "family", "yes", "no")  # what a plan has to decide
-ASKING = ("rows", "cols", "metric", "where", "against", "margin", "best")  # parts of a question
+JUDGING = ("metric", "against", "margin", "best", "confirm")
+ASKING = ("rows", "cols", "where", *JUDGING)  # parts of a question
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +67,7 @@ def asked_by(command: str) -> dict[str, Any]:
     commands = cast("Any", get_command(app)).commands
     typed = commands[name].make_context(name, words).params
     parts = layout(typed["rows"], typed["cols"], typed["where"])
-    return parts | {
-        key: typed[key] for key in ("metric", "against", "margin", "best") if key in typed
-    }
+    return parts | {key: typed[key] for key in JUDGING if key in typed}
 
 
 def as_planned(

@@ -40,7 +40,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What is to be compared, and how it is laid out."""
+    """What is to be compared, and how it is laid out.
+
+    Raises:
+        ConfigError: `confirm` without `best`.
+    """
 
     rows: Sequence[str] = ()
     columns: Sequence[str] = ()
@@ -52,6 +56,10 @@ class Question:
     best: str | None = None  # the setting of which every cell is shown at its best value
     confirm: bool = False  # of it only the seeds that took no part in choosing
     everything: bool = False  # also the settings that are the same in every run
+
+    def __post_init__(self) -> None:
+        if self.confirm and self.best is None:
+            raise ConfigError("--confirm is about a choice", "add --best optimizer.learning_rate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,8 +211,6 @@ def _at_best(
     rows: list[Row], question: Question, axes: Sequence[str]
 ) -> tuple[list[Row], list[Choice]]:
     if question.best is None:
-        if question.confirm:
-            raise ConfigError("--confirm is about a choice", "add --best optimizer.learning_rate")
         return rows, []
     key = find_setting(question.best)
     if key in axes:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from nnexp.compare.best import JUDGE, UNCHOSEN, choose
+from nnexp.compare.best import JUDGE, UNCHOSEN, UNCONFIRMED, choose
 from nnexp.compare.columns import Row, shown
 from nnexp.compare.comparison import Question
 from nnexp.compare.load import is_metric
@@ -14,14 +14,16 @@ COLUMNS = ("batch_size", "model", RATE)  # what makes the columns, the first tha
 BASELINES = (("norm", "batch"), ("norm", "none"), ("norm.at", "{}"))
 
 
-def at_best(rows: Sequence[Row], best: str | None) -> list[Row]:
+def at_best(rows: Sequence[Row], best: str | None, *, confirm: bool = False) -> list[Row]:
     """Return the rows at each cell's best value of a setting; all of them where none is named.
 
-    A cell without a choice has none: over several values of the setting there is no mean.
+    A cell without a choice has none: over several values of the setting there is no mean. With
+    `confirm`, a cell has only the rows of seeds that took no part in choosing.
     """
     if best is None:
         return list(rows)
-    return [row for row in choose(rows, find_setting(best))[0] if row["status"] != UNCHOSEN]
+    kept, _ = choose(rows, find_setting(best), confirm=confirm)
+    return [row for row in kept if row["status"] not in (UNCHOSEN, UNCONFIRMED)]
 
 
 def complete(question: Question, rows: Sequence[Row], *, choose_best: bool = True) -> Question:

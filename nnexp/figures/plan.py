@@ -41,6 +41,7 @@ def draw(  # noqa: PLR0913  one keyword an option of the command
     metric: str = "test_accuracy",
     where: Sequence[str] = (),
     best: str | None = None,
+    confirm: bool = False,
     layer: str | None = None,
     intervals: bool = False,
 ) -> "Figure":
@@ -55,6 +56,7 @@ def draw(  # noqa: PLR0913  one keyword an option of the command
         metric: The column of the results that is drawn.
         where: Conditions that the runs must meet: `norm=batch,none`, `norm!=none`.
         best: The setting of which each cell is drawn at its best value.
+        confirm: With `best`, draw only the seeds that took no part in choosing.
         layer: The one layer to draw, for `traces` and `heatmap`.
         intervals: Draw the 95 % interval of each mean instead of the standard deviation.
 
@@ -63,7 +65,9 @@ def draw(  # noqa: PLR0913  one keyword an option of the command
     """
     from nnexp.compare.comparison import Question
 
-    question = Question(rows=rows, columns=columns, metric=metric, where=where, best=best)
+    question = Question(
+        rows=rows, columns=columns, metric=metric, where=where, best=best, confirm=confirm
+    )
     return prepare(kind, runs, question, layer, intervals=intervals).figure()
 
 
@@ -95,10 +99,15 @@ def prepare(
     members = filter_rows(as_rows(runs), question.where)
     if not plot.table:
         find_metric(question.metric, members)
-    drawn = at_best(members, best)
+    drawn = at_best(members, best, confirm=question.confirm)
+    if not drawn and question.confirm:
+        raise ConfigError(
+            f"no fresh seed: all took part in choosing {best}",
+            f"nnexp compare --best {best} --confirm names the command that trains some",
+        )
     if not drawn:
         raise ConfigError(f"no {best} could be chosen", f"nnexp compare --best {best} says why")
-    question = replace(question, where=(), best=None)
+    question = replace(question, where=(), best=None, confirm=False)
     request = PlotRequest(
         question=question, layer=layer, intervals=intervals, across=plot.across[0]
     )

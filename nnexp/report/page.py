@@ -73,6 +73,7 @@ def write_report(  # noqa: PLR0913  one keyword an option of the command
     where: Sequence[str] = (),
     against: str | None = None,
     best: str | None = None,
+    confirm: bool = False,
     title: str = "",
     question: str = "",
     warnings: Sequence[str] = (),
@@ -89,6 +90,7 @@ def write_report(  # noqa: PLR0913  one keyword an option of the command
         where: Conditions that the runs must meet: `norm=batch,none`, `norm!=none`.
         against: The norm, or `key=value`, to which paired differences are taken.
         best: The setting of which each cell is shown at its best value.
+        confirm: With `best`, show only the seeds that took no part in choosing.
         title: What the page is headed by.
         question: The question below the title.
         warnings: What a reader has to know of the runs, below the answer.
@@ -102,7 +104,13 @@ def write_report(  # noqa: PLR0913  one keyword an option of the command
     if not path.parent.is_dir():
         raise ConfigError(f"no folder {path.parent}", "make it, or write the page elsewhere")
     asked = Question(
-        rows=rows, columns=columns, metric=metric, where=where, against=against, best=best
+        rows=rows,
+        columns=columns,
+        metric=metric,
+        where=where,
+        against=against,
+        best=best,
+        confirm=confirm,
     )
     page = make_page(as_rows(runs), asked, PageHead(title=title, question=question), warnings)
     with replacing(path) as scratch:
@@ -124,7 +132,7 @@ def make_page(
     question = complete(question, rows)
     comparison = make_comparison(rows, question)
     arms = Arms(rows)
-    chosen = at_best(rows, question.best)
+    chosen = at_best(rows, question.best, confirm=question.confirm)
     read, sampled = readable(chosen)
     curves, without = find_curves(read, arms)
     pictures, left_out = make_pictures(rows, chosen, read, question)
@@ -206,7 +214,7 @@ def _tables(rows: Sequence[Row], question: Question, comparison: Comparison) -> 
     }
     if question.best is None:
         return tables
-    shared = make_comparison(rows, replace(question, best=None, against=None))
+    shared = make_comparison(rows, replace(question, best=None, confirm=False, against=None))
     return {
         **tables,
         "choices_legend": choices_legend(comparison),

@@ -53,7 +53,7 @@ def make_pictures(
         "metric": quantity_label(metric),
         "error": quantity_label(metric, as_error=metric_of(metric).is_accuracy),
     }
-    request = PlotRequest(question=replace(question, best=None, where=()))
+    request = PlotRequest(question=replace(question, best=None, confirm=False, where=()))
     for plot, members in _wanted(rows, chosen, read):
         title = plot.caption.format(**names, run=members[0]["run_id"])
         title = title[:1].upper() + title[1:]
