@@ -1,4 +1,5 @@
 import csv
+import sys
 from dataclasses import asdict, replace
 from io import StringIO
 from pathlib import Path
@@ -10,8 +11,10 @@ from torch import nn
 
 from nnexp.bench.attainable import count_flops
 from nnexp.bench.bench import BenchRow, BenchSettings, bench
+from nnexp.bench.contenders import bare_step, starting_network, timm_step
 from nnexp.bench.tables import bench_notes, bench_table, write_bench_csv
-from nnexp.settings import NormConfig
+from nnexp.data import load_images
+from nnexp.settings import NormConfig, OptimizerConfig
 
 
 @pytest.fixture
@@ -27,6 +30,8 @@ def test_bench_measures_every_contender_and_its_row_adds_up(row):
     assert 0 < row.share_of_matmul < 1
     assert row.to_textbook_loop is not None
     assert row.to_textbook_loop > 0
+    assert row.to_timm_step is not None
+    assert row.to_timm_step > 0
     assert row.peak_memory_mb > 50
     assert (row.model, row.norm, row.batch_size) == ("baseline", "group", 16)
 
@@ -60,6 +65,36 @@ def test_operations_of_a_step_are_those_of_the_formula():
 def test_textbook_loop_can_be_left_out(tiny):
     row = bench(tiny, BenchSettings(rounds=1, steps=2, textbook=False))
     assert row.to_textbook_loop is None
+
+
+def test_without_timm_its_step_is_not_measured_and_has_no_column(tiny, row, monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    without = bench(tiny, BenchSettings(rounds=1, steps=2, textbook=False))
+    assert without.to_timm_step is None
+    headings = {column.header for column in bench_table([row]).columns}
+    assert headings - {column.header for column in bench_table([without]).columns} == {
+        "÷ timm's step"
+    }
+    assert [*bench_table([row, without]).columns[5].cells] == [f"{row.to_timm_step:.2f}", "–"]
+
+
+@pytest.mark.parametrize("decay_norm_and_bias", [False, True])
+def test_timms_step_learns_what_the_bare_step_learns(tiny, decay_norm_and_bias):
+    optimizer = OptimizerConfig(weight_decay=1.0, decay_norm_and_bias=decay_norm_and_bias)
+    config = replace(tiny, model=replace(tiny.model, dropout=0.0), optimizer=optimizer)
+    images, cpu = load_images(config.data), torch.device("cpu")
+
+    def learned(make_turn):
+        model = starting_network(config, len(images.classes), cpu)
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        make_turn(model, config, images, cpu)()
+        return {name: tensor - before[name] for name, tensor in model.state_dict().items()}
+
+    bare, timm = learned(bare_step), learned(timm_step)
+    for name, change in bare.items():
+        assert change.abs().max() > 0, name
+        scale = change.abs().max()
+        torch.testing.assert_close(timm[name] / scale, change / scale, rtol=0, atol=1e-4)
 
 
 def test_page_shows_the_ratios_of_its_rows():

@@ -59,7 +59,6 @@ def test_data_source_optimizer_schedule_and_listener_of_the_page_take_part_in_a_
 
 
 def test_timm_model_of_the_page_trains_with_the_norm_of_the_settings(run):
-    pytest.importorskip("timm")
     Path("resnet.py").write_text(block_with("timm.create_model"))
     words = ["data=synthetic", "model=timm_resnet18", "norm=group", "plugins=[resnet.py]"]
     run("train", *TINY, *words)

@@ -4,6 +4,7 @@ from itertools import pairwise
 import pytest
 import torch
 import torchvision
+from same_function import assert_same_function, share_state
 from tables import PACKAGED_MODELS, PAIRED_NORMS, model_config, norm_config
 from torch import nn
 from torchvision.models.resnet import BasicBlock
@@ -43,33 +44,6 @@ def count(module):
 def shapes(state):
     """Return the shapes of a state, a linear layer's weight as that of a 1×1 convolution's."""
     return [(*s, 1, 1) if len(s) == 2 else tuple(s) for s in (t.shape for t in state.values())]
-
-
-def share_state(ours, theirs):
-    """Give `theirs` random state that does not look like an initialization, `ours` the same."""
-    with torch.no_grad():
-        for name, tensor in theirs.state_dict().items():
-            if tensor.dim() == 1 or "layer_scale" in name:
-                tensor.uniform_(0.5, 1.5)
-        pairs = zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True)
-        for mine, other in pairs:
-            mine.copy_(other.view_as(mine))
-
-
-def assert_same_function(ours, theirs, x):
-    """Check outputs in training and evaluation, and the gradient of every parameter."""
-    for mode in (True, False):
-        ours.train(mode), theirs.train(mode)
-        y = theirs(x)
-        scale = y.detach().abs().max()
-        torch.testing.assert_close(ours(x) / scale, y / scale, rtol=1e-4, atol=1e-5)
-    d_y = torch.randn_like(y)
-    ours(x).backward(d_y), theirs(x).backward(d_y)
-    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-        scale = other.grad.abs().max()
-        torch.testing.assert_close(
-            mine.grad / scale, other.grad.view_as(mine) / scale, rtol=1e-3, atol=1e-4
-        )
 
 
 def test_every_model_of_nnexp_has_its_yaml_and_every_yaml_its_model():

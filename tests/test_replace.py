@@ -1,6 +1,7 @@
 """Models of other libraries get nnexp's norm layers in place of their own."""
 
 import pytest
+import timm
 import torch
 import torchvision
 from tables import norm_config
@@ -29,7 +30,6 @@ def from_torchvision(name, **settings):
 
 
 def from_timm(name, **settings):
-    timm = pytest.importorskip("timm", reason="timm is not installed")
     return timm.create_model(name, num_classes=10, **settings)
 
 

@@ -5,11 +5,21 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 
 import torch
+from torch import nn
 
 from nnexp.bench.attainable import count_flops, measure_attainable
-from nnexp.bench.contenders import Turn, bare_step, nnexp_loop, plain_loop, textbook_loop
+from nnexp.bench.contenders import (
+    Turn,
+    bare_step,
+    nnexp_loop,
+    plain_loop,
+    starting_network,
+    textbook_loop,
+    timm_step,
+)
 from nnexp.data import Images, load_images, normalized
 from nnexp.probes import trace_steps
 from nnexp.settings import ExperimentConfig, signature
@@ -53,6 +63,7 @@ class BenchRow:
     to_bare_step_most: float
     to_plain_loop: float
     to_textbook_loop: float | None
+    to_timm_step: float | None
     share_of_matmul: float  # operations a second, over those of a large matrix product
     trace_cost: float  # share of a run's time that its traces take, at this config's length
     peak_memory_mb: float  # of the process, before the other contenders ran
@@ -77,8 +88,9 @@ def bench(config: ExperimentConfig, settings: BenchSettings) -> BenchRow:
     Contenders take turns of `settings.steps` steps, `settings.rounds` times, after one turn that
     does not count: nnexp's own loop (order, crops, flips, normalization, learning rate, totals),
     with traces and without; the bare step (forward, loss, backward, SGD on one batch in memory);
-    a plain loop that is written with care; the loop of tutorials (DataLoader with two workers, PIL
-    transforms, `.item()` at every step).
+    timm's training step on the same batch, where timm is installed; a plain loop that is written
+    with care; the loop of tutorials (DataLoader with two workers, PIL transforms, `.item()` at
+    every step).
     """
     device = choose_device(config.device)
     prepare_process(config, device)
@@ -110,10 +122,15 @@ def bench_in_own_process(config: ExperimentConfig, settings: BenchSettings) -> B
 def _others(
     config: ExperimentConfig, images: Images, device: torch.device, settings: BenchSettings
 ) -> dict[str, Turn]:
+    def network() -> nn.Module:
+        return starting_network(config, len(images.classes), device)
+
     others = {
-        "bare": bare_step(config, images, device),
+        "bare": bare_step(network(), config, images, device),
         "plain": plain_loop(config, images, device),
     }
+    if find_spec("timm"):
+        others["timm"] = timm_step(network(), config, images, device)
     if settings.textbook:
         others["textbook"] = textbook_loop(config, images, device)
     return others
@@ -130,7 +147,9 @@ def _row(
     def ratios(name: str) -> list[float]:
         return [turn[name] / turn["nnexp"] for turn in seconds]
 
-    textbook = ratios("textbook") if "textbook" in seconds[0] else []
+    def median_if_measured(name: str) -> float | None:
+        return statistics.median(ratios(name)) if name in seconds[0] else None
+
     steps = len(images.train) // config.batch_size
     step_ms = [1000 * turn["nnexp"] / steps for turn in seconds]
     attainable = measure_attainable(config.precision, device)
@@ -150,7 +169,8 @@ def _row(
         to_bare_step_least=min(ratios("bare")),
         to_bare_step_most=max(ratios("bare")),
         to_plain_loop=statistics.median(ratios("plain")),
-        to_textbook_loop=statistics.median(textbook) if textbook else None,
+        to_textbook_loop=median_if_measured("textbook"),
+        to_timm_step=median_if_measured("timm"),
         share_of_matmul=flops / attainable.flops,
         trace_cost=(statistics.median(ratios("traced")) - 1) * traced,
         peak_memory_mb=memory,

@@ -55,9 +55,10 @@ def nnexp_loop(
     return partial(_seconds, epoch, device)
 
 
-def bare_step(config: ExperimentConfig, images: Images, device: torch.device) -> Turn:
+def bare_step(
+    model: nn.Module, config: ExperimentConfig, images: Images, device: torch.device
+) -> Turn:
     """Return a turn of the bare step: the network's own work alone, with nnexp's optimizer."""
-    model = _network(config, len(images.classes), device)
     if config.precision == "bf16":
         prepare_for_bf16(model)
     optimizer = build_optimizer(model, config.optimizer, RATE)
@@ -75,13 +76,53 @@ def bare_step(config: ExperimentConfig, images: Images, device: torch.device) ->
     return partial(_seconds, epoch, device)
 
 
+def timm_step(
+    model: nn.Module, config: ExperimentConfig, images: Images, device: torch.device
+) -> Turn:
+    """Return a turn of the training step of timm, on the batch of the bare step.
+
+    The step is that of its train.py (1.0, https://github.com/huggingface/pytorch-image-models)
+    with its optimizer and its meter, which reads the loss at every step. Its loss scaler is for
+    float16 alone, so there is none; gradients are not clipped, and its log line is left out.
+    """
+    from timm.optim import create_optimizer_v2  # pyright: ignore[reportPrivateImportUsage]
+    from timm.utils.metrics import AverageMeter
+
+    sgd = config.optimizer
+    optimizer = create_optimizer_v2(
+        model,
+        "momentum",  # its "sgd" has Nesterov's momentum
+        lr=RATE,
+        weight_decay=sgd.weight_decay,
+        momentum=sgd.momentum,
+        filter_bias_and_bn=not sgd.decay_norm_and_bias,
+    )
+    batch = normalized(images.train.images[: config.batch_size], images.mean, images.std)
+    labels = images.train.labels[: config.batch_size]
+    layout = LAYOUTS[choose_layout(config, device)]
+
+    def epoch() -> None:
+        losses = AverageMeter()
+        optimizer.zero_grad()
+        for _ in range(len(images.train) // config.batch_size):
+            inputs = batch.contiguous(memory_format=layout)
+            with precision(config.precision, device):
+                loss = F.cross_entropy(model(inputs), labels)
+            loss.backward()
+            optimizer.step()
+            losses.update(loss.item(), len(inputs))
+            optimizer.zero_grad()
+
+    return partial(_seconds, epoch, device)
+
+
 def plain_loop(config: ExperimentConfig, images: Images, device: torch.device) -> Turn:
     """Return a turn of a plain loop that is written with care, in the same precision and layout.
 
     Normalized and padded images are in memory; an index crops and mirrors a batch; autocast does
     with norms what it does; losses are added up where they are.
     """
-    model = _network(config, len(images.classes), device)
+    model = starting_network(config, len(images.classes), device)
     optimizer = _sgd(model, config)
     padded_NHWC = F.pad(
         normalized(images.train.images, images.mean, images.std), [PADDING] * 4
@@ -165,7 +206,7 @@ class _Pictures(Dataset[tuple[Tensor, int]]):
         return self.transform(self.pictures[index]), self.labels[index]
 
 
-def _network(config: ExperimentConfig, num_classes: int, device: torch.device) -> nn.Module:
+def starting_network(config: ExperimentConfig, num_classes: int, device: torch.device) -> nn.Module:
     """Return the network as a run begins with it, in the same layout."""
     model = build_checked_model(config, num_classes)
     initialize(model, config.init, config.seed)

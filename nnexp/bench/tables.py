@@ -15,9 +15,10 @@ OFTEN_ONE = ("precision", "memory_format", "step", "device", "threads")  # shown
 def bench_table(rows: Sequence[BenchRow]) -> Table:
     """Lay the rows out for the terminal."""
     varying = [name for name in OFTEN_ONE if len({getattr(row, name) for row in rows}) > 1]
+    timm = ["÷ timm's step"] if any(row.to_timm_step is not None for row in rows) else []
     table = Table("model", "norm", *varying, box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in (
-        *("batch size", "images/s", "÷ bare step", "÷ plain loop", "÷ textbook loop"),
+        *("batch size", "images/s", "÷ bare step", *timm, "÷ plain loop", "÷ textbook loop"),
         *("of matmul", "traces cost", "peak MB"),
     ):
         table.add_column(heading, justify="right")
@@ -28,14 +29,19 @@ def bench_table(rows: Sequence[BenchRow]) -> Table:
             *(str(getattr(row, name)) for name in varying),
             str(row.batch_size),
             f"{row.images_per_second:,.1f}",
-            f"{row.to_bare_step:.2f}",
-            f"{row.to_plain_loop:.2f}",
-            "–" if row.to_textbook_loop is None else f"{row.to_textbook_loop:.2f}",
+            _ratio(row.to_bare_step),
+            *([_ratio(row.to_timm_step)] if timm else []),
+            _ratio(row.to_plain_loop),
+            _ratio(row.to_textbook_loop),
             f"{row.share_of_matmul:.0%}",
             f"{row.trace_cost:.1%}",
             f"{row.peak_memory_mb:,.0f}",
         )
     return table
+
+
+def _ratio(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
 def bench_notes(rows: Sequence[BenchRow], rounds: int, steps: int) -> list[str]:

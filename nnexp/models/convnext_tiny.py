@@ -5,9 +5,11 @@ layer scale from 1e-6, stochastic depth; a norm after the stem, in each block, b
 downsampling convolution and in the head. Departures: the stem's patches are 2×2 (4×4), so that
 maps are 16², 8², 4² and 2²; the head's norm stands before the global pooling (after it), so that
 no norm sees a map of a single position. InstanceNorm cannot stand there either: it would leave
-every image the same means (`norm.at.head=layer` does). Norms here take NCHW, whatever they are; the
-block's two linear layers are 1×1 convolutions, which took 0.7 to 0.9 of the time of
-permuting and `nn.Linear` on two cores at batch 32, forward and backward.
+every image the same means (`norm.at.head=layer` does). ε is `norm.eps` (1e-6), depthwise and stem
+convolutions have a bias by `norm.conv_bias` (always), and initial weights are those of `init`
+(truncated normal, 0.02). Norms here take NCHW, whatever they are; the block's two linear layers are
+1×1 convolutions, which took 0.7 to 0.9 of the time of permuting and `nn.Linear` on two cores at
+batch 32, forward and backward.
 """
 
 from collections import OrderedDict

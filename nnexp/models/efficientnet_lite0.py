@@ -5,7 +5,9 @@ https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite)
 squeeze-and-excitation, ReLU6 for swish. Widths 32, 16-24-40-80-112-192-320, 1280.
 Departures: stride 1 in the stem, which leaves the last map 2×2; with the paper's 2 it is a
 single position. Convolutions pad evenly on both sides, where TensorFlow pads a strided one
-more at the end.
+more at the end. ε is `norm.eps` (1e-3), initial weights are those of `init`, and stochastic depth
+reaches its setting in the last block (15 / 16 of it). Apart from the stem and stochastic depth it
+computes what timm's `efficientnet_lite0` does.
 """
 
 from collections import OrderedDict
