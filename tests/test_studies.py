@@ -2,6 +2,7 @@ import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import hydra
@@ -17,6 +18,7 @@ from nnexp.bench.bench import differing_in_speed
 from nnexp.cli.app import main
 from nnexp.cli.study_plan import HEADS, asked_by, read_plan
 from nnexp.compare import read_rows
+from nnexp.compare.study import read_study
 from nnexp.rundir import write_results_view
 from nnexp.settings import (
     ConfigError,
@@ -317,7 +319,8 @@ def write_study(folder: Path, *words: str, accuracy: float = 0.5) -> None:
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_commands_that_read_a_study_work_on_its_runs(study, capsys):
+def test_commands_that_read_a_study_work_on_its_runs(study, capsys, monkeypatch):
+    monkeypatch.setattr("nnexp.compare.study.read_study", cache(read_study))  # composed once
     write_study(Path("runs"), f"study={study}", "seed=0", "scale=smoke", "data=synthetic")
     for command in [read_plan(study).read, *read_plan(study).also]:
         with pytest.raises(SystemExit) as end:
