@@ -82,7 +82,7 @@ def test_every_model_takes_a_step_with_every_norm_that_is_not_refused(model, nor
     size = 16 if model in SMALL_IMAGES else 32
     try:
         network = narrow(model, norm, batch_size=4)  # ghost: one chunk, one and a half, eight
-        find_sites(network, batch_size)
+        find_sites(network, batch_size, size)
     except ConfigError:
         return
     labels = torch.arange(batch_size) % 10
