@@ -15,6 +15,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from processes import Starter
 from sweeping import wait_until
 
 from nnexp import experiment
@@ -126,9 +127,14 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_killed_run_is_a_row_the_others_go_on_and_the_same_command_completes_it(
-    launcher: str, tmp_path: Path, request: pytest.FixtureRequest
+    launcher: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    nnexp: Starter,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     need("hydra/launcher", launcher)
+    monkeypatch.chdir(tmp_path)
     words = ["norm=batch,none", "epochs=40", f"hydra/launcher={launcher}"]
     if launcher == "ray":
         words.append(f"hydra.launcher.ray.init.address={request.getfixturevalue('two_nodes')}")
@@ -143,15 +149,15 @@ def test_killed_run_is_a_row_the_others_go_on_and_the_same_command_completes_it(
     states = [json.loads(path.read_text())["status"] for path in runs.glob("*/status.json")]
     assert sorted(states) == ["done", "failed"], said
 
-    code, said = finish(start(tmp_path, *words))
-    assert code == 0, said
+    again = nnexp("sweep", *TINY, *words, **ENVIRONMENT)
+    assert again.returncode == 0, again.stdout + again.stderr
     assert len((runs / "results.csv").read_text().splitlines()) == 3
     (resumed,) = [path for path in runs.glob("*/log.txt") if "resumed at" in path.read_text()]
     assert len((resumed.parent / "metrics.csv").read_text().splitlines()) == 41
 
     written = files(runs)
-    code, said = finish(start(tmp_path, *words))
-    assert code == 0, said
+    again = nnexp("sweep", *TINY, *words, **ENVIRONMENT)
+    assert again.returncode == 0, again.stdout + again.stderr
     assert files(runs) == written  # nothing is trained twice
 
 

@@ -3,7 +3,6 @@ from dataclasses import replace
 import pytest
 import torch
 from steps import (
-    CPU,
     Again,
     assert_equal_to_eager,
     assert_same_bits,
@@ -19,7 +18,7 @@ from torch import nn
 
 from nnexp.norms import NORMS, NormKind, Statistic
 from nnexp.settings import ConfigError, OptimizerConfig
-from nnexp.training import Step, raise_if_diverged, start_state
+from nnexp.training import Step, raise_if_diverged
 from nnexp.training.replay import CHECKED
 
 
@@ -43,9 +42,9 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_steps_of_the_replayable_body_have_the_bytes_of_eager_ones(tiny, case):
-    """In up to 25 epochs, each with a short last batch or one that an image was added to."""
+    """In up to 9 epochs, each with a short last batch or one that an image was added to."""
     is_usual = case in ("dropout", "one image joins the batch before", "adamw")
-    assert_equal_to_eager(replace(tiny, **CASES[case]), 200 if is_usual else 40, Again)
+    assert_equal_to_eager(replace(tiny, **CASES[case]), 72 if is_usual else 40, Again)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -71,10 +70,9 @@ def test_step_of_every_model_and_of_every_norm_can_be_replayed(tiny, model, norm
         batch_size=4,
     )
     try:
-        start_state(config, 10, CPU)
-    except ConfigError:
-        pytest.skip("this norm cannot work in this network")
-    assert_equal_to_eager(config, 12, Tape)
+        assert_equal_to_eager(config, 12, Tape)
+    except ConfigError as refusal:
+        pytest.skip(refusal.problem)
 
 
 def test_steps_that_are_looked_into_are_eager_between_replayed_ones(tiny):

@@ -2,6 +2,7 @@ import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import hydra
@@ -17,6 +18,7 @@ from nnexp.bench.bench import differing_in_speed
 from nnexp.cli.app import main
 from nnexp.cli.study_plan import HEADS, asked_by, read_plan
 from nnexp.compare import read_rows
+from nnexp.compare.study import read_study
 from nnexp.rundir import write_results_view
 from nnexp.settings import (
     ConfigError,
@@ -319,7 +321,8 @@ def write_study(folder: Path, *words: str, accuracy: float = 0.5) -> None:
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_commands_that_read_a_study_work_on_its_runs(study, capsys):
+def test_commands_that_read_a_study_work_on_its_runs(study, capsys, monkeypatch):
+    monkeypatch.setattr("nnexp.compare.study.read_study", cache(read_study))  # composed once
     words = (f"study={study}", "scale=smoke", "data=synthetic")
     confirm = asked_by(read_plan(study).read).get("confirm")
     write_study(Path("runs"), *words, "seed=0,1" if confirm else "seed=0")

@@ -291,20 +291,9 @@ def test_sweeps_that_meet_train_each_run_once_though_one_is_killed(capsys, tmp_p
     assert_first_is_as_trained_alone(words, tmp_path / "alone")
 
 
-def test_runs_notice_that_their_sweep_was_killed_and_save_their_states(tmp_path, monkeypatch):
-    monkeypatch.setenv("NNEXP_CACHE", str(tmp_path / "cache"))
-    (run,) = runs_of(ENDLESS)
-    sweep = start_sweep(ENDLESS)
-    wait_until(run.checkpoint.exists)
-    sweep.kill()
-    sweep.wait()
-    wait_until(lambda: not is_locked(run))
-    assert read_status_of(run) == ("interrupted", "SIGTERM")
-    assert "state saved" in log_of(run)
-    wait_until(lambda: not processes_with(str(tmp_path)))
-
-
-def test_run_whose_sweep_was_killed_brings_the_table_of_results_up_to_date(tmp_path, monkeypatch):
+def test_run_whose_sweep_was_killed_saves_its_state_and_brings_the_table_up_to_date(
+    tmp_path, monkeypatch
+):
     monkeypatch.setenv("NNEXP_CACHE", str(tmp_path / "cache"))
     short, endless = runs_of(f"epochs=1,{ENDLESS.removeprefix('epochs=')}")
     sweep = start_sweep(f"epochs=1,{ENDLESS.removeprefix('epochs=')}", "--jobs", "1")
@@ -313,6 +302,9 @@ def test_run_whose_sweep_was_killed_brings_the_table_of_results_up_to_date(tmp_p
     Path("runs/results.csv").unlink()
     sweep.kill()
     sweep.wait()
+    wait_until(lambda: not is_locked(endless))
+    assert read_status_of(endless) == ("interrupted", "SIGTERM")
+    assert "state saved" in log_of(endless)
     wait_until(lambda: not processes_with(str(tmp_path)))
     assert_row_is_the_result(short)
 
