@@ -307,6 +307,7 @@ def test_bench_measures_what_differs_in_seed_or_learning_rate_once():
 
 
 PROBED = (
+    *("matched_shift", "scaled_gradient_spread", "initial_scaled_gradient_spread"),
     *("covariate_shift", "activation_drift", "generalization_gap", "population_gap", "batch_gap"),
     *("population_test_accuracy", "running_var_distance"),
 )
