@@ -1,6 +1,8 @@
 """The optimizer, by name, and what weight decay pulls on."""
 
+import inspect
 from collections.abc import Callable
+from typing import TypeVar, cast
 
 import torch
 from torch import nn
@@ -10,6 +12,8 @@ from nnexp.norms import parts_of_norms
 from nnexp.settings import OptimizerConfig, Table
 
 FIXUP_RATE = 0.1  # of the learning rate, for the scalars of init=fixup
+GUARDED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict", "step")
+Kind = TypeVar("Kind", bound=torch.optim.Optimizer)
 
 
 def build_optimizer(
@@ -46,12 +50,27 @@ def _split_parameters(
     return decayed, spared, scalars
 
 
+def _unguarded(kind: type[Kind]) -> type[Kind]:
+    """Return an optimizer without the guards that keep `torch.compile` out of its methods.
+
+    They do nothing else where no step is compiled with its optimizer, but the first of them imports
+    the compiler, `torch._dynamo`, which takes a second. The one of `step` also turns gradients off.
+    """
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in GUARDED}
+    methods["step"] = torch.no_grad()(methods["step"])
+    return cast("type[Kind]", type(kind.__name__, (kind,), methods))
+
+
+SGD = _unguarded(torch.optim.SGD)
+AdamW = _unguarded(torch.optim.AdamW)
+
+
 def _sgd(groups: list[dict], config: OptimizerConfig, peak: float) -> torch.optim.Optimizer:
-    return torch.optim.SGD(groups, lr=peak, momentum=config.momentum, fused=True)
+    return SGD(groups, lr=peak, momentum=config.momentum, fused=True)
 
 
 def _adamw(groups: list[dict], config: OptimizerConfig, peak: float) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(groups, lr=peak, betas=(config.beta1, config.beta2), fused=True)
+    return AdamW(groups, lr=peak, betas=(config.beta1, config.beta2), fused=True)
 
 
 OPTIMIZERS: Table[Callable[[list[dict], OptimizerConfig, float], torch.optim.Optimizer]] = Table(
