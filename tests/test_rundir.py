@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from full_disk import room_for
+from scipy.special import bdtrc
 
 from nnexp.rundir import (
     FINAL,
@@ -27,6 +28,7 @@ from nnexp.rundir import (
     read_status,
     read_table,
     read_tables,
+    records,
     replacing,
     restore_tables,
     result_is_at_chance,
@@ -361,6 +363,20 @@ def test_results_view_holds_one_row_per_result_and_is_rebuilt_whole(tmp_path):
 )
 def test_accuracy_that_guessing_explains_is_at_chance(accuracy, num_images, num_classes, at_chance):
     assert is_at_chance(accuracy, num_images, num_classes) is at_chance
+
+
+@pytest.mark.parametrize("num_images", [1, 7, 40, 1000, 10_000])
+@pytest.mark.parametrize("num_classes", [2, 10, 1000])
+def test_every_number_of_right_answers_is_judged_as_scipys_binomial_tail_does(
+    num_images, num_classes
+):
+    every = max(1, num_images // 500)
+    for correct in range(0, num_images + 1, every):
+        tail = bdtrc(correct - 1, num_images, 1 / num_classes) if correct else 1.0
+        assert is_at_chance(correct / num_images, num_images, num_classes) == (tail > 0.01)
+        if correct * num_classes > num_images and tail > 1e-300:
+            mine = records._at_least(correct, num_images, 1 / num_classes)
+            assert mine == pytest.approx(tail, rel=1e-9)
 
 
 def test_a_result_is_at_chance_only_where_its_test_images_are_known():
