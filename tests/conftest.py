@@ -21,8 +21,6 @@ from nnexp.settings import (
 
 mpl.use("Agg")
 MOST_WORKERS = 4  # each takes 2 GB of memory
-
-
 MEMORY = Path("/dev/shm")  # Linux keeps files there in memory
 
 

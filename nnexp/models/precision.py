@@ -12,7 +12,7 @@ def prepare_for_bf16(model: nn.Module) -> None:
 
     Every norm computes in float32 (`norms.keep_norms_in_fp32`), and on a CPU every depthwise
     convolution does: of PyTorch's kernels for bfloat16 those with a stride or a filter of 5×5 take
-    3 to 45 times as long as a float32 convolution with its casts. Both answer in bfloat16.
+    2.6 to 46 times as long as a float32 convolution with its casts. Both answer in bfloat16.
     """
     keep_norms_in_fp32(model)
     for layer in model.modules():

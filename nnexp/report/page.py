@@ -99,10 +99,7 @@ def write_report(  # noqa: PLR0913  one keyword an option of the command
         ConfigError: There are no such runs, or the file cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise ConfigError(f"cannot write a page into {path}", "its ending must be .html")
-    if not path.parent.is_dir():
-        raise ConfigError(f"no folder {path.parent}", "make it, or write the page elsewhere")
+    _check_path(path)
     asked = Question(
         rows=rows,
         columns=columns,
@@ -116,6 +113,13 @@ def write_report(  # noqa: PLR0913  one keyword an option of the command
     with replacing(path) as scratch:
         scratch.write_text(page, "utf-8")
     return path
+
+
+def _check_path(path: Path) -> None:
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"cannot write a page into {path}", "its ending must be .html")
+    if not path.parent.is_dir():
+        raise ConfigError(f"no folder {path.parent}", "make it, or write the page elsewhere")
 
 
 def make_page(

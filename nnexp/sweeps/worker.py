@@ -32,9 +32,7 @@ from nnexp.settings import ConfigError, DataConfig, ExperimentConfig
 from nnexp.settings.plugins import load_plugins, load_plugins_of
 from nnexp.sweeps.jobs import Job, News, record_failure
 
-PRELOAD = [
-    *("nnexp.cli.app", "nnexp.experiment.runner", "nnexp.sweeps.worker", "yaml"),
-]
+PRELOAD = ["nnexp.cli.app", "nnexp.experiment.runner", "nnexp.sweeps.worker", "yaml"]
 BUSY = os.EX_TEMPFAIL  # exit code: another process trains the run
 PAUSE = 0.5  # seconds between two news of one epoch
 
