@@ -94,6 +94,6 @@ def _become_nnexp(request: bytes, handles: list[int]) -> None:
 if __name__ == "__main__":
     from nnexp.sweeps.worker import PRELOAD
 
-    for name in (*PRELOAD, "nnexp.compare", "nnexp.settings.compose"):
+    for name in (*PRELOAD, "nnexp.cli.app", "nnexp.compare", "nnexp.settings.compose"):
         import_module(name)
     _become_nnexp(*_serve(socket.socket(fileno=int(sys.argv[1]))))

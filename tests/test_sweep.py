@@ -9,6 +9,7 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from sweeping import (
@@ -503,8 +504,18 @@ def test_sweep_from_python_returns_its_jobs_and_prints_nothing(capsys):
     assert outcome.signum is None
     assert [job.config.norm.name for job in outcome.jobs] == ["batch", "none"]
     assert heard.words == ["2 of 2", "done", "done"]
+    assert repr(outcome) == "SweepOutcome(2 done)"
     assert nnexp.sweep(*words).complete
     assert capsys.readouterr() == ("", "")
+
+
+def test_script_that_sweeps_is_not_run_again_in_the_processes_of_its_runs(monkeypatch):
+    Path("script.py").write_text("raise SystemExit('run again')")  # without `if __name__ == …`
+    script = ModuleType("__main__")
+    script.__file__ = str(Path("script.py").absolute())
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    assert nnexp.sweep(*TINY, "epochs=1").complete
+    assert sys.modules["__main__"] is script
 
 
 def test_jobs_that_are_planned_are_not_composed_again(monkeypatch):

@@ -26,7 +26,7 @@ from nnexp.sweeps.jobs import (
     record_failure,
 )
 from nnexp.sweeps.observer import SweepObserver
-from nnexp.sweeps.worker import BUSY, settings_of_slot, work
+from nnexp.sweeps.worker import BUSY, settings_of_slot, start_without_main, work
 
 BEAT = 0.25  # seconds between two looks at the clock
 GRACE = 20.0  # seconds that a run which took too long has to save its state
@@ -119,7 +119,7 @@ class Pool:
         placed = replace(job, config=settings_of_slot(job.config, slot, self._settings.threads))
         news, told = self._context.Pipe(duplex=False)
         process = self._context.Process(target=work, args=(placed, self._command(job), told))
-        process.start()
+        start_without_main(process)
         told.close()
         job.status = RUNNING
         pipe = cast("Connection", news)  # the stubs know Windows' pipes too

@@ -1,6 +1,7 @@
 """Overrides → jobs → Hydra's launcher → what became of each."""
 
 import signal
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -46,7 +47,7 @@ class SweepOptions:
         ]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class SweepOutcome:
     """What became of a sweep: its jobs, each with where it stands, and what ended it early."""
 
@@ -57,6 +58,11 @@ class SweepOutcome:
     def complete(self) -> bool:
         """Whether every run has a result; one that diverged has."""
         return all(job.status in FINAL for job in self.jobs)
+
+    def __repr__(self) -> str:
+        """Return what a notebook shows: how many runs stand where."""
+        counts = Counter(job.status for job in self.jobs)
+        return f"SweepOutcome({', '.join(f'{count} {status}' for status, count in counts.items())})"
 
 
 def sweep(  # noqa: PLR0913  one keyword an option of the command

@@ -15,7 +15,9 @@ from dataclasses import replace
 from multiprocessing import forkserver, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from nnexp.experiment import Listener, Progress, RunInfo
@@ -32,7 +34,7 @@ from nnexp.settings import ConfigError, DataConfig, ExperimentConfig
 from nnexp.settings.plugins import load_plugins, load_plugins_of
 from nnexp.sweeps.jobs import Job, News, record_failure
 
-PRELOAD = ["nnexp.cli.app", "nnexp.experiment.runner", "nnexp.sweeps.worker", "yaml"]
+PRELOAD = ["nnexp.experiment.runner", "nnexp.sweeps.worker", "yaml"]
 BUSY = os.EX_TEMPFAIL  # exit code: another process trains the run
 PAUSE = 0.5  # seconds between two news of one epoch
 
@@ -150,6 +152,18 @@ def open_fork_server() -> ForkServerContext:
     return context
 
 
+def start_without_main(process: BaseProcess) -> None:
+    """Start a process that does not import the file that the user runs, as it otherwise would.
+
+    That may be a script that sweeps and does not ask for `__name__`, or the whole command line.
+    """
+    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+    try:
+        process.start()
+    finally:
+        sys.modules["__main__"] = main
+
+
 def heard_from(target: Callable[..., None], *args: Any) -> Iterator[Any]:
     """Call a function in a process of its own, and yield what it sends through its last argument.
 
@@ -158,7 +172,7 @@ def heard_from(target: Callable[..., None], *args: Any) -> Iterator[Any]:
     context = open_fork_server()
     answer, told = context.Pipe(duplex=False)
     process = context.Process(target=target, args=(*args, told))
-    process.start()
+    start_without_main(process)
     told.close()
     try:
         with suppress(EOFError):
