@@ -39,6 +39,29 @@ TINY = [
     "threads=1",
     "device=cpu",
 ]
+PLUGIN = """
+import os
+import signal
+from pathlib import Path
+
+from nnexp.experiment import LISTENERS, Listener
+from nnexp.norms import NORMS
+
+NORMS["mine"] = NORMS["group"]
+
+
+class FirstIsKilled(Listener):
+    def progress(self, progress):
+        if progress.step == 9:  # in the second epoch: the state after the first has been saved
+            try:
+                Path("{mark}").touch(exist_ok=False)
+            except FileExistsError:
+                return
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+LISTENERS["first_is_killed"] = lambda config, folder: FirstIsKilled()
+"""
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "RAY_worker_niceness": "0",  # else its workers wait for everybody else there
@@ -135,14 +158,14 @@ def test_killed_run_is_a_row_the_others_go_on_and_the_same_command_completes_it(
 ):
     need("hydra/launcher", launcher)
     monkeypatch.chdir(tmp_path)
-    words = ["norm=batch,none", "epochs=40", f"hydra/launcher={launcher}"]
+    words = ["norm=batch,mine", "epochs=3", f"hydra/launcher={launcher}"]
+    words += ["plugins=[own.py]", "listeners=[first_is_killed]"]
     if launcher == "ray":
         words.append(f"hydra.launcher.ray.init.address={request.getfixturevalue('two_nodes')}")
     runs = tmp_path / "runs"
+    Path("own.py").write_text(PLUGIN.format(mark=tmp_path / "killed"))
 
-    sweep = start(tmp_path, *words)
-    os.kill(first_pid(runs), signal.SIGKILL)
-    code, said = finish(sweep)
+    code, said = finish(start(tmp_path, *words))
     assert code == 1, said
     assert "killed by SIGKILL" in said
     assert "Traceback" not in said
@@ -153,7 +176,7 @@ def test_killed_run_is_a_row_the_others_go_on_and_the_same_command_completes_it(
     assert again.returncode == 0, again.stdout + again.stderr
     assert len((runs / "results.csv").read_text().splitlines()) == 3
     (resumed,) = [path for path in runs.glob("*/log.txt") if "resumed at" in path.read_text()]
-    assert len((resumed.parent / "metrics.csv").read_text().splitlines()) == 41
+    assert len((resumed.parent / "metrics.csv").read_text().splitlines()) == 4
 
     written = files(runs)
     again = nnexp("sweep", *TINY, *words, **ENVIRONMENT)

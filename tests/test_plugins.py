@@ -4,13 +4,15 @@ import hashlib
 import json
 from pathlib import Path
 
+import hydra
 import pytest
 from processes import Starter
 
 from nnexp.cli.app import main
 from nnexp.norms import NORMS
-from nnexp.settings import ConfigError, from_yaml, run_id
-from nnexp.settings.compose import compose_config, compose_jobs
+from nnexp.settings import ConfigError, from_yaml, plugins, run_id
+from nnexp.settings.compose import VERSION_BASE, compose_config, compose_jobs
+from nnexp.settings.configs import config_home
 from nnexp.settings.plugins import load_plugins_of, refuse_session_code
 
 RMS = """import torch
@@ -75,6 +77,19 @@ def test_a_norm_from_a_file_is_swept_by_processes_and_compared(here: Path, nnexp
     assert config.norm.eps == 1e-6
     assert run_id(config) == run.name
     assert json.loads((run / "result.json").read_text())["code"] == config.code
+
+
+def test_hydra_has_the_name_of_a_run_in_a_process_that_has_loaded_no_plugin(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["norm=rms_chw", "plugins=[rms_chw.py]"]
+    name = run_id(compose_config(words))
+    with hydra.initialize_config_dir(str(config_home()), **VERSION_BASE):
+        composed = hydra.compose("config", words, return_hydra_config=True)
+    del NORMS["rms_chw"]
+    monkeypatch.setattr(plugins, "_loaded", {})
+    monkeypatch.chdir(here.parent)
+    assert composed.hydra.sweep.subdir == name
 
 
 def test_model_data_optimizer_and_schedule_come_from_a_file_too(here: Path, nnexp: Starter) -> None:

@@ -42,7 +42,7 @@ from nnexp.settings.overrides import (
     split_words,
     value_of,
 )
-from nnexp.settings.plugins import code_of, plugins_of_environment
+from nnexp.settings.plugins import code_of, load_plugins, plugins_of_environment
 from nnexp.settings.schema import ExperimentConfig
 from nnexp.settings.tables import TABLES, additions
 
@@ -74,7 +74,7 @@ def register() -> None:
     # OmegaConf 2.4 gives this call another name, by which 2.3 means an older one.
     old = omegaconf.__version__.startswith("2.3.")
     add_resolver: Any = OmegaConf.register_new_resolver if old else OmegaConf.register_resolver
-    add_resolver("run_id", lambda *, _root_: run_id(to_config(_root_)), replace=True)
+    add_resolver("run_id", lambda *, _root_: _name_of(_root_), replace=True)
     add_resolver("in_folder", lambda folder, path: str(Path(folder) / path), replace=True)
     Plugins.instance().register(OwnConfigs)
     use_checked_loader()
@@ -82,7 +82,8 @@ def register() -> None:
 
 
 def store_additions() -> None:
-    """Tell Hydra the options that plug-ins bring, which have no files."""
+    """Tell Hydra what there is, and the options that plug-ins bring, which have no files."""
+    register()
     for group in filter(names_in, TABLES):  # listeners are a list of names and no group
         for name, addition in additions(group).items():
             if name not in names_in(group):
@@ -146,10 +147,9 @@ def expand_jobs(overrides: Sequence[str], config_dir: str | None = None) -> list
 
 
 def compose_each(
-    jobs: Iterable[list[str]], config_dir: str | None = None
+    jobs: Sequence[list[str]], config_dir: str | None = None
 ) -> list[ExperimentConfig]:
     """Return the settings of each list of overrides, such as `expand_jobs` returns."""
-    jobs = list(jobs)
     words = dict.fromkeys(word for job in jobs for word in job)
     choices = read_choices(config_dir, plugins_named(words))
     with _hydra(choices):
@@ -217,6 +217,13 @@ def to_config(composed: DictConfig) -> ExperimentConfig:
         return config
 
 
+def _name_of(composed: DictConfig) -> str:
+    """Return a run's name, which Hydra asks for in processes that have no plug-in yet, too."""
+    folder = OmegaConf.select(composed, "hydra.runtime.cwd") or ""
+    load_plugins(composed.plugins or plugins_of_environment(), Path(folder))
+    return run_id(to_config(composed))
+
+
 @contextmanager
 def _checked(
     words: Sequence[str], config_dir: str | None, *, sweep: bool = False
@@ -250,7 +257,6 @@ def _grid(composed: DictConfig) -> dict[str, str]:
 @contextmanager
 def _hydra(choices: Choices) -> Iterator[None]:
     """Have Hydra ready to compose, its complaints explained."""
-    register()
     store_additions()
     token = _config_dir.set(choices.config_dir)
     try:
@@ -275,7 +281,6 @@ def _run_once(composed: DictConfig, config: ExperimentConfig, task: Task) -> Job
 
 def _call_main(argv: Sequence[str], function: Callable[[DictConfig], Any]) -> None:
     """Let `hydra.main` read these words, and raise its errors instead of printing them."""
-    register()
     store_additions()
     main = hydra.main(config_path=str(config_home()), config_name="config", **VERSION_BASE)
     typed, sys.argv = sys.argv, ["nnexp train", *argv]

@@ -35,11 +35,12 @@ def names_plugins(word: str) -> bool:
     return word.lstrip("+~").startswith(("plugins=", "plugins.", "plugins@"))
 
 
-def load_plugins(names: Iterable[str]) -> None:
+def load_plugins(names: Iterable[str], folder: Path = Path()) -> None:
     """Import the installed plug-ins and those that the user named, each once while it is the same.
 
     Args:
         names: Python files, which end in `.py`, and modules. Never taken from a file of settings.
+        folder: Where relative names of files count from.
 
     Raises:
         ConfigError: One of them cannot be imported; says where.
@@ -50,7 +51,7 @@ def load_plugins(names: Iterable[str]) -> None:
         _load(point.value, source, point.load)
     for name in names:
         if name.endswith(".py"):
-            _load_file(name)
+            _load_file(folder, name)
         else:
             _load(name, _source_of_module(name), lambda name=name: importlib.import_module(name))
 
@@ -95,8 +96,8 @@ def refuse_session_code(configs: Iterable[ExperimentConfig]) -> None:
                 )
 
 
-def _load_file(name: str) -> None:
-    path = Path(name).expanduser().absolute()
+def _load_file(folder: Path, name: str) -> None:
+    path = (folder / Path(name).expanduser()).absolute()
     try:
         text = path.read_bytes()
     except OSError as error:
