@@ -165,8 +165,9 @@ def test_killed_run_is_a_row_the_others_go_on_and_the_same_command_completes_it(
     runs = tmp_path / "runs"
     Path("own.py").write_text(PLUGIN.format(mark=tmp_path / "killed"))
 
-    code, said = finish(start(tmp_path, *words))
-    assert code == 1, said
+    first = nnexp("sweep", *TINY, *words, **ENVIRONMENT)
+    said = first.stdout + first.stderr
+    assert first.returncode == 1, said
     assert "killed by SIGKILL" in said
     assert "Traceback" not in said
     states = [json.loads(path.read_text())["status"] for path in runs.glob("*/status.json")]
