@@ -1,6 +1,6 @@
 """What is measured inside the network while it trains; measuring never changes what is learned."""
 
-from nnexp.probes.forward_passes import keeping_random_numbers, probe_batch
+from nnexp.probes.forward_passes import probe_batch
 from nnexp.probes.observers import Observers, make_observers
 from nnexp.probes.population import evaluate_with_other_statistics
 from nnexp.probes.running_statistics import Recorder, batch_statistics, trace_steps
@@ -16,7 +16,6 @@ __all__ = [
     "batch_statistics",
     "evaluate_with_other_statistics",
     "gradient_spread",
-    "keeping_random_numbers",
     "make_observers",
     "probe_batch",
     "probe_steps",

@@ -1,7 +1,7 @@
 """Runs the network on one fixed batch, at any weights, and leaves it exactly as it was."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,13 +53,6 @@ def loss_at(model: nn.Module, weights: Weights, batch: ProbeBatch) -> Tensor:
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
     """Return the model's own parameters, not copied, without a graph."""
     return {name: parameter.detach() for name, parameter in model.named_parameters()}
-
-
-def keeping_random_numbers(device: torch.device) -> AbstractContextManager[None]:
-    """Bring the generators back, at the end of the block, to where they were."""
-    if device.type == "cpu":
-        return torch.random.fork_rng([])
-    return torch.random.fork_rng([device], device_type=device.type)
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from nnexp.probes.forward_passes import (
     ProbeBatch,
     Weights,
     evaluating,
-    keeping_random_numbers,
     loss_at,
     modules_seen,
     weights_of,
@@ -77,8 +76,8 @@ class StepProbe:
     """Looks at the network on one fixed batch, before and after chosen optimizer steps.
 
     All passes are in training mode (but for `loss`), in float32, with the dropout of that step,
-    and leave weights, gradients, buffers and generators exactly as they were. Formulas, sources
-    and deviations: docs/probes.md.
+    and leave weights, gradients and buffers exactly as they were; each step seeds the generators
+    itself. Formulas, sources and deviations: docs/probes.md.
     """
 
     def __init__(
@@ -107,15 +106,13 @@ class StepProbe:
             return
         model, point = state.model, TimePoint(state.step // self.steps_per_epoch, state.step)
         old = {name: weight.clone() for name, weight in weights_of(model).items()}
-        with keeping_random_numbers(state.device):
-            view = self._look_before(state, old, point)
+        view = self._look_before(state, old, point)
         yield
-        with keeping_random_numbers(state.device):
-            seed_random_layers(self.seed, point.step, state.device)
-            _note_drift(point, view, self._after(model))
-            _note_updates(point, list(view.gradients), old, weights_of(model))
-            _note_rates(point, view, state, old)
-            self._note_shifts(point, view, state, old)
+        seed_random_layers(self.seed, point.step, state.device)
+        _note_drift(point, view, self._after(model))
+        _note_updates(point, list(view.gradients), old, weights_of(model))
+        _note_rates(point, view, state, old)
+        self._note_shifts(point, view, state, old)
         self._points.append(point)
 
     def drain(self) -> list[ProbeRow]:
