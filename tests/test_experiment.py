@@ -15,7 +15,16 @@ from safetensors.torch import load_file
 
 from nnexp import experiment
 from nnexp.data import batch_sizes, epoch_plan, load_images, train_batches
-from nnexp.rundir import RunDir, RunError, is_locked, locked, read_status, write_json, write_status
+from nnexp.rundir import (
+    RunDir,
+    RunError,
+    is_locked,
+    locked,
+    read_json,
+    read_status,
+    write_json,
+    write_status,
+)
 from nnexp.settings import (
     ConfigError,
     DataConfig,
@@ -64,6 +73,8 @@ def test_run_folder_holds_what_the_page_says(tiny):
     }
     assert from_yaml(run.config.read_text()) == tiny
     assert read_status(run) == {"status": "done"}
+    accuracy = 100 * read_json(run.result)["test_accuracy"]
+    assert repr(outcome) == f"Outcome({run.path}: done, test accuracy {accuracy:.2f} %)"
     metrics = read_rows(run.metrics)
     assert ",".join(metrics[0]) == (
         "epoch,step,images,learning_rate,train_loss,train_accuracy,val_loss,val_accuracy,"

@@ -63,7 +63,7 @@ from nnexp.training import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Outcome:
     """What became of a run: its folder, its status, and its one row where it has one."""
 
@@ -71,6 +71,12 @@ class Outcome:
     status: str
     result: dict[str, Any]
     signum: int | None = None  # the signal that interrupted it
+
+    def __repr__(self) -> str:
+        """Return what a notebook shows: where the run is and what it came to."""
+        accuracy = self.result.get("test_accuracy")
+        shown = "" if accuracy is None else f", test accuracy {100 * accuracy:.2f} %"
+        return f"Outcome({self.run.path}: {self.status}{shown})"
 
 
 def run(
