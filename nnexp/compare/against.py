@@ -141,7 +141,7 @@ def _plan(rows: Sequence[Row], against: str, row_keys: Sequence[str]) -> _Plan:
     if not others:
         raise ConfigError(f"all runs have {key}={value}", "there is nothing to compare with it")
     changing = [name for name in varying(rows) if name != key]
-    own = [name for name in changing if _is_of_group(name, key) and len(_values(base, name)) == 1]
+    own = [name for name in changing if _is_own(name, key) and len(_values(base, name)) == 1]
     rest = [name for name in changing if name not in own]
     named = [key, *(name for name in own if not goes_with(others, name, [key]))]
     return _Plan(
@@ -189,8 +189,9 @@ def _baseline(rows: Sequence[Row], against: str, row_keys: Sequence[str]) -> tup
     return key, against
 
 
-def _is_of_group(name: str, key: str) -> bool:
-    return name.startswith(f"{key.removesuffix('.name')}.")
+def _is_own(name: str, key: str) -> bool:
+    """Return whether a setting says more of what the key names: its group, or a plug-in's code."""
+    return name == "code" or name.startswith(f"{key.removesuffix('.name')}.")
 
 
 def _values(rows: Sequence[Row], key: str) -> set[Group]:

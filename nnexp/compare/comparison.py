@@ -22,13 +22,13 @@ from nnexp.compare.load import DEFAULT, Say, as_rows
 from nnexp.compare.metrics import metric_of
 from nnexp.compare.records import cell_records, difference_records
 from nnexp.compare.selection import (
+    changing,
     filter_rows,
     find_metric,
     find_setting,
     in_order,
     in_words,
     values_of,
-    varying,
 )
 from nnexp.settings import NOT_IDENTITY, ConfigError
 
@@ -266,5 +266,5 @@ def _values(rows: Sequence[Row], key: str) -> list[str]:
 
 def _same(rows: Sequence[Row]) -> dict[str, str]:
     """Return every setting that all runs share, those that decide no result left out."""
-    changing = {*varying(rows), *NOT_IDENTITY, "seed"}
-    return {key: shown(rows[0][key]) for key in SETTINGS if key not in changing}
+    others = {*changing(rows, list(SETTINGS)), *NOT_IDENTITY, "seed"}
+    return {key: shown(rows[0][key]) for key in SETTINGS if key not in others}

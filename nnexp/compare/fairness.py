@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from nnexp.compare.columns import SETTINGS, Row, shown
-from nnexp.compare.grid import NAMES, Layout
+from nnexp.compare.grid import Layout
 from nnexp.compare.selection import goes_with, grouped, in_order, varying
 from nnexp.console import counted
 from nnexp.rundir import ENVIRONMENT, FINAL
@@ -59,8 +59,6 @@ def _subjects(rows: Sequence[Row], layout: Layout, asked: Sequence[str]) -> set[
     for key in layout.rows:
         if key not in HELD_EQUAL and not goes_with(rows, key, known):
             known.append(key)
-    if goes_with(rows, "code", NAMES):  # else one name stands for several texts
-        known.append("code")
     groups = {key.removesuffix(".name") for key in known}
     return {*known, *(f"{one}.{leaf}" for one in groups for leaf in IMPLIED.get(one, ()))}
 

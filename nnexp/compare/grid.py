@@ -125,14 +125,8 @@ def lay_out(rows: Sequence[Row], row_keys: Sequence[str], column_keys: Sequence[
     return Layout(rows=list(row_keys), columns=list(column_keys), layers=layers, implied=implied)
 
 
-# What `code` says more of.
-NAMES = ("model", "norm", "norm.at", "data.name", "optimizer.name", "schedule.name")
-
-
 def _follows_from_its_group(rows: Sequence[Row], key: str) -> bool:
     """Return whether a setting has one value for each head of its group: num_groups for norm."""
-    if key == "code":
-        return goes_with(rows, key, NAMES)
     group = key.partition(".")[0]
     head = next((name for name in (group, f"{group}.name") if name in rows[0]), key)
     return head != key and goes_with(rows, key, [head])

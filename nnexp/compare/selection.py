@@ -14,6 +14,8 @@ Group = tuple[str, ...]  # values of settings, as typed
 
 OTHER_COLUMNS = ("status", "run_id")  # what --where knows beside the settings
 CONDITION = re.compile(r"([^=!]+)(!?)=(.+)")
+# What `code` says more of.
+NAMES = ("model", "norm", "norm.at", "data.name", "optimizer.name", "schedule.name")
 VALUE = re.compile(r"\{[^}]*\}|[^,]+")  # a comma inside {conv1: layer, conv2: none} divides nothing
 
 
@@ -106,8 +108,12 @@ def _is_mapping(key: str) -> bool:
 
 
 def varying(rows: Sequence[Row]) -> list[str]:
-    """Return the settings that decide a result and are not the same in all rows, seed aside."""
-    return changing(rows, [key for key in SETTINGS if key not in NOT_IDENTITY and key != "seed"])
+    """Return the settings that decide a result and are not the same in all rows, seed aside.
+
+    The code of plug-ins is one of them only where one name stands for several texts.
+    """
+    found = changing(rows, [key for key in SETTINGS if key not in NOT_IDENTITY and key != "seed"])
+    return [key for key in found if key != "code" or not goes_with(rows, key, NAMES)]
 
 
 def changing(rows: Sequence[Row], keys: Sequence[str]) -> list[str]:
