@@ -402,6 +402,23 @@ def test_baseline_that_is_a_value_of_another_row_is_found(capsys):
     assert err.splitlines() == ["nnexp: no run has model=batch", "       did you mean norm=batch"]
 
 
+def test_norm_of_a_plugin_is_compared_with_a_baseline_and_each_of_its_texts_by_itself(capsys):
+    code = {"norm.mine": "mine.py sha256:11"}
+    write_seeds(Path("runs"), BATCH, "batch")
+    write_seeds(Path("runs"), LAYER, "mine", code=code)
+    comparison = nnexp.compare_runs("runs", rows=["norm"], against="batch")
+    (difference,) = comparison.differences_frame().to_dict("records")
+    assert difference["difference"] == pytest.approx(-0.03)
+    assert "code" not in comparison.same
+    assert not comparison.warnings
+    assert "sha256" not in compared(capsys, "--rows", "norm,batch_size", "--against", "batch")[1]
+
+    write_seeds(Path("runs"), GROUP, "mine", code={"norm.mine": "mine.py sha256:22"})
+    edited = nnexp.compare_runs("runs", rows=["norm"], against="batch").differences_frame()
+    assert sorted(edited["difference"]) == pytest.approx([-0.03, -0.0025])
+    assert sorted(edited["code"]) == [f"{{norm.mine: mine.py sha256:{n}}}" for n in (11, 22)]
+
+
 def test_frames_hold_cells_and_differences_and_the_tables_of_a_run():
     write_seeds(Path("runs"), BATCH, "batch")
     write_seeds(Path("runs"), LAYER, "layer")
