@@ -7,6 +7,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from nnexp import experiment
 from nnexp.settings import ConfigError
+from nnexp.settings.compose import compose_config
 
 
 class Counting(experiment.Listener):
@@ -69,6 +70,10 @@ def test_listeners_are_no_part_of_what_a_run_is(tiny):
     from nnexp.settings import run_id
 
     assert run_id(replace(tiny, listeners=["tensorboard"])) == run_id(tiny)
+
+
+def test_tensorboard_is_known_when_listeners_have_been_imported():
+    assert compose_config(["listeners=[tensorboard]"]).listeners == ["tensorboard"]
 
 
 def test_tensorboard_that_is_not_installed_is_said_in_two_lines(tiny, monkeypatch):

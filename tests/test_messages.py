@@ -152,6 +152,8 @@ ANSWERS = [  # what is typed after `nnexp train`, what is wrong, what would do
         "norm.num_groups and norm.channels_per_group are both set",
         "each decides the other: leave one out",
     ),
+    ("norm=[batch,none]", "norm takes one name", "to run each: nnexp sweep norm=batch,none"),
+    ("-m norm=[batch,none]", "norm takes one name", "to run each: nnexp sweep norm=batch,none"),
     # studies
     ("study=disable_bn", "study=disable_bn is a grid", "use nnexp sweep study=disable_bn"),
     (

@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from nnexp.settings.configs import names_in
 from nnexp.settings.errors import ConfigError, no_such_option
-from nnexp.settings.tables import additions
+from nnexp.settings.tables import TABLES
 
 MOST = 10_000_000  # of anything that is counted: with more, no run ends or fits into memory
 PLAIN = re.compile(r"[\w.+-]+")  # a name that is one of a table, here or elsewhere
@@ -102,8 +102,8 @@ class Setting:
 
 
 def known_names(group: str) -> tuple[str, ...]:
-    """Return the names that code exists for: one packaged file each, and the user's own entries."""
-    return tuple(sorted({*names_in(group), *additions(group)}))
+    """Return the names that code exists for: one packaged file each, and what tables hold."""
+    return tuple(sorted({*names_in(group), *TABLES.get(group, ())}))
 
 
 def declared(part: type, prefix: str = "") -> Iterator[Setting]:

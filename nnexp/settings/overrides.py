@@ -216,6 +216,9 @@ def _check_known(override: Override, word: str, choices: Choices) -> None:
         for name in _names(value):
             if name not in choices.groups[key]:
                 raise no_such_option(key, name, key, choices.groups[key])
+        if isinstance(value, list):  # Hydra would lay one over the other
+            several = ",".join(map(str, value))
+            raise ConfigError(f"{key} takes one name", f"to run each: nnexp sweep {key}={several}")
     elif key in choices.parts:
         raise ConfigError(f"{key} is several settings", f"write one of them: {key}.KEY=VALUE")
 
