@@ -19,7 +19,7 @@ from nnexp.models.init import initialize
 from nnexp.models.sketch import sketch_model
 from nnexp.norms import NORMS, NormKind, Statistic, find_sites, make_norms
 from nnexp.settings import ConfigError, ExperimentConfig, OptimizerConfig
-from nnexp.training import build_optimizer
+from nnexp.training import build_checked_model, build_optimizer
 
 del NORMS["rms_chw"]  # which enters itself when it is imported, for all tests of this process
 HERE = Path(__file__).parent
@@ -244,6 +244,25 @@ def test_a_child_that_is_never_called_is_shown_without_an_output():
     blocks = sketch_model(ExperimentConfig(model=model_config("own"))).blocks
     outputs = {block.name: block.output for block in blocks}
     assert (outputs["block"], outputs["auxiliary"]) == ("8×32×32", "–")
+
+
+def test_a_model_that_has_no_place_for_the_norm_of_the_settings_is_refused():
+    MODELS["own"] = lambda config, num_classes, norms: nn.Sequential(
+        nn.Flatten(), nn.Linear(3 * 32 * 32, num_classes)
+    )
+    config = ExperimentConfig(model=model_config("own"), norm=norm_config("group"))
+    with pytest.raises(ConfigError, match="norm=group would change nothing"):
+        build_checked_model(config, 10)
+    build_checked_model(replace(config, norm=norm_config("none")), 10)
+
+
+def test_a_model_without_one_output_for_each_class_is_refused():
+    MODELS["own"] = lambda config, num_classes, norms: nn.Sequential(
+        norms.for_block("block").conv_norm_act(3, 8, 3), nn.Flatten(), nn.Linear(8 * 32 * 32, 1000)
+    )
+    with pytest.raises(ConfigError) as refusal:
+        build_checked_model(ExperimentConfig(model=model_config("own")), 10)
+    assert "returns the shape (2, 1000) for 2 images of 10 classes" in refusal.value.problem
 
 
 def test_stochastic_depth_of_another_library_is_acted_on():

@@ -78,13 +78,13 @@ def find_sites(model: nn.Module, batch_size: int, image_size: int = 32) -> list[
     return sites
 
 
-def evaluate_blank_images(model: nn.Module, image_size: int) -> None:
-    """Pass two blank images forward, in evaluation, wherever the model is; it stays as it was."""
+def evaluate_blank_images(model: nn.Module, image_size: int) -> Tensor:
+    """Return what the model gives for two blank images, wherever it is; it stays as it was."""
     device = next(model.parameters()).device
     modes = [(module, module.training) for module in model.modules()]
     try:
         with torch.no_grad():
-            model.eval()(torch.zeros((2, 3, image_size, image_size), device=device))
+            return model.eval()(torch.zeros((2, 3, image_size, image_size), device=device))
     finally:
         for module, training in modes:
             module.training = training

@@ -6,8 +6,11 @@ from torch import nn
 from nnexp.models import build_model
 from nnexp.models.init import initialize
 from nnexp.models.precision import prepare_for_bf16
+from nnexp.models.sketch import IMAGE_SIZE
 from nnexp.norms import find_sites, make_norms
-from nnexp.settings import ExperimentConfig
+from nnexp.norms.sites import evaluate_blank_images
+from nnexp.settings import ConfigError, ExperimentConfig
+from nnexp.settings.tables import additions
 from nnexp.training.layout import choose_layout, lay_out
 from nnexp.training.optimizer import build_optimizer
 from nnexp.training.schedule import peak_learning_rate
@@ -42,13 +45,33 @@ def build_checked_model(config: ExperimentConfig, num_classes: int) -> nn.Module
     """Return the network, after every norm site was found able to work.
 
     Raises:
-        ConfigError: A norm cannot work at one of the network's sites.
+        ConfigError: A norm cannot work at one of the network's sites, or a user's own model has no
+            place for norms or not one output for each class.
     """
     model = build_model(
         config.model, num_classes, make_norms(config.norm, config.batch_size), config.init
     )
-    find_sites(model, config.batch_size)
+    sites = find_sites(model, config.batch_size)
+    if config.model.name in additions("model"):
+        _check_own_model(model, config, num_classes, has_sites=bool(sites))
     return model
+
+
+def _check_own_model(
+    model: nn.Module, config: ExperimentConfig, num_classes: int, *, has_sites: bool
+) -> None:
+    name, norm = config.model.name, config.norm.name
+    if not has_sites and norm != "none":
+        raise ConfigError(
+            f"model={name} has no norm layer from the settings: norm={norm} would change nothing",
+            "build its norms with the argument norms, or return replace_norms(model, norms)",
+        )
+    shape = tuple(evaluate_blank_images(model, IMAGE_SIZE).shape)
+    if shape != (2, num_classes):
+        raise ConfigError(
+            f"model={name} returns the shape {shape} for 2 images of {num_classes} classes",
+            f"it needs one value for each class: (2, {num_classes})",
+        )
 
 
 def count_parameters(model: nn.Module) -> int:
