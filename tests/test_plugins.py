@@ -8,8 +8,10 @@ import hydra
 import pytest
 from processes import Starter
 
+from nnexp import experiment
 from nnexp.cli.app import main
 from nnexp.norms import NORMS
+from nnexp.rundir import RunError
 from nnexp.settings import ConfigError, from_yaml, plugins, run_id
 from nnexp.settings.compose import VERSION_BASE, compose_config, compose_jobs
 from nnexp.settings.configs import config_home
@@ -49,6 +51,16 @@ MODELS["tiny"] = tiny
 SOURCES["painted"] = lambda config, progress: SOURCES["synthetic"](config, progress)
 OPTIMIZERS["plain"] = lambda groups, config, peak: torch.optim.SGD(groups, lr=peak)
 SCHEDULES["halves"] = lambda step, total, warmup, config: config.options["factor"] ** step
+"""
+DRAWN = """
+from dataclasses import replace
+from pathlib import Path
+
+def drawn(config, progress):
+    whole = SOURCES["synthetic"](config, progress)
+    return replace(whole, fingerprint=whole.fingerprint + Path("shift.txt").read_text())
+
+SOURCES["drawn"] = drawn
 """
 SMALL = [
     *("model=simple_cnn", "data=synthetic", "scale=smoke", "epochs=1", "batch_size=16"),
@@ -107,6 +119,26 @@ def test_model_data_optimizer_and_schedule_come_from_a_file_too(here: Path, nnex
         *("model.tiny", "data.painted", "optimizer.plain", "schedule.halves"),
     }
     assert result["parameters"] == 3 * 6 * 9 + 12 + 70
+
+
+def test_settings_made_before_an_entry_was_another_text_do_not_train(here: Path) -> None:
+    NORMS["mine"] = NORMS["group"]
+    config = compose_config([*SMALL, "norm=mine"])
+    NORMS["mine"] = NORMS["layer"]
+    with pytest.raises(ConfigError, match=r"norm\.mine is .* now, and was .* when the settings"):
+        experiment.run(config)
+    assert not (here / "runs").exists()
+
+
+def test_finished_run_whose_source_gives_other_images_now_is_not_taken_for_done(here: Path) -> None:
+    (here / "rest.py").write_text(REST + DRAWN)
+    config = compose_config([*SMALL, "data=drawn", "plugins=[rest.py]"])
+    (here / "shift.txt").write_text("0")
+    assert experiment.run(config).status == "done"
+    assert experiment.run(config).status == "done"
+    (here / "shift.txt").write_text("1")
+    with pytest.raises(RunError, match="images"):
+        experiment.run(config)
 
 
 def test_an_installed_package_brings_its_entries_by_an_entry_point(

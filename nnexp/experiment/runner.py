@@ -42,6 +42,8 @@ from nnexp.rundir import (
     write_status,
 )
 from nnexp.settings import ConfigError, ExperimentConfig, run_id
+from nnexp.settings.plugins import check_code
+from nnexp.settings.tables import additions
 from nnexp.training import (
     UNTESTED,
     Diverged,
@@ -102,6 +104,7 @@ def run(
         ConfigError: The settings cannot work and nothing was written, or the folder cannot be used.
         RunError: The folder is in use, belongs to other settings, or the disk is full.
     """
+    check_code(config)
     folder = RunDir(Path(config.runs_dir) / run_id(config))
     named = [LISTENERS[name](config, folder.path) for name in config.listeners]
     everyone = Listeners(folder, [*listeners, *named])
@@ -119,7 +122,7 @@ def _already_done(run: RunDir, config: ExperimentConfig, listeners: Listeners) -
     """
     result = finished_result(run)
     check_config(run, config, partial(listeners.tell, Listener.note))
-    if config.data.name == "folder":  # the one source whose images may be others by now
+    if config.data.name in ("folder", *additions("data")):  # its images may be others by now
         with suppress(ConfigError):  # gone altogether: the result stands
             images = load_images(config.data, partial(listeners.tell, Listener.loading))
             check_images(run, images.fingerprint)

@@ -63,12 +63,22 @@ def load_plugins_of(config: ExperimentConfig) -> None:
         ConfigError: A plug-in cannot be imported, or is not what the job was composed with.
     """
     load_plugins(config.plugins)
+    check_code(config)
+
+
+def check_code(config: ExperimentConfig) -> None:
+    """Refuse settings that were composed when a user's entry was another text.
+
+    Raises:
+        ConfigError: Names the entry.
+    """
     here = code_of(config)
     for key, code in config.code.items():
-        if here.get(key) != code:
+        now = here.get(key, "not known")
+        if now != code:
             raise ConfigError(
-                f"{key} is {here.get(key, 'not known')} here, and was {code} when the job was made",
-                "leave plug-ins as they are while a sweep runs, then repeat the command",
+                f"{key} is {now} now, and was {code} when the settings were made",
+                "compose the settings again; leave plug-ins as they are while a sweep runs",
             )
 
 
