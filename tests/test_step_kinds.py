@@ -53,6 +53,7 @@ def test_compiled_steps_need_a_compiler_and_no_trace_that_would_change_them(tiny
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")  # torch 2.10 of itself
 def test_compiled_steps_learn_what_eager_ones_do_up_to_rounding(tiny):
     config = replace(tiny, model=replace(tiny.model, name="simple_cnn", dropout=0.0))
     expected = train(Step(state_of(config), settings_of(config)), config, 3)
