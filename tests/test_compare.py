@@ -321,6 +321,17 @@ def test_json_and_csv_hold_the_exact_values(capsys):
     assert content["comparisons"][0]["difference"] == difference
 
 
+def test_csv_of_differences_has_the_columns_of_all_its_rows(capsys):
+    for size in (8, 32):
+        write_seeds(Path("runs"), BATCH, "batch", batch_size=size)
+        write_seeds(Path("runs"), LAYER, "layer", batch_size=size)
+    single, other, average = cells(
+        capsys, "--rows", "norm", "--cols", "batch_size", "--against", "batch"
+    )
+    assert [row["batch_size"] for row in (single, other, average)] == ["8", "32", ""]
+    assert average["over"] == "average over batch_size"
+
+
 def test_comparing_imports_neither_torch_nor_pandas():
     write_seeds(Path("runs"), BATCH, "batch")
     write_seeds(Path("runs"), LAYER, "layer")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
@@ -115,7 +116,7 @@ def _print_csv(comparisons: Sequence[Comparison]) -> None:
         for comparison in comparisons
         for record in difference_records(comparison) or cell_records(comparison)
     ]
-    write_csv(list(records[0]), records)
+    write_csv(list(dict.fromkeys(chain.from_iterable(records))), records)
 
 
 def _print_json(comparisons: Sequence[Comparison]) -> None:
