@@ -53,16 +53,17 @@ class CurveRow:
     seeds: dict[Group, int]  # line → the runs it is the mean of
 
 
-def curve_rows(rows: Sequence[Row]) -> list[CurveRow]:
+def curve_rows(rows: Sequence[Row], keys: Sequence[str] = ()) -> list[CurveRow]:
     """Return a row of panels for each combination of what varies beside the norm and the seed.
 
-    A line ends with the first seed that is lost, so that no mean is one of survivors.
+    A line ends with the first seed that is lost, so that no mean is one of survivors. `keys` are
+    the settings that make a line, by default those that these rows need.
 
     Raises:
         ConfigError: No run has a `metrics.csv`, or there are too many panels.
     """
     rows = _with_metrics(rows)
-    keys = line_settings(rows)
+    keys = keys or line_settings(rows)
     names = lay_out(rows, keys, []).layers
     layers = grouped(rows, names)
     check_panels(len(layers), MOST_ROWS, "curves")

@@ -63,7 +63,7 @@ def find_curves(rows: Sequence[Row], arms: Arms) -> tuple[Curves | None, list[st
     """Return the curves of runs, and a line where there are none."""
     members, _ = set_aside(rows, ["metrics"])
     try:
-        drawn, note = curve_rows(members), curves_note(members)
+        drawn, note = curve_rows(members, arms.keys), curves_note(members)
     except ConfigError as error:
         return None, [f"Loss and accuracy over the epochs: {error.problem}"]
     longest = max(len(curve[0]) for row in drawn for curve in _all(row.curves))
