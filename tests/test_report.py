@@ -207,6 +207,22 @@ def test_run_that_failed_before_its_first_epoch_makes_an_arm_without_a_curve():
     assert "7 groups do not divide 16" in page.text["td"]
 
 
+def test_norm_at_its_best_own_setting_is_one_arm():
+    for groups in (2, 4):
+        for seed in (0, 1):
+            norm = NormConfig(name="group", num_groups=groups)
+            accuracy = 0.5 + groups / 100 + seed / 1000
+            run = write_run(
+                Path("runs"),
+                replace(settings(seed=seed), norm=norm),
+                accuracy,
+                val_accuracy=accuracy,
+            )
+            write_curves(run, [0.5, 1.0], accuracy)
+    page = Page(page_of(best="norm.num_groups"))
+    assert page.values("data-name") == ["group"] * 4
+
+
 def test_where_learning_rates_vary_each_cell_is_at_its_best_and_the_shared_rates_are_there_too():
     write_study(Path("runs"), rates=(0.005, 0.02), seeds=(0, 1))
     html = page_of()
