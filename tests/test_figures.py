@@ -40,6 +40,8 @@ from nnexp.figures.lines import draw_lines, over_batch_size, over_rates
 from nnexp.figures.probes import over_steps, through_depth
 from nnexp.figures.series import make_panels
 from nnexp.norms import NORMS
+from nnexp.report.arms import Arms
+from nnexp.report.curves import find_curves
 from nnexp.report.sentences import short_answer
 from nnexp.settings import ConfigError, NormConfig
 
@@ -252,6 +254,20 @@ def test_curves_share_one_scale_between_training_and_validation():
     train_loss, val_loss, train_accuracy, val_accuracy = figure.axes
     assert train_loss.get_ylim() == val_loss.get_ylim()
     assert train_accuracy.get_ylim() == val_accuracy.get_ylim()
+
+
+def test_curve_of_one_epoch_is_a_point_and_epochs_are_whole():
+    for norm in ("batch", "none"):
+        write_curves(write_full(Path("runs"), norm, 0.5), [1.0], 0.5)
+    for one in (figure := draw_curves(read_rows())).axes:
+        assert [line.get_marker() for line in one.lines[:2]] == [
+            style_of(norm).marker for norm in ("batch", "none")
+        ]
+        assert [tick for tick in one.get_xticks() if 0 < tick < 2] == [1]
+    legend = figure.legends[0].legend_handles
+    assert [line.get_marker() for line in legend] == [line.get_marker() for line in one.lines[:2]]
+    ((_, panels),) = find_curves(read_rows(), Arms(read_rows()))[0].rows
+    assert [label for label, _ in panels[0].x_ticks] == ["1"]
 
 
 def test_curves_of_too_many_settings_are_refused():

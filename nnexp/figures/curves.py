@@ -21,6 +21,7 @@ from nnexp.figures.drawing import (
     line_look,
     mark_chance,
     open_panels,
+    point_look,
     seeds_in_words,
     set_title,
     styled,
@@ -146,7 +147,8 @@ def draw_curves(rows: Sequence[Row], across: int = 4, *, intervals: bool = False
         guess = (chance := chance_of(rows, "val_accuracy")) and 100 * chance.accuracy
         guessed = mark_chance((one for at, one in enumerate(axes) if at % 4 > 1), guess)
         note = curves_note(rows, intervals=intervals) + ("; dotted: chance" if guessed else "")
-        add_legend(figure, dict(styles.values()), note, points=False)
+        alone = any(len(line.get_xdata()) == 1 for one in axes for line in one.lines)
+        add_legend(figure, dict(styles.values()), note, points=alone)
     return figure
 
 
@@ -197,11 +199,15 @@ def _draw_row(
         for group, (epochs, means, spreads) in lines.items():
             low, high = means - widths[group] * spreads, means + widths[group] * spreads
             style = styles[group][1]
+            if len(epochs) == 1:  # through which no line and no band goes
+                one.vlines(epochs, low, high, color=style.colour, linewidth=1)
+                one.plot(epochs, means, **point_look(style))
+                continue
             one.fill_between(epochs, low, high, color=style.colour, alpha=0.14, linewidth=0)
             one.plot(epochs, means, **line_look(style))
         one.set_xlabel("epoch")
         one.set_ylabel(QUANTITIES[quantity])
-        one.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+        one.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
     for pair in (axes[:2], axes[2:]):  # one scale for training and validation shows their gap
         low, high = zip(*(one.get_ylim() for one in pair), strict=True)
         for one in pair:

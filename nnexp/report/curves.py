@@ -135,5 +135,6 @@ def _points(epochs: np.ndarray, values: np.ndarray) -> list[str]:
 def _ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
     from matplotlib.ticker import MaxNLocator
 
-    ticks = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=whole).tick_values(low, high)
+    steps = [1, 2, 2.5, 5, 10]
+    ticks = MaxNLocator(5, steps=steps, integer=whole, min_n_ticks=1).tick_values(low, high)
     return [float(tick) for tick in ticks if low <= tick <= high]
