@@ -172,6 +172,7 @@ def test_where_keeps_the_runs_that_have_one_of_the_values(capsys):
     assert len(cells(capsys, "--where", "tags=big")) == 3
     assert len(cells(capsys, "--where", "optimizer.learning_rate=2e-2")) == 6
     assert len(cells(capsys, "--where", "seed=1")) == 3
+    assert len(cells(capsys, "--where", "batch_size=32.0")) == 3
 
 
 @pytest.mark.parametrize(

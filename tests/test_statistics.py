@@ -452,3 +452,13 @@ def test_against_what_no_run_has_is_refused(capsys):
         compared(capsys, "--against", "btach")[2].splitlines()[0] == "nnexp: no run has norm=btach"
     )
     assert "all runs have norm=batch" in compared(capsys, "--against", "batch")[2]
+
+
+@pytest.mark.parametrize("words", ["norm=batch,none", "batch,none"])
+def test_baseline_of_several_values_is_refused(words, capsys):
+    for norm in ("batch", "none"):
+        write_seeds(Path("runs"), BATCH, norm)
+    assert compared(capsys, "--against", words)[2].splitlines() == [
+        f"nnexp: --against takes one value, and {words} has 2",
+        f"       name one of them: --against {words.removesuffix(',none')}",
+    ]
