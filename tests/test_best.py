@@ -589,6 +589,13 @@ def test_figure_and_report_show_only_the_seeds_that_confirm_when_asked():
     assert "42.00 ± 1.41 (2)" in page
 
 
+def test_margin_needs_a_baseline(capsys):
+    assert compared(capsys, "--margin", "1")[2].splitlines() == [
+        "nnexp: --margin is about differences to a baseline",
+        "       add --against batch",
+    ]
+
+
 @pytest.mark.parametrize("command", ["compare", "figure", "report"])
 def test_confirming_needs_a_choice(command, capsys):
     write(0.01, [(0.5, 0.5)] * 2)

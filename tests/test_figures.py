@@ -346,6 +346,14 @@ def test_probes_have_a_panel_for_each_quantity_that_there_is_something_for():
     run = write_full(Path("runs"), "batch", 0.5)
     run.probes.write_text(PROBES, "utf-8")  # of an earlier version
     assert len(draw("probes", "runs").axes) == 4
+    similar = "0,0,a,activation_similarity,-0.01\n0,0,b,activation_similarity,0.5\n"  # on request
+    run.probes.write_text(PROBES + similar, "utf-8")
+    plan = prepare("probes", read_rows(), Question())
+    assert len(plan.figure().axes) == 5
+    assert [row["mean"] for row in plan.numbers() if "similarity" in row["quantity"]] == [
+        -0.01,
+        0.5,
+    ]
     resumed = "0,3,a,scaled_gradient,0.5\n0,3,a,matched_shift,0.5\n"  # none at step 0
     run.probes.write_text(PROBES + resumed, "utf-8")
     labels = [axes.get_ylabel() for axes in draw("probes", "runs").axes]
@@ -615,6 +623,9 @@ def test_numbers_replace_those_of_an_earlier_figure():
         (["error", "--where", "batch_size=2"], "all runs have batch_size=2"),
         (["rates", "--best", "optimizer.learning_rate"], "leave out --best"),
         (["error", "-o", "x.jpg"], ".png, .svg, .pdf"),
+        (["dots", "--layer", "conv1"], "--layer is for traces, heatmap"),
+        (["curves", "--rows", "norm"], "--rows is for dots"),
+        (["curves", "--metric", "test_loss"], "--metric is for error, rates, dots"),
     ],
 )
 @pytest.mark.usefixtures("everything")
