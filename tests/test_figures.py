@@ -638,6 +638,14 @@ def test_what_cannot_be_drawn_is_said_in_two_lines(words, problem, capsys):
     assert len(error.splitlines()) == 2
 
 
+def test_traces_finds_a_run_by_its_name(capsys):
+    name = write_full(Path("runs"), "batch", 0.5).path.name
+    with pytest.raises(SystemExit) as end:
+        main(["traces", name])
+    assert (end.value.code, capsys.readouterr().err) == (0, "")
+    assert Path("runs", name, "traces.png").is_file()
+
+
 @pytest.mark.usefixtures("everything")
 def test_error_at_each_cells_best_rate_has_one_panel():
     rows = read_rows()
