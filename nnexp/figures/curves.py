@@ -147,7 +147,7 @@ def draw_curves(rows: Sequence[Row], across: int = 4, *, intervals: bool = False
         guess = (chance := chance_of(rows, "val_accuracy")) and 100 * chance.accuracy
         guessed = mark_chance((one for at, one in enumerate(axes) if at % 4 > 1), guess)
         note = curves_note(rows, intervals=intervals) + ("; dotted: chance" if guessed else "")
-        alone = any(len(line.get_xdata()) == 1 for one in axes for line in one.lines)
+        alone = any(np.size(line.get_xdata()) == 1 for one in axes for line in one.lines)
         add_legend(figure, dict(styles.values()), note, points=alone)
     return figure
 
