@@ -80,12 +80,15 @@ def write(text: str = "", *, end: str = "\n") -> None:
 def write_csv(
     columns: Sequence[str], rows: Iterable[Mapping[str, Any]], header: bool = True
 ) -> None:
-    """Write rows as CSV to standard output; no text in it is a formula to a spreadsheet."""
+    """Write rows as CSV to standard output; no text in it is a formula to a spreadsheet.
+
+    A column that a row lacks is empty there.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if header:
         writer.writerow(map(as_csv_cell, columns))
-    writer.writerows([as_csv_cell(row[column]) for column in columns] for row in rows)
+    writer.writerows([as_csv_cell(row.get(column)) for column in columns] for row in rows)
     write(text.getvalue(), end="")
 
 

@@ -262,6 +262,15 @@ def test_largest_rate_that_trains_is_above_chance_in_every_seed(top, largest):
     assert chosen().largest == largest
 
 
+def test_largest_rate_that_trains_is_of_all_seeds_also_of_those_that_confirm():
+    write(0.01, [(0.3, 0.3)] * 2)
+    write(0.02, [(0.4, 0.4)] * 2)
+    write(0.02, {2: (0.4, 0.4), 3: (0.1, 0.1)})
+    for confirm in (False, True):
+        (choice,) = answered(confirm=confirm).choices
+        assert (choice.chosen.value, choice.chosen.largest) == ("0.02", "0.01")
+
+
 def test_chance_is_told_by_the_number_of_validation_images():
     """The bound is the smallest count that guessing reaches with a probability of at most 1 %."""
     images = 1000
@@ -578,6 +587,13 @@ def test_figure_and_report_show_only_the_seeds_that_confirm_when_asked():
     assert sorted({row["seed"] for row in plan.rows}) == [3, 4]
     page = write_report("page.html", best=RATE, confirm=True).read_text("utf-8")
     assert "42.00 ± 1.41 (2)" in page
+
+
+def test_margin_needs_a_baseline(capsys):
+    assert compared(capsys, "--margin", "1")[2].splitlines() == [
+        "nnexp: --margin is about differences to a baseline",
+        "       add --against batch",
+    ]
 
 
 @pytest.mark.parametrize("command", ["compare", "figure", "report"])

@@ -26,7 +26,9 @@ from nnexp.compare.columns import blocks
 from nnexp.compare.comparison import Question, make_comparison
 from nnexp.compare.formats import escape_latex
 from nnexp.compare.grid import lay_out, make_grids
+from nnexp.compare.metrics import metric_of
 from nnexp.compare.selection import filter_rows
+from nnexp.figures.lines import quantity_label
 from nnexp.rundir import read_json
 from nnexp.settings import (
     ConfigError,
@@ -172,6 +174,7 @@ def test_where_keeps_the_runs_that_have_one_of_the_values(capsys):
     assert len(cells(capsys, "--where", "tags=big")) == 3
     assert len(cells(capsys, "--where", "optimizer.learning_rate=2e-2")) == 6
     assert len(cells(capsys, "--where", "seed=1")) == 3
+    assert len(cells(capsys, "--where", "batch_size=32.0")) == 3
 
 
 @pytest.mark.parametrize(
@@ -222,6 +225,7 @@ def test_blocks_in_another_order_are_one_cell_and_none_goes_first(capsys):
         (["--rows", "norm", "--cols", "norm"], "norm is named twice", "name it once"),
         (["--metric", "test_acuracy"], "no metric 'test_acuracy'", "did you mean test_accuracy"),
         (["--sort", "batch_size"], "the rows cannot be sorted by batch_size", "--sort takes norm"),
+        (["norm=batch"], "no runs at norm=batch", "a condition is written --where norm=batch"),
         (["--md", "--csv"], "--csv and --md are both wanted", "ask for one form"),
     ],
 )
@@ -290,6 +294,7 @@ def test_markdown_has_a_table_with_the_best_in_bold(capsys):
         "| batch | **82.00 ± 2.16 (4)** |",
         r"| layer\_chw | 10.33 ± 0.58 (3) |",
     ]
+    assert "- bold: the highest mean of its column" in lines
 
 
 def test_latex_is_escaped_with_the_best_in_bold(capsys):
@@ -300,6 +305,7 @@ def test_latex_is_escaped_with_the_best_in_bold(capsys):
     low, high = (f"$-${-100 * float(difference[end]):.2f}" for end in ("low", "high"))
     assert r"norm & mean & baseline & difference, 95 \% CI & p \\" in out
     assert r"norm & test\_accuracy \% \\" in out
+    assert "\n% bold: the highest mean of its column\n" in out
     assert r"batch & \textbf{82.00 $\pm$ 2.16 (4)} \\" in out
     assert r"layer\_chw & 10.33 $\pm$ 0.58 (3) \\" in out
     assert rf"& 82.00 & \textbf{{$-$71.67 ({low} to {high})}} &" in out
@@ -319,6 +325,17 @@ def test_json_and_csv_hold_the_exact_values(capsys):
     assert float(cells(capsys)[0]["mean"]) == content["cells"][0]["mean"]
     difference = np.mean([0.9, 0.7]) - np.mean([1 / 3, 0.1 + 0.2])
     assert content["comparisons"][0]["difference"] == difference
+
+
+def test_csv_of_differences_has_the_columns_of_all_its_rows(capsys):
+    for size in (8, 32):
+        write_seeds(Path("runs"), BATCH, "batch", batch_size=size)
+        write_seeds(Path("runs"), LAYER, "layer", batch_size=size)
+    single, other, average = cells(
+        capsys, "--rows", "norm", "--cols", "batch_size", "--against", "batch"
+    )
+    assert [row["batch_size"] for row in (single, other, average)] == ["8", "32", ""]
+    assert average["over"] == "average over batch_size"
 
 
 def test_comparing_imports_neither_torch_nor_pandas():
@@ -390,6 +407,15 @@ def test_small_figures_have_as_many_decimals_as_their_spread_needs(
         write_run(Path("runs"), settings("batch", seed=seed), 0.8, activation_drift=drift)
     _, out, _ = compared(capsys, "--rows", "norm", "--metric", "activation_drift", "--md")
     assert "| batch | 0.00138 ± 0.00024 (3) |" in out
+
+
+def test_gap_between_accuracies_is_in_points_and_what_rounds_to_zero_has_no_minus():
+    assert metric_of("population_gap").heading == "population_gap (points)"
+    assert quantity_label("population_gap") == "population gap (points)"
+    for name, zero in (("test_accuracy", "0.00"), ("seconds", "0.0"), ("test_loss", "0")):
+        assert metric_of(name).text(-1e-9 if zero != "0" else -0.0, signed=True) == f"+{zero}"
+        assert metric_of(name).text(-1e-9 if zero != "0" else -0.0) == zero
+    assert metric_of("test_accuracy").interval(-0.03, -1e-9) == "(-3.00 to -0.00)"  # below 0
 
 
 def test_baseline_that_is_a_value_of_another_row_is_found(capsys):

@@ -40,6 +40,8 @@ from nnexp.figures.lines import draw_lines, over_batch_size, over_rates
 from nnexp.figures.probes import over_steps, through_depth
 from nnexp.figures.series import make_panels
 from nnexp.norms import NORMS
+from nnexp.report.arms import Arms
+from nnexp.report.curves import find_curves
 from nnexp.report.sentences import short_answer
 from nnexp.settings import ConfigError, NormConfig
 
@@ -254,6 +256,20 @@ def test_curves_share_one_scale_between_training_and_validation():
     assert train_accuracy.get_ylim() == val_accuracy.get_ylim()
 
 
+def test_curve_of_one_epoch_is_a_point_and_epochs_are_whole():
+    for norm in ("batch", "none"):
+        write_curves(write_full(Path("runs"), norm, 0.5), [1.0], 0.5)
+    for one in (figure := draw_curves(read_rows())).axes:
+        assert [line.get_marker() for line in one.lines[:2]] == [
+            style_of(norm).marker for norm in ("batch", "none")
+        ]
+        assert [tick for tick in one.get_xticks() if 0 < tick < 2] == [1]
+    legend = figure.legends[0].legend_handles
+    assert [line.get_marker() for line in legend] == [line.get_marker() for line in one.lines[:2]]
+    ((_, panels),) = find_curves(read_rows(), Arms(read_rows()))[0].rows
+    assert [label for label, _ in panels[0].x_ticks] == ["1"]
+
+
 def test_curves_of_too_many_settings_are_refused():
     for size in range(1, 27):
         run = write_full(Path("runs"), "batch", 0.5, size)
@@ -330,6 +346,14 @@ def test_probes_have_a_panel_for_each_quantity_that_there_is_something_for():
     run = write_full(Path("runs"), "batch", 0.5)
     run.probes.write_text(PROBES, "utf-8")  # of an earlier version
     assert len(draw("probes", "runs").axes) == 4
+    similar = "0,0,a,activation_similarity,-0.01\n0,0,b,activation_similarity,0.5\n"  # on request
+    run.probes.write_text(PROBES + similar, "utf-8")
+    plan = prepare("probes", read_rows(), Question())
+    assert len(plan.figure().axes) == 5
+    assert [row["mean"] for row in plan.numbers() if "similarity" in row["quantity"]] == [
+        -0.01,
+        0.5,
+    ]
     resumed = "0,3,a,scaled_gradient,0.5\n0,3,a,matched_shift,0.5\n"  # none at step 0
     run.probes.write_text(PROBES + resumed, "utf-8")
     labels = [axes.get_ylabel() for axes in draw("probes", "runs").axes]
@@ -599,6 +623,9 @@ def test_numbers_replace_those_of_an_earlier_figure():
         (["error", "--where", "batch_size=2"], "all runs have batch_size=2"),
         (["rates", "--best", "optimizer.learning_rate"], "leave out --best"),
         (["error", "-o", "x.jpg"], ".png, .svg, .pdf"),
+        (["dots", "--layer", "conv1"], "--layer is for traces, heatmap"),
+        (["curves", "--rows", "norm"], "--rows is for dots"),
+        (["curves", "--metric", "test_loss"], "--metric is for error, rates, dots"),
     ],
 )
 @pytest.mark.usefixtures("everything")
@@ -609,6 +636,14 @@ def test_what_cannot_be_drawn_is_said_in_two_lines(words, problem, capsys):
     error = capsys.readouterr().err
     assert problem in error
     assert len(error.splitlines()) == 2
+
+
+def test_traces_finds_a_run_by_its_name(capsys):
+    name = write_full(Path("runs"), "batch", 0.5).path.name
+    with pytest.raises(SystemExit) as end:
+        main(["traces", name])
+    assert (end.value.code, capsys.readouterr().err) == (0, "")
+    assert Path("runs", name, "traces.png").is_file()
 
 
 @pytest.mark.usefixtures("everything")

@@ -6,7 +6,7 @@ from sweeping import TINY, swept
 
 import nnexp
 from nnexp.compare import Question, make_comparison, read_rows
-from nnexp.compare.planning import reach_of
+from nnexp.compare.planning import MOST_SEEDS, reach_of
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +58,12 @@ def test_adding_seeds_ends_at_the_budget_and_says_so(trained, capsys):
     _, _, err = swept(capsys, *ARMS, "--until-interval", "0.1", "--hours", "0", *BATCH)
     assert "stopped: --hours 0 are over" in err
     assert [len(seeds) for seeds in seeds_by_norm().values()] == [4, 4, 4]
+
+
+def test_interval_that_takes_more_seeds_than_are_searched_gets_no_estimate(trained, capsys):
+    shutil.copytree(trained, "runs")
+    _, _, err = swept(capsys, *ARMS, "--until-interval", "0.001", "--most-seeds", "3", *BATCH)
+    assert f"; more than {MOST_SEEDS:,} seeds are needed" in err
 
 
 def test_one_arm_has_no_interval_to_make_narrow(capsys):

@@ -1,11 +1,12 @@
 import re
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from report_runs import MADE_WITH, write_full, write_study, write_traces
+from report_runs import MADE_WITH, write_curves, write_full, write_study, write_traces
 from results import BATCH, LAYER, settings, write_run, write_seeds
 from scipy import stats
 
@@ -23,7 +24,7 @@ from nnexp.report.page import MOST_ROWS
 from nnexp.report.runs import MOST_DETAILED, MOST_TRACED
 from nnexp.report.sentences import by_column, remarks, short_answer
 from nnexp.rundir import write_results_view
-from nnexp.settings import DataConfig
+from nnexp.settings import DataConfig, NormConfig
 
 PAGES = Path(__file__).parents[1] / "docs/studies"
 VOID = {"meta", "link", "img", "source", "br", "input"}
@@ -192,6 +193,34 @@ def test_lost_runs_are_named_with_their_reasons():
     cells = Page(page_of()).text["td"]
     assert "the loss was no longer finite at step 7" in cells
     assert "disk full" in cells
+
+
+def test_run_that_failed_before_its_first_epoch_makes_an_arm_without_a_curve():
+    for groups in (4, 7):
+        config = replace(settings(), norm=NormConfig(name="group", num_groups=groups))
+        if groups == 4:
+            write_curves(write_run(Path("runs"), config, 0.8), [0.5, 1.0], 0.8)
+        else:
+            write_run(Path("runs"), config, status="failed", reason="7 groups do not divide 16")
+    page = Page(page_of())
+    assert page.values("data-name") == ["num groups 4"] * 4
+    assert "7 groups do not divide 16" in page.text["td"]
+
+
+def test_norm_at_its_best_own_setting_is_one_arm():
+    for groups in (2, 4):
+        for seed in (0, 1):
+            norm = NormConfig(name="group", num_groups=groups)
+            accuracy = 0.5 + groups / 100 + seed / 1000
+            run = write_run(
+                Path("runs"),
+                replace(settings(seed=seed), norm=norm),
+                accuracy,
+                val_accuracy=accuracy,
+            )
+            write_curves(run, [0.5, 1.0], accuracy)
+    page = Page(page_of(best="norm.num_groups"))
+    assert page.values("data-name") == ["group"] * 4
 
 
 def test_where_learning_rates_vary_each_cell_is_at_its_best_and_the_shared_rates_are_there_too():

@@ -94,7 +94,8 @@ def check_items(sentence: str, known: dict[str, tuple], others: set[str]) -> dic
                 assert known.get(norm, (None, None))[1] is None, sentence
                 continue
             value, low, high = known[norm]
-            assert texts == tuple(f"{100 * one:+.2f}" for one in (value, low, high)), sentence
+            ends = (f"{100 * end:+.2f}" for end in (low, high))
+            assert texts == (f"{100 * value:+z.2f}", *ends), sentence
             assert verdict == verdict_of(low, high), sentence
     assert set(verdicts) == others, sentence
     return verdicts

@@ -12,6 +12,7 @@ from nnexp.compare.against import compare_against
 from nnexp.compare.families import judge_against, judge_pairs
 from nnexp.compare.judgement import judge_with_baseline
 from nnexp.compare.linear_model import Contrast, LinearModel
+from nnexp.compare.method import method_lines
 from nnexp.compare.multiplicity import (
     critical_value,
     dunnett_tail,
@@ -154,6 +155,32 @@ def test_seeds_are_blocks_where_runs_that_share_one_correlate(is_complete):
         error = math.sqrt(variance * contrast @ np.linalg.pinv(design.T @ design) @ contrast)
         assert one.value == pytest.approx(contrast @ solution)
         assert (one.error, one.freedom) == pytest.approx((error, len(rows) - rank))
+
+
+def how_judged(cells_):
+    return "\n".join(method_lines({"": judge_with_baseline(cells_, {}, "a", [])}, "test_loss"))
+
+
+def test_footnotes_say_what_blocks_and_unequal_seeds_do_to_a_difference():
+    cells_ = make_cells(np.random.default_rng(5), seeds=4, correlation=0.9)
+    said = how_judged(cells_)
+    assert "no inequality: standard deviation 0." in said
+    assert " after the effect of seeds, " in said
+    assert "over common seeds" not in said
+    del cells_[0, "b"][0]
+    assert "over common seeds: a difference is not always that of the two means" in how_judged(
+        cells_
+    )
+    assert "after the effect of seeds" not in how_judged(make_cells(np.random.default_rng(5)))
+
+
+def test_footnotes_call_variances_equal_only_where_no_cell_has_its_own():
+    cells_ = equally_spread(make_cells(np.random.default_rng(1)))
+    assert "one variance for all cells, since tests find no inequality" in how_judged(cells_)
+    cells_[1, "c"] = {seed: 40 * value for seed, value in cells_[1, "c"].items()}
+    said = how_judged(cells_)
+    assert "one variance for all cells but one, which varies far more" in said
+    assert "no inequality" not in said
 
 
 def test_arms_that_differ_by_the_same_at_every_seed_have_no_spread_to_judge_by():
@@ -452,3 +479,13 @@ def test_against_what_no_run_has_is_refused(capsys):
         compared(capsys, "--against", "btach")[2].splitlines()[0] == "nnexp: no run has norm=btach"
     )
     assert "all runs have norm=batch" in compared(capsys, "--against", "batch")[2]
+
+
+@pytest.mark.parametrize("words", ["norm=batch,none", "batch,none"])
+def test_baseline_of_several_values_is_refused(words, capsys):
+    for norm in ("batch", "none"):
+        write_seeds(Path("runs"), BATCH, norm)
+    assert compared(capsys, "--against", words)[2].splitlines() == [
+        f"nnexp: --against takes one value, and {words} has 2",
+        f"       name one of them: --against {words.removesuffix(',none')}",
+    ]

@@ -375,6 +375,18 @@ def test_runs_that_a_study_lacks_are_counted(own_study, capsys):
     assert "nnexp: 4 of the 8 runs of study=mine are here\n" in compared(capsys, "study=mine")[2]
 
 
+def test_runs_beyond_the_grid_of_a_study_are_counted_with_how_to_compare_them(own_study, capsys):
+    write_study(Path("runs"), "study=mine")
+    (one, *_) = compose_each(expand_jobs(["study=mine"]))
+    write_run(Path("runs"), replace(one, norm=NormConfig(name="layer")), 0.9)
+    write_run(Path("runs"), replace(one, norm=NormConfig(name="layer"), batch_size=7), 0.9)
+    said = compared(capsys, "study=mine")[2].splitlines()[-1]
+    assert said == (
+        "nnexp: left out, since the grid of study=mine does not have them: 1 run; "
+        "name their folders or files without study=mine to compare them too"
+    )
+
+
 def test_study_without_a_run_or_of_another_name_is_refused(capsys):
     write_run(Path("runs"), settings("layer"), 0.5)
     code, out, err = compared(capsys, "study=disable_bn")

@@ -14,7 +14,7 @@ from nnexp.cli.study_plan import StudyPlan, asked_by, read_plan
 from nnexp.compare.best_table import choices_legend, choices_table
 from nnexp.compare.columns import SETTINGS, Row, shown
 from nnexp.compare.comparison import Comparison, Question, make_comparison
-from nnexp.compare.formats import markdown, markdown_text
+from nnexp.compare.formats import markdown, markdown_note, markdown_text
 from nnexp.compare.load import read_rows
 from nnexp.compare.selection import filter_rows
 from nnexp.compare.tables import (
@@ -94,7 +94,7 @@ def _sections(name: str, plan: StudyPlan, rows: Sequence[Row]) -> Iterator[str]:
         for table, notes in _tables(comparison):
             yield f"**{markdown_text(table.title)}**"
             yield markdown(table)
-            yield "\n".join(f"- {markdown_text(note)}" for note in notes)
+            yield "\n".join(f"- {markdown_note(note)}" for note in notes)
 
 
 def _heading(comparison: Comparison, where: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
@@ -12,7 +13,15 @@ from rich.text import Text
 from nnexp.compare.best_table import choices_legend, choices_table
 from nnexp.compare.columns import Row
 from nnexp.compare.comparison import Comparison, Question, make_comparison
-from nnexp.compare.formats import aligned, latex, markdown, markdown_text, one_line
+from nnexp.compare.formats import (
+    aligned,
+    latex,
+    latex_note,
+    markdown,
+    markdown_note,
+    markdown_text,
+    one_line,
+)
 from nnexp.compare.load import DEFAULT, read_rows
 from nnexp.compare.records import cell_records, difference_records, json_content
 from nnexp.compare.tables import (
@@ -90,11 +99,11 @@ def _print_markdown(comparisons: Sequence[Comparison]) -> None:
     for table, notes in _all_parts(comparisons):
         write(f"**{markdown_text(table.title)}**\n\n{markdown(table)}\n")
         for note in notes:
-            write(f"- {markdown_text(note)}")
+            write(f"- {markdown_note(note)}")
         if notes:
             write()
     for note in _about(comparisons[0]):
-        write(f"- {markdown_text(note)}")
+        write(f"- {markdown_note(note)}")
 
 
 def _print_latex(comparisons: Sequence[Comparison]) -> None:
@@ -102,10 +111,10 @@ def _print_latex(comparisons: Sequence[Comparison]) -> None:
     for table, notes in _all_parts(comparisons):
         write(f"% {one_line(table.title)}\n{latex(table)}")
         for note in notes:
-            write(f"% {one_line(note)}")
+            write(f"% {latex_note(note)}")
         write()
     for note in _about(comparisons[0]):
-        write(f"% {one_line(note)}")
+        write(f"% {latex_note(note)}")
 
 
 def _print_csv(comparisons: Sequence[Comparison]) -> None:
@@ -115,7 +124,7 @@ def _print_csv(comparisons: Sequence[Comparison]) -> None:
         for comparison in comparisons
         for record in difference_records(comparison) or cell_records(comparison)
     ]
-    write_csv(list(records[0]), records)
+    write_csv(list(dict.fromkeys(chain.from_iterable(records))), records)
 
 
 def _print_json(comparisons: Sequence[Comparison]) -> None:

@@ -20,7 +20,11 @@ EXAMPLE = "nnexp traces runs/vgg16-batch-* -o traces.svg"
 def traces(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="Run folders.", autocompletion=complete_run),
+        typer.Argument(
+            metavar="RUN...",
+            help="Run folders, or names of runs under runs/.",
+            autocompletion=complete_run,
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -36,12 +40,12 @@ def traces(
     """Draw how running means and variances change over the steps of a run."""
     from rich.markup import escape
 
+    from nnexp.compare import find_run
     from nnexp.console import open_console, print_table
     from nnexp.figures import save_figure
     from nnexp.figures.traces import draw_traces
-    from nnexp.rundir import RunDir
 
-    readable = _readable(list(map(RunDir, runs)))
+    readable = _readable(list(map(find_run, runs)))
     if as_csv:
         _write_traces(readable, layer)
         return

@@ -11,6 +11,7 @@ from nnexp.compare.judgement import Judgement, Series, judge_with_baseline
 from nnexp.compare.linear_model import Contrast
 from nnexp.compare.selection import (
     Group,
+    check_one_value,
     filter_rows,
     find_setting,
     goes_with,
@@ -179,6 +180,7 @@ def _values_at(plan: _Plan, place: Group, keys: Sequence[str]) -> Group:
 
 def _baseline(rows: Sequence[Row], against: str, row_keys: Sequence[str]) -> tuple[str, str]:
     word, equals, value = against.partition("=")
+    check_one_value("--against", against)
     if equals:
         return find_setting(word), value
     key = row_keys[0] if row_keys else "norm"

@@ -76,10 +76,11 @@ def choose(
         judges = _shared_rows(members, key) if confirm else members
         settings = {name: shown(members[0][name]) for name in SETTINGS if name != key}
         choice = _choose(judges, key, settings)
-        shown_rows = _at_best(members, choice.chosen, judges if confirm else ())
+        chosen = replace(choice.chosen, largest=_largest(members, key))
+        shown_rows = _at_best(members, chosen, judges if confirm else ())
         fresh = {row["seed"] for row in shown_rows if confirm and row["status"] in FINAL}
         last = max(row["seed"] for row in members)
-        choices.append(replace(choice, fresh=sorted(fresh), last_seed=last))
+        choices.append(replace(choice, chosen=chosen, fresh=sorted(fresh), last_seed=last))
         kept += shown_rows
     return kept, choices
 
@@ -131,7 +132,6 @@ def _choose(rows: Sequence[Row], key: str, settings: dict[str, str]) -> Choice:
         value=best[0] if best else None,
         ties=tuple(best[1:]),
         edge=_edge(known, best[0]) if best else "",
-        largest=_largest({value: ended[value] for value in known}),
     )
     return Choice(
         settings=settings,
@@ -199,13 +199,14 @@ def _edge(known: Sequence[str], best: str) -> str:
     return {known[0]: "smallest", known[-1]: "largest"}.get(best, "")
 
 
-def _largest(known: Mapping[str, Sequence[Row]]) -> str:
-    """Return the largest value at which every seed is above chance.
+def _largest(rows: Sequence[Row], key: str) -> str:
+    """Return the largest value of `key` at which every seed that ended is above chance.
 
     It begins with ≥ where no larger value is known not to train. Nothing, where chance is unknown.
     """
-    rows = [row for members in known.values() for row in members]
-    if not rows or not all(map(is_typed_number, known)) or not all(map(chance_accuracy, rows)):
+    ended = [row for row in rows if row["status"] == "diverged" or _is_measured(row)]
+    known = {value: members for (value,), members in grouped(ended, [key])}
+    if not ended or not all(map(is_typed_number, known)) or not all(map(chance_accuracy, ended)):
         return ""
     training = [value for value, members in known.items() if all(map(_trains, members))]
     if not training:

@@ -57,8 +57,9 @@ def choices_legend(comparison: Comparison) -> list[str]:
         )
     if any(one.chosen.largest for one in choices):
         lines.append(
-            f"{TRAINS}: no seed diverged, and of none does guessing explain {JUDGE} "
-            f"(binomial test, {100 * CHANCE_LEVEL:g} %); ≥ where no larger value is known to fail"
+            f"{TRAINS}: of all seeds trained there, also those that did not choose, none diverged, "
+            f"and of none does guessing explain {JUDGE} (binomial test, {100 * CHANCE_LEVEL:g} %); "
+            "≥ where no larger value is known to fail"
         )
     return [*lines, *_what_it_does(comparison)]
 

@@ -161,7 +161,7 @@ def _judge_value(check: Check, rows: Sequence[Row], metric: Metric) -> Verdict:
     if cell.mean is None or cell.interval is None:
         return Verdict(check=check, state=OPEN, measured="no interval")
     low, high = (scale * end for end in cell.interval)
-    unit = " %" if metric.in_percent else ""
+    unit = f" {metric.unit}" if metric.in_percent else ""
     measured = f"{scale * cell.mean:.2f}{unit} ({low:.2f} to {high:.2f})"
     least, most = check.number - check.within, check.number + check.within
     if least <= low and high <= most:

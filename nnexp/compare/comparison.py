@@ -43,7 +43,7 @@ class Question:
     """What is to be compared, and how it is laid out.
 
     Raises:
-        ConfigError: `confirm` without `best`.
+        ConfigError: `confirm` without `best`, or `margin` without `against`.
     """
 
     rows: Sequence[str] = ()
@@ -60,6 +60,8 @@ class Question:
     def __post_init__(self) -> None:
         if self.confirm and self.best is None:
             raise ConfigError("--confirm is about a choice", "add --best optimizer.learning_rate")
+        if self.margin is not None and self.against is None:
+            raise ConfigError("--margin is about differences to a baseline", "add --against batch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from rich.cells import cell_len
 
 from nnexp.compare.tables import BEST_SIGN, TextCell, TextTable
 
+SIGNED = f"{BEST_SIGN} and "  # begins a note on what is bold, and on a terminal has a sign too
 LATEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -95,6 +96,16 @@ def escape_latex(text: str) -> str:
 def markdown_text(text: str) -> str:
     """Return text that Markdown prints as it is."""
     return re.sub(r"([\\|*_<>`\[\]])", r"\\\1", one_line(text))
+
+
+def markdown_note(note: str) -> str:
+    """Return a note below a table of Markdown, where the best is bold and has no sign."""
+    return markdown_text(note.removeprefix(SIGNED))
+
+
+def latex_note(note: str) -> str:
+    """Return the same as the text of a LaTeX comment."""
+    return one_line(note.removeprefix(SIGNED))
 
 
 def one_line(text: str) -> str:

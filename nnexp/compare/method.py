@@ -12,6 +12,9 @@ ONE_POINT = 0.01  # of an accuracy, which is a share
 
 POOLS = {
     "grid": "one variance for all cells, since tests find no inequality",
+    "all but one": (
+        "one variance for all cells but one, which varies far more and has a variance of its own"
+    ),
     "arm": "a variance for each row, since those of rows are unequal",
     "place": "a variance for each column, since those of columns are unequal",
     "cell": "each cell its own variance, since those of cells are unequal (Welch)",
@@ -86,13 +89,15 @@ def _variance_lines(judgement: Judgement, metric: str) -> Iterator[str]:
     variance = pools.variances.get("grid")
     if pool_name(judgement) == "grid" and variance:
         spread = _amount(variance[0] ** 0.5, metric)
+        after = " after the effect of seeds" if model.blocked else ""
         freedom = f"{variance[1]:.0f} degrees of freedom"
-        yield f"{POOLS['grid']}: standard deviation {spread}, {freedom}"
+        shared = POOLS["all but one" if pools.apart else "grid"]
+        yield f"{shared}: standard deviation {spread}{after}, {freedom}"
     else:
         yield POOLS[pool_name(judgement)]
     if pool_name(judgement) in ("grid", "arm", "place"):
         yield WIDER
-    if pools.apart and not model.paired:
+    if pools.apart and pool_name(judgement) in ("arm", "place"):
         yield "one cell varies far more than the others, and has a variance of its own"
 
 
@@ -102,7 +107,10 @@ def _seed_line(judgement: Judgement) -> Iterator[str]:
         return
     found = f"correlation of runs that share a seed: {model.correlation:.2f}"
     apart = "not shown to be above 0, so taken as independent"
-    yield f"{found}, {'so they are compared seed by seed' if model.blocked else apart}"
+    together = "so they are compared seed by seed"
+    if not all(place.is_complete for place in model.places.values()):
+        together += ", over common seeds: a difference is not always that of the two means shown"
+    yield f"{found}, {together if model.blocked else apart}"
 
 
 def _power_line(judgement: Judgement, metric: str) -> Iterator[str]:

@@ -12,12 +12,12 @@ class Metric:
 
     name: str
     better: int = 0  # 1: more is better, -1: less is, 0: neither
-    unit: str = ""  # %, s or nothing
+    unit: str = ""  # %, points (of differences of what is in %), s or nothing
 
     @property
     def in_percent(self) -> bool:
-        """Whether it is a share, which is read in percent."""
-        return self.unit == "%"
+        """Whether it is a share or a difference of shares, which is read times 100."""
+        return self.unit in ("%", "points")
 
     @property
     def is_accuracy(self) -> bool:
@@ -27,13 +27,23 @@ class Metric:
     @property
     def heading(self) -> str:
         """The name, with the unit where the name does not say it."""
-        return f"{self.name} %" if self.in_percent else self.name
+        return self.with_unit(self.name)
+
+    def with_unit(self, words: str) -> str:
+        """Return what names the metric, with its unit: `test error %`, `batch gap (points)`."""
+        return words + {"%": " %", "points": " (points)"}.get(self.unit, "")
 
     def text(self, value: float | None, *, signed: bool = False) -> str:
         """Return a value as it is read: shares in percent, seconds by tenths, others by digits."""
+        return self._text(value, "+z" if signed else "z")  # z: what rounds to 0 is no -0
+
+    def interval(self, low: float, high: float) -> str:
+        """Return the ends of an interval; one that rounds to 0 shows on which side of it it is."""
+        return f"({self._text(low, '+')} to {self._text(high, '+')})"
+
+    def _text(self, value: float | None, sign: str) -> str:
         if value is None or math.isnan(value):
             return NOTHING
-        sign = "+" if signed else ""
         if self.in_percent:
             return f"{100 * value:{sign}.2f}"
         if self.unit == "s":
@@ -67,8 +77,8 @@ METRICS = {
         Metric(name="test_loss", better=-1),
         Metric(name="population_test_accuracy", better=1, unit="%"),
         Metric(name="batch_test_accuracy", better=1, unit="%"),
-        Metric(name="population_gap", unit="%"),
-        Metric(name="batch_gap", unit="%"),
+        Metric(name="population_gap", unit="points"),
+        Metric(name="batch_gap", unit="points"),
         Metric(name="running_mean_distance"),
         Metric(name="running_var_distance"),
         Metric(name="val_accuracy", better=1, unit="%"),
@@ -78,7 +88,7 @@ METRICS = {
         Metric(name="train_accuracy", better=1, unit="%"),
         Metric(name="train_loss", better=-1),
         Metric(name="clean_train_accuracy", better=1, unit="%"),
-        Metric(name="generalization_gap", unit="%"),
+        Metric(name="generalization_gap", unit="points"),
         Metric(name="dead_channels", unit="%"),
         *(Metric(name=name) for name in PROBED),
         Metric(name="chance_accuracy", unit="%"),

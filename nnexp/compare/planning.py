@@ -9,7 +9,7 @@ from nnexp.compare.judgement import Judgement
 from nnexp.compare.multiplicity import critical_value
 
 POWER = 0.8  # probability with which a difference is to be shown
-MOST_SEEDS = 10_000
+MOST_SEEDS = 2**13  # that are searched: seeds are doubled until they suffice
 
 
 def detectable(judgement: Judgement, seeds: int | None = None) -> float | None:

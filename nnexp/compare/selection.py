@@ -16,7 +16,7 @@ OTHER_COLUMNS = ("status", "run_id")  # what --where knows beside the settings
 CONDITION = re.compile(r"([^=!]+)(!?)=(.+)")
 # What `code` says more of.
 NAMES = ("model", "norm", "norm.at", "data.name", "optimizer.name", "schedule.name")
-VALUE = re.compile(r"\{[^}]*\}|[^,]+")  # a comma inside {conv1: layer, conv2: none} divides nothing
+VALUE = re.compile(r"\{[^}]*\}|\[[^]]*\]|[^,]+")  # a comma in a mapping or a list divides nothing
 
 
 def find_setting(word: str, more: Sequence[str] = ()) -> str:
@@ -80,6 +80,22 @@ def filter_rows(rows: Sequence[Row], conditions: Iterable[str]) -> list[Row]:
     return kept
 
 
+def check_one_value(option: str, text: str) -> None:
+    """Refuse several values, as `key=value,value` or without a key.
+
+    Raises:
+        ConfigError: There is more than one.
+    """
+    word, equals, values = text.partition("=")
+    found = VALUE.findall(values if equals else word)
+    if len(found) > 1:
+        before = f"{word}=" if equals else ""
+        raise ConfigError(
+            f"{option} takes one value, and {text} has {len(found)}",
+            f"name one of them: {option} {before}{found[0]}",
+        )
+
+
 def matches(row: Row, key: str, word: str) -> bool:
     """Return whether a row's setting is what `word` says; numbers by their value."""
     parent, _, block = key.rpartition(".")
@@ -90,7 +106,7 @@ def matches(row: Row, key: str, word: str) -> bool:
         return blocks(value) == blocks(word)
     if key == "tags":
         return word in json.loads(value or "[]")
-    if isinstance(value, float):
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
         try:
             return value == float(word)
         except ValueError:

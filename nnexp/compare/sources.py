@@ -49,7 +49,8 @@ def read_source(source: str) -> list[Row | BrokenRun]:
         problem = (error.strerror or str(error)).lower()
         raise ConfigError(f"no runs in {source}: {problem}", WAYS) from None
     if not found:
-        raise ConfigError(f"no runs in {source}" if paths else f"no runs at {source}", WAYS)
+        remedy = f"a condition is written --where {source}" if "=" in source and not paths else WAYS
+        raise ConfigError(f"no runs {'in' if paths else 'at'} {source}", remedy)
     return found
 
 

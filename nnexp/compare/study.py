@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from nnexp.compare.columns import SETTINGS, Row, as_typed, shown
+from nnexp.console import counted
 from nnexp.settings import NOT_IDENTITY, ConfigError, ExperimentConfig, result_head
 
 WORD = "study="  # what a source begins with that names a study
@@ -32,6 +33,21 @@ class Study:
     def has(self, row: Row) -> bool:
         """Return whether a row agrees with a job in all that the study decides, the seed aside."""
         return _arm(row) in self.arms
+
+    def outside(self, rows: Sequence[Row]) -> list[Row]:
+        """Return the rows of no job that agree with the study in all that no two jobs differ in."""
+        values = [set(own) for own in zip(*self.arms, strict=True)]
+        common = [len(own) == 1 for own in values]
+        return [
+            row
+            for row in rows
+            if not self.has(row)
+            and all(
+                word in own
+                for word, own, shared in zip(_arm(row), values, common, strict=True)
+                if shared
+            )
+        ]
 
 
 def read_study(name: str, config_dir: str | None = None) -> Study:
@@ -76,6 +92,12 @@ def keep_studies(
         total = len(study.arms) * len(study.seeds)
         if len(here) < total:
             say(f"{len(here)} of the {total} runs of {WORD}{name} are here")
+        if outside := study.outside(rows):
+            say(
+                f"left out, since the grid of {WORD}{name} does not have them: "
+                f"{counted(len(outside), 'run')}; name their folders or files without "
+                f"{WORD}{name} to compare them too"
+            )
         kept |= {row["run_id"]: row for row in members}
     return list(kept.values())
 

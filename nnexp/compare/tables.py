@@ -262,11 +262,11 @@ def _difference_cell(one: Difference, metric: str, margin: float | None) -> Text
     text = metric_of(metric).text(one.difference, signed=True)
     if one.low is None or one.high is None:
         return TextCell(text=text)
-    low, high = (metric_of(metric).text(end, signed=True) for end in (one.low, one.high))
+    interval = metric_of(metric).interval(one.low, one.high)
     size = (margin or 0.0) / (100 if metric_of(metric).in_percent else 1)
     equal = f"{EQUAL_SIGN} " if margin is not None and max(-one.low, one.high) < size else ""
     shown = one.p is not None and one.p < 1 - LEVEL
-    return TextCell(text=f"{equal}{text} ({low} to {high})", bold=shown)
+    return TextCell(text=f"{equal}{text} {interval}", bold=shown)
 
 
 def _probability(p: float | None) -> str:

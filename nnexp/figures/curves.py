@@ -21,6 +21,7 @@ from nnexp.figures.drawing import (
     line_look,
     mark_chance,
     open_panels,
+    point_look,
     seeds_in_words,
     set_title,
     styled,
@@ -53,16 +54,17 @@ class CurveRow:
     seeds: dict[Group, int]  # line → the runs it is the mean of
 
 
-def curve_rows(rows: Sequence[Row]) -> list[CurveRow]:
+def curve_rows(rows: Sequence[Row], keys: Sequence[str] = ()) -> list[CurveRow]:
     """Return a row of panels for each combination of what varies beside the norm and the seed.
 
-    A line ends with the first seed that is lost, so that no mean is one of survivors.
+    A line ends with the first seed that is lost, so that no mean is one of survivors. `keys` are
+    the settings that make a line, by default those that these rows need.
 
     Raises:
         ConfigError: No run has a `metrics.csv`, or there are too many panels.
     """
     rows = _with_metrics(rows)
-    keys = line_settings(rows)
+    keys = keys or line_settings(rows)
     names = lay_out(rows, keys, []).layers
     layers = grouped(rows, names)
     check_panels(len(layers), MOST_ROWS, "curves")
@@ -145,7 +147,8 @@ def draw_curves(rows: Sequence[Row], across: int = 4, *, intervals: bool = False
         guess = (chance := chance_of(rows, "val_accuracy")) and 100 * chance.accuracy
         guessed = mark_chance((one for at, one in enumerate(axes) if at % 4 > 1), guess)
         note = curves_note(rows, intervals=intervals) + ("; dotted: chance" if guessed else "")
-        add_legend(figure, dict(styles.values()), note, points=False)
+        alone = any(np.size(line.get_xdata()) == 1 for one in axes for line in one.lines)
+        add_legend(figure, dict(styles.values()), note, points=alone)
     return figure
 
 
@@ -196,11 +199,15 @@ def _draw_row(
         for group, (epochs, means, spreads) in lines.items():
             low, high = means - widths[group] * spreads, means + widths[group] * spreads
             style = styles[group][1]
+            if len(epochs) == 1:  # through which no line and no band goes
+                one.vlines(epochs, low, high, color=style.colour, linewidth=1)
+                one.plot(epochs, means, **point_look(style))
+                continue
             one.fill_between(epochs, low, high, color=style.colour, alpha=0.14, linewidth=0)
             one.plot(epochs, means, **line_look(style))
         one.set_xlabel("epoch")
         one.set_ylabel(QUANTITIES[quantity])
-        one.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+        one.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
     for pair in (axes[:2], axes[2:]):  # one scale for training and validation shows their gap
         low, high = zip(*(one.get_ylim() for one in pair), strict=True)
         for one in pair:

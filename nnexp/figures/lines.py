@@ -182,7 +182,7 @@ def _note(panels: Sequence[Panel], *, intervals: bool, guessed: bool) -> str:
 def quantity_label(metric: str, *, as_error: bool = False) -> str:
     """Return what an axis says of a metric, with its unit."""
     name = metric.replace("accuracy", "error") if as_error else metric
-    return f"{plain(name)} %" if metric_of(metric).in_percent else plain(name)
+    return metric_of(metric).with_unit(plain(name))
 
 
 def shown_value(value: float, metric: str, *, as_error: bool = False) -> float:

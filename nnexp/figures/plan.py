@@ -89,6 +89,7 @@ def prepare(
     from nnexp.figures.defaults import at_best
 
     plot, best = find_plot(kind), question.best
+    _check_uses(plot, question, layer)
     if best and plot.shows_all:
         raise ConfigError(f"{kind} shows every {plot.varies}", "leave out --best")
     if intervals and not plot.has_means:
@@ -112,3 +113,21 @@ def prepare(
         question=question, layer=layer, intervals=intervals, across=plot.across[0]
     )
     return FigurePlan(plot=plot, rows=drawn, request=request)
+
+
+def _check_uses(plot: Plot, question: "Question", layer: str | None) -> None:
+    """Refuse what is asked of a figure that does not show it.
+
+    Raises:
+        ConfigError: An option is for other kinds.
+    """
+    asked = {
+        "--rows": question.rows,
+        "--cols": question.columns,
+        "--metric": question.metric != type(question)().metric,
+        "--layer": layer,
+    }
+    for option in (option for option, value in asked.items() if value):
+        if option not in plot.uses:
+            kinds = ", ".join(name for name, one in PLOTS.items() if option in one.uses)
+            raise ConfigError(f"{plot.name} does not use {option}", f"{option} is for {kinds}")

@@ -42,6 +42,7 @@ class Plot:
     numbers: Callable[[Sequence["Row"], PlotRequest], "list[Row]"]  # a row for each mark
     varies: str = ""  # the setting that must have several values
     table: str = ""  # the table of the run folders that it reads
+    uses: tuple[str, ...] = ()  # what of a request it shows, by the options of the command
     has_means: bool = False  # over seeds, of which intervals can be drawn
     shows_all: bool = False  # values of `varies`, so that none can be chosen as the best
     across: tuple[int, int] = (3, 1)  # panels beside each other: on paper, on a phone
@@ -222,6 +223,7 @@ PLOTS = {
             caption="{error} against batch size",
             draw=_error,
             numbers=_error_numbers,
+            uses=("--metric",),
             has_means=True,
             varies="batch_size",
         ),
@@ -231,6 +233,7 @@ PLOTS = {
             caption="{metric} against learning rate",
             draw=_rates,
             numbers=_rate_numbers,
+            uses=("--metric",),
             has_means=True,
             varies="optimizer.learning_rate",
             shows_all=True,
@@ -241,6 +244,7 @@ PLOTS = {
             caption="{metric} of every seed",
             draw=_dots,
             numbers=_dot_numbers,
+            uses=("--metric", "--rows", "--cols"),
             has_means=True,
         ),
         Plot(
@@ -259,6 +263,7 @@ PLOTS = {
             caption="running mean and variance of each layer",
             draw=_traces,
             numbers=_trace_numbers,
+            uses=("--layer",),
             table="traces",
             across=(2, 2),
         ),
@@ -268,6 +273,7 @@ PLOTS = {
             caption="running mean and variance of single channels, {run}",
             draw=_heatmap,
             numbers=_channel_numbers,
+            uses=("--layer",),
             table="channels",
             across=(2, 2),
         ),

@@ -42,8 +42,11 @@ THROUGH_DEPTH = {
     "activation_std": "std of outputs, step 0",
     "gradient_norm": "gradient norm, step 0",
     "scaled_gradient": "gradient × weight, step 0",
+    "activation_similarity": "activation similarity, step 0",
     "effective_rank": "effective rank, step 0",
 }
+OF_BLOCKS = ("activation_similarity", "effective_rank")
+WITH_SIGN = ("activation_similarity",)  # a cosine, so its axis is not in log
 
 PANELS = {**OVER_STEPS, **THROUGH_DEPTH}
 
@@ -146,7 +149,9 @@ def _taken(table: pd.DataFrame, quantity: str) -> pd.Series:
 def _over_seeds(quantity: str, of_seeds: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return mean, lowest, highest and number of the seeds at each place of a line."""
     values = pd.concat([_taken(table, quantity) for table in of_seeds])
-    known = values.loc[(values > 0) & np.isfinite(values)]  # what a log axis has a place for
+    known = values.loc[np.isfinite(values)]
+    if quantity not in WITH_SIGN:
+        known = known.loc[known > 0]  # what a log axis has a place for
     return known.groupby(level=0).agg(mean="mean", lowest="min", highest="max", n="count")
 
 
@@ -163,10 +168,11 @@ def _draw_panel(
         shade = {"color": styles[group].colour, "alpha": 0.14, "linewidth": 0}
         axes.fill_between(found.index, found["lowest"], found["highest"], **shade)
         axes.plot(found.index, found["mean"], **line_look(styles[group]))
-    log_ticks(axes)
+    if quantity not in WITH_SIGN:
+        log_ticks(axes)
     if quantity in OVER_STEPS:
         step_ticks(axes)
     else:
-        kind = "block" if quantity == "effective_rank" else "weight layer"
+        kind = "block" if quantity in OF_BLOCKS else "weight layer"
         axes.set_xlabel(f"{kind}, from the image on")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -27,10 +27,10 @@ class Arms:
     """The arms of a page, found by settings."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
-        keys = line_settings(rows)
-        styles = line_styles(rows, keys)
+        self.keys = line_settings(rows)
+        styles = line_styles(rows, self.keys)
         self.by_line = {
-            line: _make_arm(number, label, dict(zip(keys, line, strict=True)), style)
+            line: _make_arm(number, label, dict(zip(self.keys, line, strict=True)), style)
             for number, (line, (label, style)) in enumerate(styles.items())
         }
         self.all = list(self.by_line.values())

@@ -63,7 +63,7 @@ def find_curves(rows: Sequence[Row], arms: Arms) -> tuple[Curves | None, list[st
     """Return the curves of runs, and a line where there are none."""
     members, _ = set_aside(rows, ["metrics"])
     try:
-        drawn, note = curve_rows(members), curves_note(members)
+        drawn, note = curve_rows(members, arms.keys), curves_note(members)
     except ConfigError as error:
         return None, [f"Loss and accuracy over the epochs: {error.problem}"]
     longest = max(len(curve[0]) for row in drawn for curve in _all(row.curves))
@@ -135,5 +135,6 @@ def _points(epochs: np.ndarray, values: np.ndarray) -> list[str]:
 def _ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
     from matplotlib.ticker import MaxNLocator
 
-    ticks = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=whole).tick_values(low, high)
+    steps = [1, 2, 2.5, 5, 10]
+    ticks = MaxNLocator(5, steps=steps, integer=whole, min_n_ticks=1).tick_values(low, high)
     return [float(tick) for tick in ticks if low <= tick <= high]

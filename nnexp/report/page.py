@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nnexp.compare import as_rows
+from nnexp.compare.best import AT_BEST
 from nnexp.compare.best_table import choices_legend, choices_table
 from nnexp.compare.columns import Row
 from nnexp.compare.comparison import Comparison, Question, make_comparison
@@ -135,7 +136,7 @@ def make_page(
     rows = filter_rows(rows, question.where)
     question = complete(question, rows)
     comparison = make_comparison(rows, question)
-    arms = Arms(rows)
+    arms = Arms(_compared(rows, question.best))
     chosen = at_best(rows, question.best, confirm=question.confirm)
     read, sampled = readable(chosen)
     curves, without = find_curves(read, arms)
@@ -169,6 +170,11 @@ def make_page(
             same=same_settings(rows),
         )
     )
+
+
+def _compared(rows: Sequence[Row], best: str | None) -> list[Row]:
+    """Return the rows as cells at their best are told apart: by all but the chosen setting."""
+    return [{**row, find_setting(best): AT_BEST} for row in rows] if best else list(rows)
 
 
 def _environment() -> Environment:

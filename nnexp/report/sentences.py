@@ -71,11 +71,10 @@ def place_sentence(place: Place, metric: str) -> str:
 def gap_text(gap: Gap, metric: str) -> str:
     """Return a difference with its interval: +4.10 points (+3.05 to +5.15)."""
     unit = " points" if metric_of(metric).in_percent else ""
-    value, low, high = (
-        metric_of(metric).text(one, signed=True) for one in (gap.value, gap.low, gap.high)
-    )
-    interval = f" ({low} to {high})" if gap.low is not None else ""
-    return f"{value}{unit}{interval}"
+    value = metric_of(metric).text(gap.value, signed=True)
+    if gap.low is None or gap.high is None:
+        return f"{value}{unit}"
+    return f"{value}{unit} {metric_of(metric).interval(gap.low, gap.high)}"
 
 
 def method_notes(comparison: Comparison) -> list[str]:
@@ -176,8 +175,8 @@ def _cell_words(grid: Grid, row: Group, column: Group) -> str:
 
 
 def _amount(value: float | None, metric: str) -> str:
-    unit = " %" if metric_of(metric).in_percent else ""
-    return f"{metric_of(metric).text(value)}{unit}"
+    how = metric_of(metric)
+    return f"{how.text(value)}{f' {how.unit}' if how.in_percent else ''}"
 
 
 def _listed(words: Sequence[str], between: str = ", ") -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from nnexp.compare import Question, make_comparison, metric_of, read_rows
 from nnexp.compare.judgement import Judgement
-from nnexp.compare.planning import reach_of, seeds_for_interval
+from nnexp.compare.planning import MOST_SEEDS, reach_of, seeds_for_interval
 from nnexp.settings import ConfigError
 from nnexp.sweeps.jobs import Job
 from nnexp.sweeps.observer import SweepObserver
@@ -58,7 +58,11 @@ def sweep_until(
         widest, needed = _look(judgements, reach, len(seeds))
         observer.note(
             f"{len(seeds)} seeds: the widest interval is ± {shown.text(widest)}"
-            + (f"; about {needed} seeds are needed" if needed > len(seeds) else ": narrow enough")
+            + (
+                f"; {_in_words(needed)} seeds are needed"
+                if needed > len(seeds)
+                else ": narrow enough"
+            )
         )
         if needed <= len(seeds):
             return outcome
@@ -104,12 +108,20 @@ def _judged(jobs: Sequence[Job], question: Question) -> list[Judgement]:
 
 
 def _look(judgements: Sequence[Judgement], reach: float, seeds: int) -> tuple[float, int]:
-    """Return half of the widest interval, and the seeds that make every one narrow enough."""
+    """Return half of the widest interval, and the seeds that make every one narrow enough.
+
+    Where these are more than MOST_SEEDS, one more than this stands for them.
+    """
     widest, needed = 0.0, seeds
     for one in judgements:
         widest = max(widest, reach_of(one) or 0.0)
-        needed = max(needed, seeds_for_interval(one, reach, LEAST_FREEDOM) or 2 * seeds)
+        estimate = seeds_for_interval(one, reach, LEAST_FREEDOM) or max(seeds, MOST_SEEDS) + 1
+        needed = max(needed, estimate)
     return widest, needed
+
+
+def _in_words(needed: int) -> str:
+    return f"more than {MOST_SEEDS:,}" if needed > MOST_SEEDS else f"about {needed:,}"
 
 
 def _with_seeds(words: Sequence[str], seeds: Sequence[int]) -> list[str]:
