@@ -1,11 +1,17 @@
 import runpy
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import get_type_hints
 
+import hydra
 import pytest
 import yaml
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.utils import JobRuntime
+from packaging.version import Version
 
 from nnexp.settings import (
     NOT_IDENTITY,
@@ -30,6 +36,7 @@ OPTIONS = [
 ]
 SETTINGS = list_settings()
 LISTED = [key for key, setting in SETTINGS.items() if setting.listed]
+NORMS = ["batch", "group", "none"]
 DECIDES_NOTHING = {
     *("data.root", "data.cache_dir", "scale", "study", "device", "threads", "runs_dir", "tags"),
     *("plugins", "listeners"),
@@ -290,3 +297,24 @@ def test_the_page_of_settings_is_what_the_code_says() -> None:
         assert meaning.strip() == setting.meaning
         assert all(f"`{word}`" in values for word in setting.words)
         assert (decides.strip() == "no") == (key in NOT_IDENTITY)
+
+
+def test_settings_are_composed_in_several_threads_at_once():
+    together = threading.Barrier(3)
+
+    def compose(norm: str) -> str:
+        together.wait()
+        return compose_config([f"norm={norm}", "model=baseline"]).norm.name
+
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(compose, NORMS)) == NORMS
+
+
+def test_a_program_that_uses_hydra_itself_finds_it_as_it_was():
+    with hydra.initialize_config_dir(str(ROOT), job_name="theirs", version_base="1.2"):
+        theirs = GlobalHydra.instance().hydra
+        assert compose_config(["norm=group"]).norm.name == "group"
+        assert len(compose_jobs(["norm=group,none"])) == 2
+        assert GlobalHydra.instance().hydra is theirs
+        assert JobRuntime.instance().get("name") == "theirs"
+        assert hydra.version.getbase() == Version("1.2")

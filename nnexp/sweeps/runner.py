@@ -1,6 +1,7 @@
 """Overrides → jobs → Hydra's launcher → what became of each."""
 
 import signal
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -90,7 +91,8 @@ def sweep(  # noqa: PLR0913  one keyword an option of the command
         observer: Who is told how the sweep goes.
 
     Raises:
-        ConfigError: A word names nothing, a value cannot be, or no run can have its images.
+        ConfigError: A word names nothing, a value cannot be, no run can have its images, or this is
+            not the main thread.
     """
     options = SweepOptions(
         jobs=jobs,
@@ -108,8 +110,14 @@ def run_sweep(words: Sequence[str], options: SweepOptions, observer: SweepObserv
     """Train what is missing of a sweep whose words may hold flags of Hydra.
 
     Raises:
-        ConfigError: A word names nothing, a value cannot be, or no run can have its images.
+        ConfigError: A word names nothing, a value cannot be, no run can have its images, or this is
+            not the main thread.
     """
+    if threading.current_thread() is not threading.main_thread():
+        raise ConfigError(
+            "a sweep takes Ctrl-C and SIGTERM, which only the main thread of a process can",
+            "call nnexp.sweep there; it trains several runs at a time",
+        )
     register_launcher()
     launcher, searching = launcher_of(words), is_search(words)
     _check_options(launcher, options)
