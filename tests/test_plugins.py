@@ -9,6 +9,7 @@ import hydra
 import pytest
 from processes import Starter
 
+import nnexp
 from nnexp import experiment
 from nnexp.cli.app import main
 from nnexp.models.sketch import sketch_model
@@ -311,3 +312,7 @@ def test_configs_lists_the_entries_of_the_plug_ins_that_are_typed(
     assert "norm=rms_chw\troot mean square" in lines
     assert ("norm.eps=1.0e-06" in lines[2]) == (typed == "norm=rms_chw")
     assert not [line for line in lines if line.startswith("code=")]  # it cannot be typed
+
+
+def test_a_plug_in_is_named_by_a_text_alone_too(here: Path) -> None:
+    assert nnexp.compose("norm=rms_chw", plugins="rms_chw.py").plugins == ["rms_chw.py"]

@@ -107,6 +107,7 @@ def run(
             a listener calls this inside a run.
         RunError: The folder is in use, belongs to other settings, or the disk is full.
     """
+    config.check()
     folder = RunDir(Path(config.runs_dir) / run_id(config))
     named = [LISTENERS[name](config, folder.path) for name in config.listeners]
     everyone = Listeners(folder, [*listeners, *named])

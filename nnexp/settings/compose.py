@@ -46,6 +46,7 @@ from nnexp.settings.own_hydra import own_hydra
 from nnexp.settings.plugins import code_of, load_plugins, plugins_of_environment
 from nnexp.settings.schema import ExperimentConfig
 from nnexp.settings.tables import TABLES, additions
+from nnexp.settings.values import as_list, check_words
 
 # What Hydra runs: the settings of a job and the overrides that made them → its exit code.
 Task = Callable[[ExperimentConfig, list[str]], int]
@@ -105,7 +106,8 @@ def compose(
     Raises:
         ConfigError: A word names nothing, or a value cannot be.
     """
-    named = [f"plugins=[{','.join(plugins)}]"] if plugins else []
+    check_words("compose", overrides)
+    named = [f"plugins=[{','.join(as_list(plugins))}]"] if plugins else []
     return compose_config([*overrides, *named], config_dir)
 
 

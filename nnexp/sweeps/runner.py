@@ -14,6 +14,7 @@ from nnexp.settings import ConfigError
 from nnexp.settings.compose import compose_jobs, launch_jobs
 from nnexp.settings.overrides import split_words, value_of
 from nnexp.settings.plugins import refuse_session_code
+from nnexp.settings.values import as_list, check_words
 from nnexp.sweeps.cluster_task import SweepTask
 from nnexp.sweeps.jobs import RUNNING, Job, make_jobs
 from nnexp.sweeps.launcher import register_launcher
@@ -94,9 +95,10 @@ def sweep(  # noqa: PLR0913  one keyword an option of the command
         ConfigError: A word names nothing, a value cannot be, no run can have its images, or this is
             not the main thread.
     """
+    check_words("sweep", overrides)
     options = SweepOptions(
         jobs=jobs,
-        devices=devices,
+        devices=as_list(devices),
         timeout=timeout,
         fail_fast=fail_fast,
         retry_failed=retry_failed,
