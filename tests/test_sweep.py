@@ -337,6 +337,7 @@ def test_ctrl_c_on_a_terminal_saves_every_run_and_leaves_no_process(capsys, tmp_
     assert "stopping after SIGINT" in text
     assert text.count("\x1b[?25h") == text.count("\x1b[?25l") == 1  # the cursor is back
     assert statuses_of(*words) == ["interrupted", "interrupted", "new"]
+    assert [read_status_of(run)[1] for run in folders] == ["SIGINT", "SIGINT", ""]
     assert swept(capsys, *words)[0] == 0
     for run in runs_of(*words):
         assert_trained_once(run)

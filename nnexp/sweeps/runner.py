@@ -17,7 +17,7 @@ from nnexp.settings.plugins import refuse_session_code
 from nnexp.settings.values import as_list, check_words
 from nnexp.sweeps.cluster_task import SweepTask
 from nnexp.sweeps.jobs import RUNNING, Job, make_jobs
-from nnexp.sweeps.launcher import register_launcher
+from nnexp.sweeps.launcher import check_limits, register_launcher
 from nnexp.sweeps.observer import SweepObserver
 from nnexp.sweeps.worker import open_fork_server
 
@@ -28,7 +28,11 @@ BUSY_REMEDY = "wait until that process has ended, or stop it: --rerun deletes th
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepOptions:
-    """What `nnexp sweep` takes beside settings."""
+    """What `nnexp sweep` takes beside settings.
+
+    Raises:
+        ConfigError: `jobs` or `timeout` cannot be.
+    """
 
     jobs: int | None = None
     devices: Sequence[str] = ()
@@ -36,6 +40,9 @@ class SweepOptions:
     fail_fast: bool = False
     retry_failed: bool = False
     rerun: bool = False
+
+    def __post_init__(self) -> None:
+        check_limits(self.jobs, self.timeout)
 
     def as_overrides(self) -> list[str]:
         """Return the options as settings of nnexp's launcher."""
