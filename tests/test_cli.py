@@ -193,6 +193,15 @@ def test_a_sweep_runs_every_combination_in_order() -> None:
     ]
 
 
+@pytest.mark.parametrize("jobs", ["0", "-1"])
+def test_a_sweep_of_no_run_at_a_time_is_refused(
+    jobs: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, "sweep", "--dry-run", f"--jobs={jobs}", "norm=batch")
+    assert code == 2
+    assert err.startswith(f"nnexp: --jobs cannot be {jobs}\n")
+
+
 def test_a_dry_run_lists_the_runs_that_the_sweep_would_make(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

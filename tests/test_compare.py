@@ -459,3 +459,24 @@ def test_frames_hold_cells_and_differences_and_the_tables_of_a_run():
     assert list(nnexp.load_epochs(run)["val_accuracy"]) == [0.25, 0.5]
     assert nnexp.load_traces(run).empty
     assert nnexp.load_channels(run.path).empty
+
+
+def test_a_text_alone_is_a_list_of_one():
+    write_seeds(Path("runs"), BATCH, "batch")
+    write_seeds(Path("runs"), LAYER, "layer")
+    alone = nnexp.compare_runs("runs", rows="norm", where="norm=batch")
+    listed = nnexp.compare_runs("runs", rows=["norm"], where=["norm=batch"])
+    assert alone.frame().equals(listed.frame())
+    assert nnexp.draw("dots", "runs", rows="norm", where="norm=batch").axes
+    page = nnexp.write_report("page.html", "runs", rows="norm", warnings="seed 3 ran elsewhere")
+    assert "seed 3 ran elsewhere" in page.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    "part", [lambda runs: runs[["norm", "test_accuracy"]], lambda runs: runs["norm"]]
+)
+def test_a_table_without_the_columns_of_load_runs_is_refused(part):
+    write_seeds(Path("runs"), BATCH, "batch")
+    with pytest.raises(ConfigError, match="needs the column run_id") as refused:
+        nnexp.compare_runs(part(nnexp.load_runs("runs")))
+    assert "all columns that load_runs returned" in refused.value.remedy

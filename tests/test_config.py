@@ -1,12 +1,19 @@
 import runpy
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import get_type_hints
 
+import hydra
 import pytest
 import yaml
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.utils import JobRuntime
+from packaging.version import Version
 
+import nnexp
 from nnexp.settings import (
     NOT_IDENTITY,
     ConfigError,
@@ -30,6 +37,7 @@ OPTIONS = [
 ]
 SETTINGS = list_settings()
 LISTED = [key for key, setting in SETTINGS.items() if setting.listed]
+NORMS = ["batch", "group", "none"]
 DECIDES_NOTHING = {
     *("data.root", "data.cache_dir", "scale", "study", "device", "threads", "runs_dir", "tags"),
     *("plugins", "listeners"),
@@ -86,17 +94,16 @@ def test_lists_names_and_small_numbers_come_back_from_yaml() -> None:
     assert from_yaml(to_yaml(config)) == config
 
 
-@pytest.mark.parametrize(
-    "text", ["modle: vgg16", "norm: {foo: 1}", "- a list", "", "{", "norm: 3", "batch_size: abc"]
-)
+@pytest.mark.parametrize("text", ["modle: vgg16", "norm: {foo: 1}", "- a list", "", "{", "norm: 3"])
 def test_a_config_yaml_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"config\.yaml cannot be read"):
         from_yaml(text)
 
 
-def test_a_config_yaml_is_checked_like_the_command_line() -> None:
-    with pytest.raises(ConfigError, match="batch_size cannot be 0"):
-        from_yaml("batch_size: 0")
+@pytest.mark.parametrize("value", ["0", "'abc'"])
+def test_a_config_yaml_is_checked_like_the_command_line(value: str) -> None:
+    with pytest.raises(ConfigError, match=f"batch_size cannot be {value}"):
+        from_yaml(f"batch_size: {value}")
 
 
 def test_no_words_give_the_defaults_of_the_schema() -> None:
@@ -290,3 +297,50 @@ def test_the_page_of_settings_is_what_the_code_says() -> None:
         assert meaning.strip() == setting.meaning
         assert all(f"`{word}`" in values for word in setting.words)
         assert (decides.strip() == "no") == (key in NOT_IDENTITY)
+
+
+def test_settings_are_composed_in_several_threads_at_once():
+    together = threading.Barrier(3)
+
+    def compose(norm: str) -> str:
+        together.wait()
+        return compose_config([f"norm={norm}", "model=baseline"]).norm.name
+
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(compose, NORMS)) == NORMS
+
+
+def test_a_program_that_uses_hydra_itself_finds_it_as_it_was():
+    with hydra.initialize_config_dir(str(ROOT), job_name="theirs", version_base="1.2"):
+        theirs = GlobalHydra.instance().hydra
+        assert compose_config(["norm=group"]).norm.name == "group"
+        assert len(compose_jobs(["norm=group,none"])) == 2
+        assert GlobalHydra.instance().hydra is theirs
+        assert JobRuntime.instance().get("name") == "theirs"
+        assert hydra.version.getbase() == Version("1.2")
+
+
+@pytest.mark.parametrize("function", ["compose", "sweep"])
+def test_a_list_in_the_place_of_words_is_refused_in_two_lines(function):
+    with pytest.raises(ConfigError, match=rf"{function} cannot take \['norm=batch'\]") as refused:
+        getattr(nnexp, function)(["norm=batch"])
+    assert refused.value.remedy.startswith(f"write {function}(*words)")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda config: setattr(config, "batch_size", -3), "batch_size cannot be -3"),
+        (lambda config: setattr(config, "seed", "0"), "seed cannot be '0'"),
+        (lambda config: setattr(config.norm, "eps", 0), "norm.eps cannot be 0"),
+        (lambda config: setattr(config.data, "val_images", 2.5), "data.val_images cannot be 2.5"),
+    ],
+)
+def test_settings_that_python_code_made_impossible_are_refused_before_there_is_a_folder(
+    change, problem, tmp_path
+):
+    config = compose_config(["data=synthetic", "scale=smoke", f"runs_dir={tmp_path}/runs"])
+    change(config)
+    with pytest.raises(ConfigError, match=problem):
+        nnexp.run(config)
+    assert not (tmp_path / "runs").exists()

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from results import settings, write_run
-from sweeping import jobs_of
+from sweeping import TINY, jobs_of
 
+from nnexp.cli.app import main
 from nnexp.settings import DataConfig
 from nnexp.sweeps.estimate import estimate_seconds, num_images
 from nnexp.sweeps.jobs import Job
@@ -49,22 +50,40 @@ def test_run_takes_as_long_an_image_as_the_mean_of_finished_runs_of_its_kind():
     finished(99.0, "layer")
     new = job(seed=2, epochs=6)
     per_image = 10.0 / num_images(job().config)
-    costs = estimate_seconds([new], threads=1)
+    costs = estimate_seconds([new], threads=1).seconds
     assert costs == {new.name: pytest.approx(per_image * num_images(new.config))}
 
 
 def test_kind_that_no_finished_run_is_like_is_measured():
     finished(1e9)
     (other,) = jobs_of("norm=none")
-    costs = estimate_seconds([other], threads=1)
+    costs = estimate_seconds([other], threads=1).seconds
     assert 0 < costs[other.name] < 60
 
 
 def test_run_whose_number_of_images_nobody_knows_has_no_estimate():
-    assert estimate_seconds([job(data=DataConfig(name="folder"))], threads=1) == {}
+    costs, problem = estimate_seconds([job(data=DataConfig(name="folder"))], threads=1)
+    assert (costs, problem) == ({}, "the settings do not say how many images there are")
 
 
-def test_kind_that_cannot_work_leaves_the_others_their_estimate():
+def test_kind_that_cannot_work_says_why_and_leaves_the_others_their_estimate():
     cannot, can = jobs_of("norm=group,none", "norm.num_groups=3")
-    costs = estimate_seconds([cannot, can], threads=1)
+    costs, problem = estimate_seconds([cannot, can], threads=1)
     assert can.name in costs
+    assert "norm.num_groups=3" in problem
+
+
+def test_norm_of_a_plug_in_is_measured():
+    Path("mine.py").write_text(
+        'from nnexp.norms import NORMS\nNORMS["mine"] = NORMS["dynamic_tanh"]\n'
+    )
+    (mine,) = jobs_of("norm=mine", "plugins=[mine.py]")
+    costs, problem = estimate_seconds([mine], threads=1)
+    assert (list(costs), problem) == ([mine.name], "")
+
+
+def test_dry_run_says_why_there_is_no_estimate(capsys):
+    with pytest.raises(SystemExit):
+        main(["sweep", "--dry-run", *TINY, "norm=group", "norm.num_groups=7"])
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("no estimate: norm.num_groups=7")

@@ -3,7 +3,9 @@ import json
 import math
 import os
 import socket
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -377,3 +379,53 @@ def test_run_says_where_the_processor_emulates_bfloat16(tiny, monkeypatch, has_b
     monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: False)
     outcome = experiment.run(replace(tiny, precision="bf16", epochs=1))
     assert ("emulates it; precision=fp32" in outcome.run.log.read_text("utf-8")) != has_bf16
+
+
+class Noting(experiment.Listener):
+    """Notes when a run begins and ends; `then` is called when it has begun."""
+
+    def __init__(self, events, then=lambda: None):
+        self.events, self.then = events, then
+
+    def started(self, info):
+        self.events.append(f"seed {info.config.seed} started")
+        self.then()
+
+    def finished(self, run, result):
+        self.events.append(f"seed {result['seed']} finished")
+
+
+def test_runs_in_two_threads_of_a_process_are_trained_one_after_the_other(tiny, tmp_path):
+    events: list[str] = []
+    configs = [replace(tiny, seed=0), replace(tiny, seed=1)]
+    begun = threading.Event()
+    with ThreadPoolExecutor(1) as threads:
+
+        def train_second():
+            begun.set()
+            return experiment.run(configs[1], [Noting(events)])
+
+        def start_second():
+            later.append(threads.submit(train_second))
+            begun.wait()
+
+        later: list[Future[experiment.Outcome]] = []
+        first = experiment.run(configs[0], [Noting(events, start_second)])
+        second = later[0].result()
+    assert events == [f"seed {seed} {what}" for seed in (0, 1) for what in ("started", "finished")]
+    for outcome, config in zip((first, second), configs, strict=True):
+        alone = experiment.run(replace(config, runs_dir=str(tmp_path / "alone")))
+        assert tables_of(outcome.run) == tables_of(alone.run)
+
+
+def test_a_run_inside_a_run_is_refused(tiny):
+    refused: list[ConfigError] = []
+
+    def train_another():
+        with pytest.raises(ConfigError, match="inside another run") as error:
+            experiment.run(replace(tiny, seed=1))
+        refused.append(error.value)
+
+    outcome = experiment.run(replace(tiny, epochs=1), [Noting([], train_another)])
+    assert (outcome.status, len(refused)) == ("done", 1)
+    assert refused[0].remedy

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +57,14 @@ def test_data_source_optimizer_schedule_and_listener_of_the_page_take_part_in_a_
     (lines,) = Path("runs").glob("*/epochs.jsonl")
     (row,) = [json.loads(line) for line in lines.read_text().splitlines()]
     assert row["epoch"] == 1
+
+
+def test_printed_command_trains_with_the_data_source_of_the_page(run):
+    Path("brightness.py").write_text(block_with("SOURCES.add"))
+    (command,) = re.findall(r"`nnexp (train [^`]*data=brightness[^`]*)`", PAGE)
+    run(*shlex.split(command), "threads=1", "max_steps=1")
+    (result,) = Path("runs").glob("*/result.json")
+    assert json.loads(result.read_text())["status"] == "done"
 
 
 def test_timm_model_of_the_page_trains_with_the_norm_of_the_settings(run):

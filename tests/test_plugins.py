@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import hydra
 import pytest
 from processes import Starter
 
+import nnexp
 from nnexp import experiment
 from nnexp.cli.app import main
+from nnexp.models.sketch import sketch_model
 from nnexp.norms import NORMS
 from nnexp.rundir import RunError
 from nnexp.settings import ConfigError, from_yaml, plugins, run_id
@@ -231,6 +234,7 @@ def test_a_mistyped_name_finds_the_norm_of_a_plug_in(here: Path) -> None:
         ("import torch\n1 / 0\n", "ZeroDivisionError: division by zero", 2),
         ("a = 1\nb = = 2\n", "SyntaxError: invalid syntax", 2),
         ("import nothing_of_the_kind\n", "ModuleNotFoundError: No module", 1),
+        ("import sys\nsys.exit(3)\n", "SystemExit: 3", 2),
     ],
 )
 def test_a_plug_in_that_fails_says_where(here: Path, text: str, problem: str, line: int) -> None:
@@ -239,6 +243,71 @@ def test_a_plug_in_that_fails_says_where(here: Path, text: str, problem: str, li
         compose_config(["plugins=[bad.py]"])
     assert problem in error.value.problem
     assert error.value.remedy == f"{here / 'bad.py'}, line {line}"
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem", "remedy"),
+    [
+        ("Statistic(over='NXW', per='x')", "over='NXW' names no axes", "it needs some of"),
+        ("NORMS['x'] = nn.Identity", "NORMS['x'] must be a NormKind, not Identity", "= NormKind("),
+    ],
+)
+def test_an_entry_that_cannot_be_says_where(
+    here: Path, entry: str, problem: str, remedy: str
+) -> None:
+    heading = "from torch import nn\nfrom nnexp.norms import NORMS, Statistic\n"
+    (here / "bad.py").write_text(f"{heading}{entry}\n")
+    with pytest.raises(ConfigError) as error:
+        compose_config(["plugins=[bad.py]"])
+    assert error.value.problem == f"plug-in {here / 'bad.py'}: {problem}"
+    assert error.value.remedy.startswith(f"{here / 'bad.py'}, line 3: ")
+    assert remedy in error.value.remedy
+
+
+BUGS = """from torch import nn
+from nnexp.models import MODELS
+from nnexp.norms import NORMS, NormKind
+
+class Half(nn.Identity):
+    def forward(self, x):
+        return x[:, :, ::2]
+
+class Other(nn.Identity):
+    def forward(self, x):
+        return x.view(3)
+
+def fails(*args):
+    return 1 / 0
+
+for name, build in {
+    "fails": fails, "nothing": lambda spec: None, "half": Half, "other": Other
+}.items():
+    NORMS[name] = NormKind(build=build, gamma=False, beta=False)
+MODELS["fails"], MODELS["nothing"] = fails, lambda config, num_classes, norms: None
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "problem", "remedy"),
+    [
+        ("norm=fails", "error in a plug-in: ZeroDivisionError", r"bugs\.py, line 14$"),
+        ("norm=nothing", r"build of NORMS\['nothing'\] returns None", "nn.Module"),
+        ("norm=half", r"NORMS\['half'\] returns \(2, 32, 16, 32\)", "of the same size"),
+        ("norm=other", "error in a plug-in: RuntimeError", r"bugs\.py, line 11$"),
+        ("model=fails", "error in a plug-in: ZeroDivisionError", r"bugs\.py, line 14$"),
+        ("model=nothing", r"MODELS\['nothing'\] returns None", "nn.Module"),
+    ],
+)
+def test_an_entry_whose_code_fails_is_refused_before_a_run_has_a_folder(
+    here: Path, words: str, problem: str, remedy: str
+) -> None:
+    (here / "bugs.py").write_text(BUGS)
+    config = compose_config([*SMALL, "model=baseline", words, "plugins=[bugs.py]"])
+    for function in (experiment.run, sketch_model):
+        with pytest.raises(ConfigError, match=problem) as error:
+            function(config)
+        assert re.search(remedy, error.value.remedy)
+    assert not (here / "runs").exists() or not list((here / "runs").iterdir())
 
 
 @pytest.mark.parametrize("name", ["nowhere.py", "nowhere_at_all"])
@@ -274,3 +343,7 @@ def test_configs_lists_the_entries_of_the_plug_ins_that_are_typed(
     assert "norm=rms_chw\troot mean square" in lines
     assert ("norm.eps=1.0e-06" in lines[2]) == (typed == "norm=rms_chw")
     assert not [line for line in lines if line.startswith("code=")]  # it cannot be typed
+
+
+def test_a_plug_in_is_named_by_a_text_alone_too(here: Path) -> None:
+    assert nnexp.compose("norm=rms_chw", plugins="rms_chw.py").plugins == ["rms_chw.py"]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -336,6 +337,7 @@ def test_ctrl_c_on_a_terminal_saves_every_run_and_leaves_no_process(capsys, tmp_
     assert "stopping after SIGINT" in text
     assert text.count("\x1b[?25h") == text.count("\x1b[?25l") == 1  # the cursor is back
     assert statuses_of(*words) == ["interrupted", "interrupted", "new"]
+    assert [read_status_of(run)[1] for run in folders] == ["SIGINT", "SIGINT", ""]
     assert swept(capsys, *words)[0] == 0
     for run in runs_of(*words):
         assert_trained_once(run)
@@ -544,3 +546,11 @@ def test_process_of_a_run_imports_neither_scipy_nor_the_compiler():
 def test_what_other_launchers_pickle_is_the_task_alone():
     task = pickle.loads(pickle.dumps(SweepTask(ledger="folder", jobs=jobs_of("seed=0"))))
     assert vars(task) == {"ledger": "folder"}
+
+
+def test_a_sweep_outside_the_main_thread_is_refused_in_two_lines():
+    with ThreadPoolExecutor(1) as threads:
+        refused = threads.submit(nnexp.sweep, "norm=batch,none").exception()
+    assert isinstance(refused, nnexp.ConfigError)
+    assert "only the main thread" in refused.problem
+    assert "call nnexp.sweep there" in refused.remedy

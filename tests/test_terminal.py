@@ -28,6 +28,7 @@ def test_run_says_what_it_is_how_it_goes_and_what_to_type_next(tiny, capsys):
         "2/3",
         "3/3",
     ]
+    assert "\n3 epochs, 24 steps · sgd" in out
     assert "test_accuracy" in out
     assert "next:  nnexp train" in out
     assert "nnexp traces" in out
@@ -202,3 +203,8 @@ def test_run_that_has_learned_nothing_is_said_to_be_at_chance(tiny, capsys):
         "at chance: the test accuracy is no better than guessing a class (10.00 %)"
         in capsys.readouterr().out
     )
+
+
+def test_one_step_of_one_epoch_is_no_plural(tiny, capsys):
+    train_command(replace(tiny, max_steps=1), [])
+    assert "\n1 epoch, 1 step · sgd" in capsys.readouterr().out

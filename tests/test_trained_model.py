@@ -89,3 +89,12 @@ def test_images_are_described_before_the_first_step(module_tiny, tmp_path):
     assert len(reader.images["classes"]) == 10
     assert reader.images["size"] == [3, 32, 32]
     assert reader.images["counts"] == {"train": 120, "val": 40, "test": 40}
+
+
+@pytest.mark.parametrize("function", ["predict", "normalize"])
+def test_images_that_are_no_bytes_are_refused(trained, module_tiny, function):
+    loaded = experiment.load_model(trained.run.path)
+    images = load_images(module_tiny.data).test.images
+    with pytest.raises(ConfigError, match="cannot be of type torch") as refused:
+        getattr(loaded, function)(images.float() / 255)
+    assert "torch.uint8" in refused.value.remedy

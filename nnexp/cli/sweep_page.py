@@ -30,7 +30,7 @@ from nnexp.settings.compose import run_hydra
 from nnexp.settings.grid import refuse_intervals
 from nnexp.settings.overrides import split_words
 from nnexp.sweeps.display import SweepDisplay
-from nnexp.sweeps.estimate import estimate_seconds
+from nnexp.sweeps.estimate import Estimate, estimate_seconds
 from nnexp.sweeps.jobs import FAILED, Job
 from nnexp.sweeps.launcher import count_cpus, most_jobs
 from nnexp.sweeps.precision import Precision, sweep_until
@@ -107,18 +107,18 @@ def dry_run(words: Sequence[str], options: SweepOptions, wanted: Precision) -> i
     refuse_intervals(split_words(words)[1])
     todo = jobs if options.rerun else [job for job in jobs if job.is_wanted(options.retry_failed)]
     at_a_time = min(options.jobs or most_jobs(), max(1, len(todo)))
-    costs = estimate_seconds(todo, max(1, count_cpus() // at_a_time))
+    estimate = estimate_seconds(todo, max(1, count_cpus() // at_a_time))
     console = open_console()
     table = plain_table("run", "status", numbers=("estimate",))
     table.add_column("made by", overflow="fold")
     common = set.intersection(*(set(job.words) for job in jobs)) if len(jobs) > 1 else set()
     for job in jobs:
-        cost = costs.get(job.name)
+        cost = estimate.seconds.get(job.name)
         words = " ".join(word for word in job.words if word not in common)
         cells = (job.name, job.status, "" if cost is None else duration(cost), words)
         table.add_row(*(escape(cell) for cell in cells))
     print_table(console, table)
-    _say_cost(console, jobs, todo, list(costs.values()), at_a_time)
+    _say_cost(console, jobs, todo, estimate, at_a_time)
     _say_power(console, jobs, wanted.question)
     return 0
 
@@ -183,13 +183,15 @@ def _counted(jobs: Sequence[Job]) -> str:
 
 
 def _say_cost(
-    console: Console, jobs: Sequence[Job], todo: Sequence[Job], costs: list[float], at_a_time: int
+    console: Console, jobs: Sequence[Job], todo: Sequence[Job], estimate: Estimate, at_a_time: int
 ) -> None:
     console.print(f"{_counted(jobs)}; {len(todo)} to train")
     if not todo:
         return
+    costs = list(estimate.seconds.values())
     if not costs:
-        console.print("[dim]no estimate: the settings do not say how many images there are[/]")
+        why = f": {estimate.problem}" if estimate.problem else ""
+        console.print(f"[dim]no estimate{escape(why)}[/]")
         return
     total = sum(costs) / len(costs) * len(todo) / at_a_time
     partly = "" if len(costs) == len(todo) else f", estimated from {len(costs)} of them"

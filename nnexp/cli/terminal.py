@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from nnexp.console import Console, duration, forgiving_output, percent
+from nnexp.console import Console, counted, duration, forgiving_output, percent
 from nnexp.experiment import Listener, RunInfo
 from nnexp.experiment import Progress as RunProgress
 from nnexp.experiment.signals import SIGNAL_EXIT
@@ -101,12 +101,13 @@ class TerminalListener(Listener):
         train, val, test = info.num_images
         threads = f", {info.threads} thread" + "s" * (info.threads > 1)
         threads = threads if info.device == "cpu" else ""
+        steps = f"{info.total_steps:,} step" + "s" * (info.total_steps > 1)
         self.out.print(
             f"[bold]{config.model.name}[/] · norm [bold]{escape(describe_norm(config))}[/] · "
             f"batch size {config.batch_size} · seed {config.seed}\n"
             f"{info.parameters:,} parameters · {config.precision} on {info.device}{threads}\n"
             f"{config.data.name}: {train:,} training, {val:,} validation, {test:,} test images\n"
-            f"{info.epochs} epochs, {info.total_steps:,} steps · {config.optimizer.name} · "
+            f"{counted(info.epochs, 'epoch')}, {steps} · {config.optimizer.name} · "
             f"{describe_rate(config, info.peak_learning_rate)}\n"
             f"writes to [bold]{escape(str(info.run))}[/]"
         )
@@ -198,7 +199,8 @@ class TerminalListener(Listener):
         if result.get("status") == "diverged":
             self.out.print(
                 f"[bold red]diverged[/]: the loss was not finite at step "
-                f"{result['diverged_at_step']} of the run, after {result['epochs_finished']} epochs"
+                f"{result['diverged_at_step']} of the run, "
+                f"after {counted(result['epochs_finished'], 'epoch')}"
             )
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
         for name in RESULT:

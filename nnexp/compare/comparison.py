@@ -31,6 +31,7 @@ from nnexp.compare.selection import (
     values_of,
 )
 from nnexp.settings import NOT_IDENTITY, ConfigError
+from nnexp.settings.values import as_list
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,6 +59,8 @@ class Question:
     everything: bool = False  # also the settings that are the same in every run
 
     def __post_init__(self) -> None:
+        for name in ("rows", "columns", "where"):
+            object.__setattr__(self, name, as_list(getattr(self, name)))
         if self.confirm and self.best is None:
             raise ConfigError("--confirm is about a choice", "add --best optimizer.learning_rate")
         if self.margin is not None and self.against is None:

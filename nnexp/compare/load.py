@@ -107,11 +107,17 @@ def as_rows(runs: "Runs", say: Say | None = None) -> list[Row]:
     """Return the rows of what a user names: sources as of `load_runs`, or what it returned.
 
     Raises:
-        ConfigError: A source holds no run.
+        ConfigError: A source holds no run, or a table is not what `load_runs` returns.
     """
     if isinstance(runs, (str, Path)):
         return read_rows([runs], say or _ignore)
     if hasattr(runs, "to_dict"):
+        columns = getattr(runs, "columns", ())  # a Series has none
+        if missing := [key for key in (*HEAD, "folder") if key not in columns]:
+            raise ConfigError(
+                f"a table of runs needs the column {missing[0]}",
+                "give a DataFrame with all columns that load_runs returned; rows may be left out",
+            )
         known = cast("pd.DataFrame", runs).astype(object)
         return cast("list[Row]", known.where(known.notna(), None).to_dict("records"))
     named: list[Any] = list(runs)

@@ -26,6 +26,7 @@ from nnexp.experiment.resume import (
     step_of,
 )
 from nnexp.experiment.signals import Interrupted, StopSignal
+from nnexp.experiment.turns import one_at_a_time
 from nnexp.probes import evaluate_with_other_statistics, make_observers
 from nnexp.rundir import (
     DiskFullError,
@@ -81,6 +82,7 @@ class Outcome:
         return f"Outcome({self.run.path}: {self.status}{shown})"
 
 
+@one_at_a_time()
 def run(
     config: ExperimentConfig,
     listeners: Sequence[Listener] = (),
@@ -93,6 +95,8 @@ def run(
     A run that is done is not run again. A loss that is not finite ends in status `diverged`, a
     signal in `interrupted`, anything unforeseen in `failed` with its traceback in `log.txt`.
 
+    Calls in several threads train one after the other.
+
     Args:
         config: The settings.
         listeners: Who is told how it goes, beside those that the setting `listeners` names. One
@@ -101,9 +105,11 @@ def run(
         rebuild_view: Whether `results.csv` is rebuilt; a sweep does that itself, for many runs.
 
     Raises:
-        ConfigError: The settings cannot work and nothing was written, or the folder cannot be used.
+        ConfigError: The settings cannot work and nothing was written, the folder cannot be used, or
+            a listener calls this inside a run.
         RunError: The folder is in use, belongs to other settings, or the disk is full.
     """
+    config.check()
     check_code(config)
     folder = RunDir(Path(config.runs_dir) / run_id(config))
     named = [LISTENERS[name](config, folder.path) for name in config.listeners]

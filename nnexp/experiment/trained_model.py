@@ -18,7 +18,7 @@ from nnexp.models.precision import prepare_for_bf16
 from nnexp.rundir import RunDir, UnreadableError, read_config, read_object
 from nnexp.settings import ConfigError, ExperimentConfig
 from nnexp.settings.plugins import load_plugins
-from nnexp.settings.values import is_number
+from nnexp.settings.values import as_list, is_number
 from nnexp.training import EVALUATION_BATCH, build_checked_model, lay_out, precision
 
 
@@ -33,12 +33,25 @@ class TrainedModel:
     std: tuple[float, float, float]
 
     def normalize(self, images_NCHW: Tensor) -> Tensor:
-        """Return uint8 images (N, 3, 32, 32) as the float32 images that the network was given."""
+        """Return uint8 images (N, 3, 32, 32) as the float32 images that the network was given.
+
+        Raises:
+            ConfigError: The images are of another type, such as float32 from 0 to 1.
+        """
+        if images_NCHW.dtype != torch.uint8:
+            raise ConfigError(
+                f"images cannot be of type {images_NCHW.dtype}",
+                "give whole numbers from 0 to 255: images.to(torch.uint8)",
+            )
         return normalized(images_NCHW, self.mean, self.std)
 
     @torch.inference_mode()
     def predict(self, images_NCHW: Tensor) -> Tensor:
-        """Return the probability of each class, (N, classes), for uint8 images (N, 3, 32, 32)."""
+        """Return the probability of each class, (N, classes), for uint8 images (N, 3, 32, 32).
+
+        Raises:
+            ConfigError: The images are of another type, such as float32 from 0 to 1.
+        """
         with precision(self.config.precision, images_NCHW.device):
             logits = [
                 self.model(self.normalize(part)).float()
@@ -60,7 +73,7 @@ def load_model(run: RunDir | Path | str, *, plugins: Sequence[str] = ()) -> Trai
         ConfigError: There is no such run, it holds no trained network, or the network cannot be
             built again.
     """
-    load_plugins(plugins)
+    load_plugins(as_list(plugins))
     folder = run if isinstance(run, RunDir) else find_run(str(run))
     config = read_config(folder)
     if config is None:

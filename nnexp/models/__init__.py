@@ -18,6 +18,8 @@ from nnexp.models.simple_mlp import simple_mlp
 from nnexp.models.vgg16 import vgg16
 from nnexp.norms import Norms, norm_layers, spec_of
 from nnexp.settings import ConfigError, ModelConfig, Table
+from nnexp.settings.plugins import explaining_plugins
+from nnexp.settings.values import quoted
 
 MODELS: Table[Callable[[ModelConfig, int, Norms], nn.Module]] = Table(
     "model",
@@ -46,11 +48,15 @@ def build_model(config: ModelConfig, num_classes: int, norms: Norms, init: str =
 
     Raises:
         ConfigError: `norm.at` names a block that the model does not have, or a setting has
-            nothing in this model to act on; or `init` cannot start it.
+            nothing in this model to act on; `init` cannot start it; or a plug-in's code fails.
     """
-    with torch.random.fork_rng(devices=[]):
+    with explaining_plugins(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = MODELS[config.name](config, num_classes, norms)
+    if not isinstance(model, nn.Module):
+        raise ConfigError(
+            f"MODELS[{config.name!r}] returns {quoted(model)}", "it must return an nn.Module"
+        )
     add_scalars(model, init, config, norms.config)
     norms.check_blocks(spec_of(layer).block for _, layer in norm_layers(model))
     _check_stochastic_depth(model, config)

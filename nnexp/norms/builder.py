@@ -7,6 +7,7 @@ from torch import nn
 
 from nnexp.norms.kinds import NORMS, REFERENCE_BATCH_SIZE, NormKind, NormSpec
 from nnexp.settings import ConfigError, NormConfig, nearest
+from nnexp.settings.values import quoted
 
 Activation = Callable[[], nn.Module]
 
@@ -174,6 +175,10 @@ def _check_declaration(spec: NormSpec, layer: nn.Module) -> None:
     Raises:
         ConfigError: It does not; names the field of `NormKind` or `Statistic`.
     """
+    if not isinstance(layer, nn.Module):
+        raise ConfigError(
+            f"build of NORMS[{spec.norm!r}] returns {quoted(layer)}", "it must return an nn.Module"
+        )
     kind, weighted = spec.kind, (nn.Conv2d, nn.Linear)  # their weights are no γ
     modules = [module for module in layer.modules() if not isinstance(module, weighted)]
     learned = {name for one in modules for name, _ in one.named_parameters(recurse=False)}

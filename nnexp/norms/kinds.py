@@ -281,4 +281,5 @@ NORMS: Table[NormKind] = Table(
         ),
         "none": NormKind(build=_none, gamma=False, beta=False, reference=_none),
     },
+    NormKind,
 )

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from nnexp.norms.kinds import NORMS, NormSpec
 from nnexp.settings import ConfigError
+from nnexp.settings.plugins import explaining_plugins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +71,23 @@ def find_sites(model: nn.Module, batch_size: int, image_size: int = 32) -> list[
         layer.register_forward_pre_hook(add_site_of(path), prepend=True)
         for path, layer in norm_layers(model)
     ]
+    hooks += [layer.register_forward_hook(_check_size) for _, layer in norm_layers(model)]
     try:
-        evaluate_blank_images(model, image_size)
+        with explaining_plugins():
+            evaluate_blank_images(model, image_size)
     finally:
         for hook in hooks:
             hook.remove()
     return sites
+
+
+def _check_size(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    given, returned = tuple(inputs[0].shape), tuple(getattr(output, "shape", ()))
+    if given != returned:
+        raise ConfigError(
+            f"the layer of NORMS[{spec_of(layer).norm!r}] returns {returned} for maps of {given}",
+            "it must return maps N×C×H×W of the same size",
+        )
 
 
 def evaluate_blank_images(model: nn.Module, image_size: int) -> Tensor:

@@ -47,6 +47,7 @@ from nnexp.report.sentences import (
 )
 from nnexp.rundir import replacing
 from nnexp.settings import ConfigError
+from nnexp.settings.values import as_list
 from nnexp.settings.version import __version__
 
 if TYPE_CHECKING:
@@ -110,7 +111,9 @@ def write_report(  # noqa: PLR0913  one keyword an option of the command
         best=best,
         confirm=confirm,
     )
-    page = make_page(as_rows(runs), asked, PageHead(title=title, question=question), warnings)
+    page = make_page(
+        as_rows(runs), asked, PageHead(title=title, question=question), as_list(warnings)
+    )
     with replacing(path) as scratch:
         scratch.write_text(page, "utf-8")
     return path

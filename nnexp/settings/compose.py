@@ -42,9 +42,11 @@ from nnexp.settings.overrides import (
     split_words,
     value_of,
 )
+from nnexp.settings.own_hydra import own_hydra
 from nnexp.settings.plugins import code_of, load_plugins, plugins_of_environment
 from nnexp.settings.schema import ExperimentConfig
 from nnexp.settings.tables import TABLES, additions
+from nnexp.settings.values import as_list, check_words
 
 # What Hydra runs: the settings of a job and the overrides that made them → its exit code.
 Task = Callable[[ExperimentConfig, list[str]], int]
@@ -104,7 +106,8 @@ def compose(
     Raises:
         ConfigError: A word names nothing, or a value cannot be.
     """
-    named = [f"plugins=[{','.join(plugins)}]"] if plugins else []
+    check_words("compose", overrides)
+    named = [f"plugins=[{','.join(as_list(plugins))}]"] if plugins else []
     return compose_config([*overrides, *named], config_dir)
 
 
@@ -134,8 +137,7 @@ def compose_jobs(
         ConfigError: A word names nothing, or a value cannot be.
     """
     jobs = expand_jobs(overrides, config_dir)
-    choices = read_choices(config_dir, plugins_named(overrides))
-    with _hydra(choices):
+    with _hydra(overrides, config_dir) as choices:
         return list(zip(jobs, compose_all(watch(jobs), choices, to_config), strict=True))
 
 
@@ -150,9 +152,8 @@ def compose_each(
     jobs: Sequence[list[str]], config_dir: str | None = None
 ) -> list[ExperimentConfig]:
     """Return the settings of each list of overrides, such as `expand_jobs` returns."""
-    words = dict.fromkeys(word for job in jobs for word in job)
-    choices = read_choices(config_dir, plugins_named(words))
-    with _hydra(choices):
+    words = list(dict.fromkeys(word for job in jobs for word in job))
+    with _hydra(words, config_dir) as choices:
         return list(compose_all(jobs, choices, to_config))
 
 
@@ -229,10 +230,8 @@ def _checked(
     words: Sequence[str], config_dir: str | None, *, sweep: bool = False
 ) -> Iterator[tuple[list[Override], Choices]]:
     """Check the words, and have Hydra ready to compose what they name."""
-    choices = read_choices(config_dir, plugins_named(words))
-    parsed = check_overrides(words, choices, sweep=sweep)
-    with _hydra(choices):
-        yield parsed, choices
+    with _hydra(words, config_dir) as choices:
+        yield check_overrides(words, choices, sweep=sweep), choices
 
 
 def _compose_files(overrides: Iterable[Override], config_name: str = "config") -> DictConfig:
@@ -255,15 +254,17 @@ def _grid(composed: DictConfig) -> dict[str, str]:
 
 
 @contextmanager
-def _hydra(choices: Choices) -> Iterator[None]:
-    """Have Hydra ready to compose, its complaints explained."""
-    store_additions()
-    token = _config_dir.set(choices.config_dir)
-    try:
-        with _explained(choices), hydra.initialize_config_dir(str(config_home()), **VERSION_BASE):
-            yield
-    finally:
-        _config_dir.reset(token)
+def _hydra(words: Sequence[str], config_dir: str | None) -> Iterator[Choices]:
+    """Have Hydra ready to compose what the words choose from, its complaints explained."""
+    with own_hydra():
+        choices = read_choices(config_dir, plugins_named(words))
+        store_additions()
+        token, home = _config_dir.set(config_dir), str(config_home())
+        try:
+            with _explained(choices), hydra.initialize_config_dir(home, **VERSION_BASE):
+                yield choices
+        finally:
+            _config_dir.reset(token)
 
 
 def _run_once(composed: DictConfig, config: ExperimentConfig, task: Task) -> JobReturn:
@@ -282,11 +283,10 @@ def _run_once(composed: DictConfig, config: ExperimentConfig, task: Task) -> Job
 def _call_main(argv: Sequence[str], function: Callable[[DictConfig], Any]) -> None:
     """Let `hydra.main` read these words, and raise its errors instead of printing them."""
     store_additions()
-    main = hydra.main(config_path=str(config_home()), config_name="config", **VERSION_BASE)
     typed, sys.argv = sys.argv, ["nnexp train", *argv]
     try:
-        with env_override({"HYDRA_FULL_ERROR": "1"}):
-            main(function)()
+        with own_hydra(), env_override({"HYDRA_FULL_ERROR": "1"}):
+            hydra.main(str(config_home()), "config", **VERSION_BASE)(function)()
     finally:
         sys.argv = typed
 

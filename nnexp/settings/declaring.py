@@ -78,7 +78,7 @@ class Setting:
             return
         if self.group and self.kind is str and not PLAIN.fullmatch(str(value)):
             raise no_such_option(self.group, str(value), self.key, self.words)
-        is_other_kind = self.kind in (list, dict) and not isinstance(value, self.kind)
+        is_other_kind = not isinstance(value, (int, float) if self.kind is float else self.kind)
         if is_other_kind or (self.listed and value not in self.listed):
             raise ConfigError(f"{self.key} cannot be {value!r}", self.needs())
         numbers: Any = [value] if self.kind in (int, float) else []

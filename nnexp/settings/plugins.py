@@ -6,7 +6,8 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Set
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from importlib.metadata import entry_points, packages_distributions, version
 from importlib.util import find_spec
@@ -21,6 +22,7 @@ from nnexp.settings.tables import TABLES, additions, entries_from
 ENVIRONMENT = "NNEXP_PLUGINS"  # names with a comma between them
 GROUP = "nnexp.plugins"  # the entry points of packages that are installed
 SESSION = "defined in Python"  # the code of an entry that is in no plug-in
+NNEXP = f"{Path(__file__).parents[1]}{os.sep}"
 DIGITS = 16  # of a SHA-256
 _loaded: dict[str, str] = {}  # plug-in → what it was when it was imported
 
@@ -132,29 +134,52 @@ def _load(name: str, source: str, load: Callable[[], Any]) -> None:
     try:
         with entries_from(source):
             load()
-    except ConfigError:
-        raise
-    except Exception as error:
-        text = error.msg if isinstance(error, SyntaxError) else str(error)
-        first = text.partition("\n")[0]
-        problem = f"plug-in {name}: {type(error).__name__}: {first}"
-        raise ConfigError(problem, _place(error)) from error
+    except ConfigError as error:
+        remedy = f"{_place(error, {name})}: {error.remedy}"
+        raise ConfigError(f"plug-in {name}: {error.problem}", remedy) from error
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"plug-in {name}: {_described(error)}", _place(error, {name})) from error
     _loaded[name] = source
 
 
-def _place(error: Exception) -> str:
-    """Return the file and line that an error comes from, nnexp's and Python's own left aside."""
+@contextmanager
+def explaining_plugins() -> Iterator[None]:
+    """Turn an error in the code of a plug-in into a ConfigError that says where."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (Exception, SystemExit) as error:
+        modules = [sys.modules[name] for name in _loaded if name in sys.modules]
+        files = {*_loaded, *(str(module.__file__) for module in modules)}
+        frames = traceback.extract_tb(error.__traceback__)
+        if not (files & {frame.filename for frame in frames}):
+            raise
+        raise ConfigError(
+            f"error in a plug-in: {_described(error)}", _place(error, files)
+        ) from error
+
+
+def _described(error: BaseException) -> str:
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    first = text.partition("\n")[0]
+    return f"{type(error).__name__}: {first}"
+
+
+def _place(error: BaseException, files: Set[str]) -> str:
+    """Return the file and line that an error comes from: in `files`, else outside of nnexp."""
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}"
     foreign = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(("<", __file__))
+        if not frame.filename.startswith(("<", NNEXP))
         and Path(frame.filename).parent.name != "importlib"
     ]
     if not foreign:
         return "it has to be a Python file, or a module that Python finds on its path"
-    return f"{foreign[-1].filename}, line {foreign[-1].lineno}"
+    last = [*foreign, *(frame for frame in foreign if frame.filename in files)][-1]
+    return f"{last.filename}, line {last.lineno}"
 
 
 def _source_of_module(name: str) -> str:

@@ -1,6 +1,6 @@
 """Settings: every default, its meaning and its limits, declared once."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any
 
@@ -279,6 +279,16 @@ class ExperimentConfig(Part):
             self.epochs = None  # what the steps come to depends on the images
         elif self.epochs is None:
             raise ConfigError("neither epochs nor max_steps is set", "write epochs=N")
+
+    def check(self) -> None:
+        """Check every value again: Python code may have changed some.
+
+        Raises:
+            ConfigError: A value cannot be.
+        """
+        for part in (self, *(getattr(self, one.name) for one in fields(self))):
+            if isinstance(part, Part):
+                part.__post_init__()
 
 
 @cache

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 
-from nnexp.settings.errors import no_such_option
+from nnexp.settings.errors import ConfigError, no_such_option
+from nnexp.settings.values import quoted
 
 Entry = TypeVar("Entry")
 IN_PYTHON = ""  # the source of an entry that no plug-in brought
@@ -27,11 +28,15 @@ class Table(dict[str, Entry]):
     Args:
         group: The settings that choose from the table: `"norm"` for `norm.name`.
         entries: nnexp's own.
+        kind: The class of every entry.
     """
 
-    def __init__(self, group: str, entries: Mapping[str, Entry]) -> None:
+    def __init__(
+        self, group: str, entries: Mapping[str, Entry], kind: type[Entry] | None = None
+    ) -> None:
         super().__init__(entries)
         self.group = group
+        self.kind = kind
         self.own = dict(entries)
         self.noted: dict[str, Addition] = {}
         TABLES[group] = self
@@ -44,7 +49,16 @@ class Table(dict[str, Entry]):
         Args:
             about: What `nnexp configs` and completion say of it, in one line.
             values: Settings of the group that differ from their defaults where it is chosen.
+
+        Raises:
+            ConfigError: The entry is of another kind than those of the table.
         """
+        if self.kind is not None and not isinstance(entry, self.kind):
+            table, kind = f"{self.group.upper()}S[{name!r}]", self.kind.__name__
+            given = getattr(entry, "__name__", quoted(entry))
+            raise ConfigError(
+                f"{table} must be a {kind}, not {given}", f"write {table} = {kind}(…)"
+            )
         super().__setitem__(name, entry)
         self.noted[name] = Addition(_source.get(), about, values or {})
 

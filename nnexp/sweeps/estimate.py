@@ -5,10 +5,11 @@ import time
 from collections.abc import Iterable, Sequence
 from multiprocessing.connection import Connection
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from nnexp.rundir import RunDir, finished_result
-from nnexp.settings import ExperimentConfig
+from nnexp.settings import ConfigError, ExperimentConfig
+from nnexp.settings.plugins import load_plugins_of
 from nnexp.settings.values import is_number
 from nnexp.sweeps.jobs import Job
 from nnexp.sweeps.worker import heard_from
@@ -18,12 +19,20 @@ FORWARD_SHARE = 1 / 3  # of a training step's work that an evaluated image takes
 BUDGET = 20.0  # seconds for measuring; what does not fit goes by its like
 STEPS = 2  # that are timed, after one that is not
 LIKE = ("model.name", "model.width", "batch_size", "precision", "norm.name")  # of one speed
+UNKNOWN_IMAGES = "the settings do not say how many images there are"
 
 Kind = tuple[Any, ...]  # values of LIKE
 
 
-def estimate_seconds(jobs: Sequence[Job], threads: int) -> dict[str, float]:
-    """Return the seconds of each job that can be estimated, by the run's name.
+class Estimate(NamedTuple):
+    """How long runs will take."""
+
+    seconds: dict[str, float]  # of each run that can be estimated, by its name
+    problem: str  # why one cannot, in one line; empty where all can
+
+
+def estimate_seconds(jobs: Sequence[Job], threads: int) -> Estimate:
+    """Return the seconds of each job that can be estimated.
 
     Finished runs beside the jobs count first; kinds of runs that none of them is like are measured
     with `threads` threads, for BUDGET seconds at most.
@@ -32,14 +41,19 @@ def estimate_seconds(jobs: Sequence[Job], threads: int) -> dict[str, float]:
     images = {job.name: num_images(job.config) for job in jobs}
     wanted = {kind_of(job.config): job.config for job in jobs if images[job.name] is not None}
     missing = [config for kind, config in wanted.items() if kind not in speeds]
+    problem = UNKNOWN_IMAGES if None in images.values() else ""
     if missing:
-        speeds |= dict(heard_from(_measure, missing, threads))
+        for kind, found in heard_from(_measure, missing, threads):
+            if isinstance(found, ConfigError):
+                problem = found.problem
+            else:
+                speeds[kind] = found
     costs: dict[str, float] = {}
     for job in jobs:
         speed, num = _nearest_speed(kind_of(job.config), speeds), images[job.name]
         if speed is not None and num is not None:
             costs[job.name] = num * speed
-    return costs
+    return Estimate(costs, problem)
 
 
 def kind_of(config: ExperimentConfig) -> Kind:
@@ -104,10 +118,9 @@ def _nearest_speed(kind: Kind, speeds: dict[Kind, float]) -> float | None:
 
 
 def _measure(configs: Sequence[ExperimentConfig], threads: int, connection: Connection) -> None:
-    """Tell seconds per image of each config, as many as there is time for."""
+    """Tell seconds per image of each config, or its problem, of as many as there is time for."""
     import torch
 
-    from nnexp.settings import ConfigError
     from nnexp.training import Step, StepSettings, choose_device, prepare_process, start_state
 
     until = time.monotonic() + BUDGET
@@ -115,11 +128,13 @@ def _measure(configs: Sequence[ExperimentConfig], threads: int, connection: Conn
         if time.monotonic() > until:
             return
         config.threads = config.threads or threads
-        device = choose_device(config.device)
-        prepare_process(config, device)
         try:
+            load_plugins_of(config)
+            device = choose_device(config.device)
+            prepare_process(config, device)
             state = start_state(config, 10, device)
-        except ConfigError:  # the run itself will say so
+        except ConfigError as error:
+            connection.send((kind_of(config), error))
             continue
         batch = torch.randn(config.batch_size, 3, 32, 32, device=device)
         labels = torch.arange(config.batch_size, device=device) % 10

@@ -1,6 +1,8 @@
 """The runs of a sweep: what each is, and where it stands on disk."""
 
+import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -101,3 +103,12 @@ def record_failure(job: Job, reason: str) -> None:
             append_log(job.run, f"failed: {reason}")
     except (OSError, ConfigError, RunError):
         return  # nothing can be written there; or another sweep has taken it up already
+
+
+def record_signal(job: Job, signum: int) -> None:
+    """Name the signal that stopped the sweep, which ends each run by SIGTERM, in a run's status."""
+    name = signal.Signals(signum).name
+    if (job.status, job.reason) == (INTERRUPTED, "SIGTERM") and name != job.reason:
+        with suppress(OSError, ConfigError, RunError), locked(job.run):
+            write_status(job.run, INTERRUPTED, reason=name)
+            job.reason = name

@@ -53,10 +53,7 @@ class ProcessLauncher(Launcher):
         self._timeout = timeout
         self._fail_fast = fail_fast
         self._retry_failed = retry_failed
-        if jobs is not None and not (isinstance(jobs, int) and jobs >= 1):
-            raise ConfigError(f"--jobs cannot be {jobs}", "it needs a whole number of at least 1")
-        if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
-            raise ConfigError(f"--timeout cannot be {timeout}", "it needs more than 0 seconds")
+        check_limits(jobs, timeout)
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -132,6 +129,18 @@ def register_launcher() -> None:
         spec = ModuleSpec("hydra_plugins", loader=None, is_package=True)
         plugins = sys.modules["hydra_plugins"] = module_from_spec(spec)
     sys.modules[PLUGIN] = plugins.__dict__["nnexp"] = sys.modules[__name__]
+
+
+def check_limits(jobs: int | None, timeout: float | None) -> None:
+    """Refuse a number of runs at a time, or of seconds for each, that no sweep can keep.
+
+    Raises:
+        ConfigError: It is no such number.
+    """
+    if jobs is not None and not (isinstance(jobs, int) and jobs >= 1):
+        raise ConfigError(f"--jobs cannot be {jobs}", "it needs a whole number of at least 1")
+    if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
+        raise ConfigError(f"--timeout cannot be {timeout}", "it needs more than 0 seconds")
 
 
 def choose_slots(

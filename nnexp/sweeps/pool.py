@@ -24,6 +24,7 @@ from nnexp.sweeps.jobs import (
     News,
     read_status_of,
     record_failure,
+    record_signal,
 )
 from nnexp.sweeps.observer import SweepObserver
 from nnexp.sweeps.worker import BUSY, settings_of_slot, start_without_main, work
@@ -169,6 +170,8 @@ class Pool:
             return
         if job.status not in FINAL:
             _settle(worker)
+            if worker.asked_at and self._signals:
+                record_signal(job, self._signals[0])
         self._observer.ended(job, time.monotonic() - worker.begun)
         if job.status == FAILED and self._settings.fail_fast and not self._stopping:
             self._stop(f"{job.name} failed")

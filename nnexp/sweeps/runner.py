@@ -1,6 +1,7 @@
 """Overrides → jobs → Hydra's launcher → what became of each."""
 
 import signal
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,9 +14,10 @@ from nnexp.settings import ConfigError
 from nnexp.settings.compose import compose_jobs, launch_jobs
 from nnexp.settings.overrides import split_words, value_of
 from nnexp.settings.plugins import refuse_session_code
+from nnexp.settings.values import as_list, check_words
 from nnexp.sweeps.cluster_task import SweepTask
 from nnexp.sweeps.jobs import RUNNING, Job, make_jobs
-from nnexp.sweeps.launcher import register_launcher
+from nnexp.sweeps.launcher import check_limits, register_launcher
 from nnexp.sweeps.observer import SweepObserver
 from nnexp.sweeps.worker import open_fork_server
 
@@ -26,7 +28,11 @@ BUSY_REMEDY = "wait until that process has ended, or stop it: --rerun deletes th
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepOptions:
-    """What `nnexp sweep` takes beside settings."""
+    """What `nnexp sweep` takes beside settings.
+
+    Raises:
+        ConfigError: `jobs` or `timeout` cannot be.
+    """
 
     jobs: int | None = None
     devices: Sequence[str] = ()
@@ -34,6 +40,9 @@ class SweepOptions:
     fail_fast: bool = False
     retry_failed: bool = False
     rerun: bool = False
+
+    def __post_init__(self) -> None:
+        check_limits(self.jobs, self.timeout)
 
     def as_overrides(self) -> list[str]:
         """Return the options as settings of nnexp's launcher."""
@@ -90,11 +99,13 @@ def sweep(  # noqa: PLR0913  one keyword an option of the command
         observer: Who is told how the sweep goes.
 
     Raises:
-        ConfigError: A word names nothing, a value cannot be, or no run can have its images.
+        ConfigError: A word names nothing, a value cannot be, no run can have its images, or this is
+            not the main thread.
     """
+    check_words("sweep", overrides)
     options = SweepOptions(
         jobs=jobs,
-        devices=devices,
+        devices=as_list(devices),
         timeout=timeout,
         fail_fast=fail_fast,
         retry_failed=retry_failed,
@@ -108,8 +119,14 @@ def run_sweep(words: Sequence[str], options: SweepOptions, observer: SweepObserv
     """Train what is missing of a sweep whose words may hold flags of Hydra.
 
     Raises:
-        ConfigError: A word names nothing, a value cannot be, or no run can have its images.
+        ConfigError: A word names nothing, a value cannot be, no run can have its images, or this is
+            not the main thread.
     """
+    if threading.current_thread() is not threading.main_thread():
+        raise ConfigError(
+            "a sweep takes Ctrl-C and SIGTERM, which only the main thread of a process can",
+            "call nnexp.sweep there; it trains several runs at a time",
+        )
     register_launcher()
     launcher, searching = launcher_of(words), is_search(words)
     _check_options(launcher, options)
