@@ -135,11 +135,14 @@ def _how_made(name: str, rows: Sequence[Row]) -> str:
     """Return what all runs share and nnexp would not do by itself."""
     same = make_comparison(rows, Question(everything=True)).same
     own = [f"`{key}={value}`" for key, value in same.items() if value != shown(SETTINGS[key])]
+    precision = "" if same["precision"] == "fp32" else f" precision={same['precision']}"
+    beyond = len(read_rows([str(HERE / f"{name}.csv")])) - len(rows)
+    others = f", and {beyond} beyond its grid" if beyond else ""
     return (
-        f"{len(rows)} runs, every row in [{name}.csv]({name}.csv). All share "
+        f"{len(rows)} runs{others}, every row in [{name}.csv]({name}.csv). All share "
         f"{', '.join(own)}; what is not named here, and no row or column of a table, is at its "
         f"[default](../settings.md). To repeat it:\n\n"
-        + _shell(f"nnexp sweep study={name} scale=laptop data=folder data.root=photos")
+        + _shell(f"nnexp sweep study={name} scale=laptop data=folder data.root=photos{precision}")
     )
 
 
