@@ -3,6 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from results import compared, settings, write_run
 
@@ -13,7 +14,6 @@ from nnexp.rundir import ENVIRONMENT, write_results_view
 from nnexp.settings import ModelConfig, NormConfig, OptimizerConfig, ScheduleConfig
 
 UNFAIR = "not a fair comparison: "
-STUDIES = Path(__file__).parent.parent / "docs" / "studies"
 MADE_WITH = {
     "commit": "a" * 40,
     "dirty": False,
@@ -165,9 +165,13 @@ def test_other_commits_and_uncommitted_changes_are_one_warning_with_what_to_do(c
 
 
 def test_results_without_any_environment_are_one_warning_not_one_a_key():
-    (warning,) = warned([STUDIES / "disable_bn.csv"], best="optimizer.learning_rate")
-    assert warning.startswith("not known to be a fair comparison: 6 of 6 runs (")
-    assert "disable_bn.csv) do not say with which versions" in warning
+    write("batch")
+    write("layer")
+    table = pd.read_csv(write_results_view(Path("runs")))
+    table[[key for key in table if not key.startswith("environment.")]].to_csv("old.csv")
+    (warning,) = warned(["old.csv"], rows=["norm"])
+    assert warning.startswith("not known to be a fair comparison: 4 of 4 runs (old.csv) do not say")
+    assert "with which versions" in warning
 
 
 def test_results_of_another_machine_without_an_environment_differ_from_known_ones():
@@ -175,8 +179,6 @@ def test_results_of_another_machine_without_an_environment_differ_from_known_one
     write("layer", folder="there")
     view = write_results_view(Path("there"))
     assert warned(["runs", view], rows=["norm"]) == []
-    import pandas as pd
-
     table = pd.read_csv(view)
     table[[key for key in table if not key.startswith("environment.")]].to_csv("old.csv")
     (warning,) = warned(["runs", "old.csv"], rows=["norm"])
