@@ -28,9 +28,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Keep the tests' folders in memory, and compiled modules where Python is told not to.
 
     A run waits for the disk 43 times, which takes a third of a second, and a process compiles torch
-    in 6 seconds. Threads that wait busily take the cores from the other tests: 20 seconds, not 8.
+    in 6 seconds.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if MEMORY.is_dir() and os.access(MEMORY, os.W_OK):
         memory = os.statvfs(MEMORY)
         if memory.f_bavail * memory.f_frsize > 2**31 and not memory.f_flag & os.ST_NOEXEC:

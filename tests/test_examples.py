@@ -16,7 +16,8 @@ def test_the_notebook_runs_in_order_in_an_empty_folder(tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", "\n".join(CODE)],
         cwd=tmp_path,
-        env={**os.environ, "MPLBACKEND": "agg"},
+        # Threads that wait busily beside another test take 20 seconds of CPU here, and 8 otherwise.
+        env={**os.environ, "MPLBACKEND": "agg", "OMP_WAIT_POLICY": "passive"},
         capture_output=True,
         text=True,
         check=False,
