@@ -265,6 +265,18 @@ def test_a_model_without_one_output_for_each_class_is_refused():
     assert "returns the shape (2, 1000) for 2 images of 10 classes" in refusal.value.problem
 
 
+def test_a_model_that_returns_more_than_logits_is_refused():
+    class Pair(nn.Sequential):
+        def forward(self, x_NCHW):
+            return super().forward(x_NCHW), x_NCHW
+
+    MODELS["own"] = lambda config, num_classes, norms: Pair(
+        norms.for_block("block").conv_norm_act(3, 8, 3), nn.Flatten(), nn.Linear(8 * 32 * 32, 10)
+    )
+    with pytest.raises(ConfigError, match="model=own returns the shape"):
+        build_checked_model(ExperimentConfig(model=model_config("own")), 10)
+
+
 def test_stochastic_depth_of_another_library_is_acted_on():
     MODELS["own"] = WithUnused
     build_model(model_config("own", stochastic_depth=0.1), 10, make_norms(norm_config()))

@@ -66,7 +66,7 @@ def _check_own_model(
             f"model={name} has no norm layer from the settings: norm={norm} would change nothing",
             "build its norms with the argument norms, or return replace_norms(model, norms)",
         )
-    shape = tuple(evaluate_blank_images(model, IMAGE_SIZE).shape)
+    shape = tuple(getattr(evaluate_blank_images(model, IMAGE_SIZE), "shape", ()))
     if shape != (2, num_classes):
         raise ConfigError(
             f"model={name} returns the shape {shape} for 2 images of {num_classes} classes",
