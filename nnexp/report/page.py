@@ -100,8 +100,7 @@ def write_report(  # noqa: PLR0913  one keyword an option of the command
     Raises:
         ConfigError: There are no such runs, or the file cannot be written.
     """
-    path = Path(path)
-    _check_path(path)
+    path = _html_path(path)
     asked = Question(
         rows=rows,
         columns=columns,
@@ -111,19 +110,20 @@ def write_report(  # noqa: PLR0913  one keyword an option of the command
         best=best,
         confirm=confirm,
     )
-    page = make_page(
-        as_rows(runs), asked, PageHead(title=title, question=question), as_list(warnings)
-    )
+    head = PageHead(title=title, question=question)
+    page = make_page(as_rows(runs), asked, head, as_list(warnings))
     with replacing(path) as scratch:
         scratch.write_text(page, "utf-8")
     return path
 
 
-def _check_path(path: Path) -> None:
+def _html_path(name: str | Path) -> Path:
+    path = Path(name)
     if path.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"cannot write a page into {path}", "its ending must be .html")
     if not path.parent.is_dir():
         raise ConfigError(f"no folder {path.parent}", "make it, or write the page elsewhere")
+    return path
 
 
 def make_page(
