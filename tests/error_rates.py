@@ -15,13 +15,18 @@ from nnexp.compare.judgement import Series, judge_with_baseline, judge_with_best
 ARMS, PLACES = tuple("abcde"), tuple(range(4))
 Deviation = Callable[[int, int], float]
 
+PAIRED = ", pairs by plan"  # ends the kinds that are judged with --paired
+
 KINDS: dict[str, tuple[float, Deviation, bool]] = {
     # correlation of runs that share a seed; standard deviation by place and arm; unequal seeds
     "equal variances": (0.0, lambda place, arm: 1, False),
+    f"equal variances{PAIRED}": (0.0, lambda place, arm: 1, False),
     "seeds correlate, 0.3": (0.3, lambda place, arm: 1, False),
+    f"seeds correlate, 0.3{PAIRED}": (0.3, lambda place, arm: 1, False),
     "seeds correlate, 0.9": (0.9, lambda place, arm: 1, False),
     "rows vary 1 to 3 times": (0.0, lambda place, arm: 1 + arm / 2, False),
     "rows vary 1 to 3 times, seeds correlate, 0.9": (0.9, lambda place, arm: 1 + arm / 2, False),
+    f"rows vary 1 to 3 times{PAIRED}": (0.0, lambda place, arm: 1 + arm / 2, False),
     "the baseline varies 3 times as much": (0.0, lambda place, arm: 1 if arm else 3, False),
     "columns vary 1 to 4 times": (0.0, lambda place, arm: 1 + place, False),
     "one cell varies 4 times as much": (
@@ -55,8 +60,9 @@ def main(tables: int) -> None:
         random, wrong = np.random.default_rng(1), np.zeros(3)
         for _ in range(tables):
             cells = draw_cells(random, *kind)
-            one = judge_with_baseline(cells, {}, ARMS[0], [Series(places=PLACES)])
-            ranked = judge_with_best(cells, {}, 1)
+            paired = name.endswith(PAIRED)
+            one = judge_with_baseline(cells, {}, ARMS[0], [Series(places=PLACES)], paired=paired)
+            ranked = judge_with_best(cells, {}, 1, paired=paired)
             families = (one.family, one.averages, ranked.family)
             wrong += [any(j.differs for j in f.judged.values()) for f in families]
         rates = "  ".join(f"{100 * rate:6.1f} %" for rate in wrong / tables)

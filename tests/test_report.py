@@ -12,6 +12,7 @@ from scipy import stats
 
 from nnexp.cli.app import main
 from nnexp.cli.report_pages import about_study
+from nnexp.cli.study_plan import StudyPlan
 from nnexp.compare import load_runs, read_rows
 from nnexp.compare.comparison import Question, make_comparison
 from nnexp.figures import style_of
@@ -370,6 +371,17 @@ def test_what_is_no_better_than_guessing_is_called_at_chance():
     assert html.count(", at chance") == 3
     write_seeds(Path("more"), {0: 0.1}, "none", data=DataConfig(name="folder"))
     assert "at chance" not in page_of("more")
+
+
+def test_report_judges_as_the_study_planned(monkeypatch):
+    plan = StudyPlan(read="nnexp compare --rows norm.momentum --against 0.1 --margin 5 --paired")
+    monkeypatch.setattr("nnexp.cli.study_plan.read_plan", lambda *_: plan)
+    with pytest.raises(SystemExit) as end:
+        main(["report", "study=running_stats", str(PAGES / "running_stats.csv")])
+    assert end.value.code == 0
+    page = Path("report.html").read_text("utf-8")
+    assert "the whole interval is within ± 5 points" in page
+    assert "Runs that share a seed are compared as pairs" in page
 
 
 def test_page_opens_with_the_answer_then_the_plot_then_tables_and_figures():

@@ -157,6 +157,27 @@ def test_seeds_are_blocks_where_runs_that_share_one_correlate(is_complete):
         assert (one.error, one.freedom) == pytest.approx((error, len(rows) - rank))
 
 
+def test_pairs_by_plan_are_judged_by_scipys_paired_t_test():
+    values = np.random.default_rng(2)
+    left, right = values.normal(0, 1, 6), values.normal(1, 1, 6)
+    cells_ = {(0, "a"): dict(enumerate(left)), (0, "b"): dict(enumerate(right))}
+    for paired, expected in (
+        (False, stats.ttest_ind(right, left)),
+        (True, stats.ttest_rel(right, left)),
+    ):
+        judgement = judge_with_baseline(cells_, {}, "a", [], paired=paired)
+        (one,) = judgement.family.judged.values()
+        assert one.p == pytest.approx(expected.pvalue)
+        assert [one.low, one.high] == pytest.approx(list(expected.confidence_interval()))
+        said = "\n".join(method_lines({"": judgement}, "test_loss"))
+        assert ("compared as pairs; their correlation" in said) is paired
+
+
+def test_pairs_by_plan_without_common_seeds_have_no_interval():
+    cells_ = {(0, "a"): {0: 1.0, 1: 2.0}, (0, "b"): {2: 1.0, 3: 2.5}}
+    assert not judge_with_baseline(cells_, {}, "a", [], paired=True).family.judged
+
+
 def how_judged(cells_):
     return "\n".join(method_lines({"": judge_with_baseline(cells_, {}, "a", [])}, "test_loss"))
 

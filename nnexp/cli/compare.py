@@ -18,6 +18,7 @@ def compare(  # noqa: PLR0913  one parameter an option
     sort: arguments.Sort = None,
     against: arguments.Against = None,
     margin: arguments.Margin = None,
+    paired: arguments.Paired = False,
     best: arguments.Best = None,
     confirm: arguments.Confirm = False,
     everything: arguments.Everything = False,
@@ -33,7 +34,8 @@ def compare(  # noqa: PLR0913  one parameter an option
     from nnexp.compare.comparison import Question
 
     asked = {**layout(rows, cols, where), "metric": metric, "against": against, "best": best}
-    asked |= {"margin": margin, "confirm": confirm} | as_planned(context, runs or [], config_dir)
+    asked |= {"margin": margin, "paired": paired, "confirm": confirm}
+    asked |= as_planned(context, runs or [], config_dir)
     question = Question(**asked, sort=sort, everything=everything)
     form = choose_form(csv=as_csv, md=as_markdown, tex=as_latex, json=as_json)
     if any(source.startswith("study=") for source in runs or []):

@@ -133,6 +133,10 @@ Margin = Annotated[
         min=0,
     ),
 ]
+Paired = Annotated[
+    bool,
+    Option("--paired", help="Compare runs seed by seed, whatever their correlation."),
+]
 Best = Annotated[
     str | None,
     Option(

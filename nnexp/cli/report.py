@@ -19,6 +19,8 @@ def report(  # noqa: PLR0913  one parameter an option
     metric: arguments.Metric = "test_accuracy",
     where: arguments.Where = None,
     against: arguments.Against = None,
+    margin: arguments.Margin = None,
+    paired: arguments.Paired = False,
     best: arguments.Best = None,
     confirm: arguments.Confirm = False,
     title: arguments.Title = "",
@@ -30,11 +32,12 @@ def report(  # noqa: PLR0913  one parameter an option
     from nnexp.cli.study_plan import as_planned
 
     asked = {**layout(rows, cols, where), "metric": metric, "against": against, "best": best}
-    asked |= {"confirm": confirm} | as_planned(context, runs or [], config_dir)
+    asked |= {"margin": margin, "paired": paired, "confirm": confirm}
+    asked |= as_planned(context, runs or [], config_dir)
     report_page(
         runs or [],
         output,
-        **{key: value for key, value in asked.items() if key != "margin"},
+        **asked,
         title=title,
         question=asks,
         config_dir=config_dir,

@@ -18,7 +18,7 @@ from nnexp.settings.choices import read_choices, remarks
 STUDY = "study="
 PREFIX = "verify_"  # of studies that do nothing but to repeat published results
 HEADS = ("metric", "baseline", "family", "yes", "no")  # what a plan has to decide
-JUDGING = ("metric", "against", "margin", "best", "confirm")
+JUDGING = ("metric", "against", "margin", "paired", "best", "confirm")
 ASKING = ("rows", "cols", "where", *JUDGING)  # parts of a question
 
 

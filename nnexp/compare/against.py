@@ -70,13 +70,15 @@ class _Plan:
     bases: dict[Group, list[Row]]  # rest → rows
 
 
-def compare_against(
+def compare_against(  # noqa: PLR0913  a question has as many parts
     rows: Sequence[Row],
     metric: str,
     against: str,
     row_keys: Sequence[str] = (),
     column_keys: Sequence[str] = (),
     table_keys: Sequence[str] = (),
+    *,
+    paired: bool = False,
 ) -> Against:
     """Return the difference of every other value to `against`, by Dunnett's test where it applies.
 
@@ -85,7 +87,7 @@ def compare_against(
     group that the baseline does not vary may differ with it: norm=group norm.num_groups=8 is
     compared with norm=batch. With columns, also on average over them, and where these are numbers,
     the change of the difference for each doubling. Each table, that is each combination of values
-    of `table_keys`, is judged by itself.
+    of `table_keys`, is judged by itself; where `paired`, over differences between equal seeds.
 
     Raises:
         ConfigError: No run has that value, or all have it.
@@ -98,7 +100,7 @@ def compare_against(
     for (settings, arm), cell in cells.items():
         table = _values_at(plan, settings, [key for key in table_keys if key in plan.rest])
         tables.setdefault(table, {})[settings, arm] = cell
-    judgements = {table: _judge(plan, members, columns) for table, members in tables.items()}
+    judgements = {table: _judge(plan, own, columns, paired) for table, own in tables.items()}
     differences = {
         place: _difference(plan, place, cells, judgements[table])
         for table, members in tables.items()
@@ -123,7 +125,7 @@ def compare_against(
 
 
 def _judge(
-    plan: _Plan, cells: dict[tuple[Group, Group], Cell], columns: Sequence[str]
+    plan: _Plan, cells: dict[tuple[Group, Group], Cell], columns: Sequence[str], paired: bool
 ) -> Judgement:
     known = {place: cell for place, cell in cells.items() if cell.competes}
     return judge_with_baseline(
@@ -131,6 +133,7 @@ def _judge(
         {place: cell.floor for place, cell in known.items()},
         (BASE,),
         list(_series(plan, in_order({place for place, _ in cells}), columns)),
+        paired=paired,
     )
 
 
@@ -294,4 +297,4 @@ def _notes(cell: Cell, base: Cell, chosen: Chosen | None, judged: Judged | None)
     if judged is not None and judged.p is None:
         yield "the difference has no spread between seeds: no interval, no test"
     elif judged is None and cell.competes and base.competes:
-        yield "no seeds in common, which correlate here: no interval, no test"
+        yield "no seeds in common, which are pairs here: no interval, no test"

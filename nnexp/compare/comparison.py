@@ -1,7 +1,7 @@
 """Rows and a question → tables, differences, and what a reader must know of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from nnexp.compare.against import Against, compare_against
@@ -54,6 +54,7 @@ class Question:
     sort: str | None = None
     against: str | None = None
     margin: float | None = None  # a difference that does not matter, in the unit of the table
+    paired: bool = False  # whether runs that share a seed are pairs, whatever their correlation
     best: str | None = None  # the setting of which every cell is shown at its best value
     confirm: bool = False  # of it only the seeds that took no part in choosing
     everything: bool = False  # also the settings that are the same in every run
@@ -65,6 +66,10 @@ class Question:
             raise ConfigError("--confirm is about a choice", "add --best optimizer.learning_rate")
         if self.margin is not None and self.against is None:
             raise ConfigError("--margin is about differences to a baseline", "add --against batch")
+
+    def without_baseline(self) -> "Question":
+        """Return the same question without a baseline to compare with."""
+        return replace(self, against=None, margin=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +125,7 @@ def compare_runs(  # noqa: PLR0913  a question has as many parts
     where: Sequence[str] = (),
     against: str | None = None,
     margin: float | None = None,
+    paired: bool = False,
     best: str | None = None,
     confirm: bool = False,
     sort: str | None = None,
@@ -135,6 +141,7 @@ def compare_runs(  # noqa: PLR0913  a question has as many parts
         where: Conditions on the runs: `norm=batch,none` or `norm!=none`.
         against: A value of the first row setting, or `key=value`, with which others are compared.
         margin: A difference that does not matter, in the unit of the table: points for accuracies.
+        paired: Compare runs that share a seed as pairs, whatever their correlation.
         best: A setting, of which every cell is shown at its best value by validation accuracy.
         confirm: With `best`, show only seeds that took no part in choosing.
         sort: A row setting or the metric, with `-` before it for the reverse order.
@@ -154,6 +161,7 @@ def compare_runs(  # noqa: PLR0913  a question has as many parts
         where=where,
         against=against,
         margin=margin,
+        paired=paired,
         best=best,
         confirm=confirm,
         sort=sort,
@@ -182,11 +190,17 @@ def make_comparison(rows: Sequence[Row], question: Question) -> Comparison:
     against, rankings = None, []
     if question.against:
         against = compare_against(
-            rows, metric, question.against, row_keys, column_keys, layout.layers
+            rows,
+            metric,
+            question.against,
+            row_keys,
+            column_keys,
+            layout.layers,
+            paired=question.paired,
         )
         axes.append(against.label.partition("=")[0])
     elif sign:
-        rankings = [_rank(grid, sign) for grid in grids]
+        rankings = [_rank(grid, sign, paired=question.paired) for grid in grids]
     if sign:
         grids = [
             mark_best(grid, sign, rankings[i] if rankings else None) for i, grid in enumerate(grids)
@@ -254,7 +268,7 @@ def _sorted(grids: list[Grid], layout: Layout, metric: str, word: str | None) ->
     return [sort_grid(grid, key, descending=word.startswith("-")) for grid in grids]
 
 
-def _rank(grid: Grid, sign: int) -> Judgement:
+def _rank(grid: Grid, sign: int, *, paired: bool) -> Judgement:
     """Judge the rows of each column against its best, and on average over the columns."""
     known = {(c, r): cell for (r, c), cell in grid.cells.items() if cell.competes}
     return judge_with_best(
@@ -262,6 +276,7 @@ def _rank(grid: Grid, sign: int) -> Judgement:
         {place: cell.floor for place, cell in known.items()},
         sign,
         [Series(places=tuple(grid.columns))],
+        paired=paired,
     )
 
 

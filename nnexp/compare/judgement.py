@@ -39,9 +39,11 @@ def judge_with_baseline(
     floors: Mapping[Key, float],
     base: Arm,
     tables: Sequence[Series],
+    *,
+    paired: bool = False,
 ) -> Judgement:
     """Judge every arm against `base` at its place, on average over a table, and along it."""
-    model = LinearModel(cells, floors)
+    model = LinearModel(cells, floors, blocked=paired)
     places = [place for place in model.places if base in model.arms(place)]
     contrasts = [
         Contrast(arm=arm, base=base, weights=((place, 1.0),))
@@ -67,12 +69,14 @@ def judge_with_best(
     floors: Mapping[Key, float],
     sign: int,
     tables: Sequence[Series] = (),
+    *,
+    paired: bool = False,
 ) -> Judgement:
     """Judge every arm against the best of its place, as some of all pairs of the place.
 
     `sign` is 1 where more is better and -1 where less is. Averages over a table likewise.
     """
-    model = LinearModel(cells, floors)
+    model = LinearModel(cells, floors, blocked=paired)
     single = [((place, 1.0),) for place in model.places]
     family, baselines = _with_best(model, single, sign)
     averages, _ = _with_best(model, list(_averages(model, tables)), sign)

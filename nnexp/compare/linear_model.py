@@ -54,7 +54,7 @@ class Estimate:
 
 
 class LinearModel:
-    """Value = cell + noise, or cell + seed + noise where runs that share a seed correlate.
+    """Value = cell + noise, or cell + seed + noise where runs that share a seed go together.
 
     Cells of one value have no spread of their own and are left out. `make_pools` says which cells
     share a variance; a comparison of cells that vary more than that is given more, since tests at
@@ -65,9 +65,16 @@ class LinearModel:
         cells: The values of each arm at each place, by seed.
         floors: The variance of a cell in which every value is the same: an accuracy that all seeds
             share is still known no better than its test images can tell.
+        blocked: Seeds are blocks by plan, whatever the correlation of runs that share one.
     """
 
-    def __init__(self, cells: Mapping[Cell, Values], floors: Mapping[Cell, float] | None = None):
+    def __init__(
+        self,
+        cells: Mapping[Cell, Values],
+        floors: Mapping[Cell, float] | None = None,
+        *,
+        blocked: bool = False,
+    ) -> None:
         self.cells = {
             key: values
             for key, values in cells.items()
@@ -81,7 +88,8 @@ class LinearModel:
         self._rounding = (ROUNDING * size) ** 2  # a variance that is none
         self._alone = {key: self._squares(key, floors or {}) for key in self.cells}
         self.correlation, self.p_seeds = self._correlate()
-        self.blocked = self.p_seeds is not None and self.p_seeds < TOGETHER
+        self.planned = blocked
+        self.blocked = blocked or (self.p_seeds is not None and self.p_seeds < TOGETHER)
         self._spread = self._left()
         self.pools = make_pools(self._spread)
         self.paired = self.blocked and (

@@ -103,14 +103,20 @@ def _variance_lines(judgement: Judgement, metric: str) -> Iterator[str]:
 
 def _seed_line(judgement: Judgement) -> Iterator[str]:
     model = judgement.model
-    if model.correlation is None:
+    known = "" if model.correlation is None else f"{model.correlation:.2f}"
+    found = f"correlation of runs that share a seed: {known}"
+    if model.planned:
+        line = "runs that share a seed are compared as pairs"
+        line += f"; their correlation is {known}" if known else ""
+    elif not known:
         return
-    found = f"correlation of runs that share a seed: {model.correlation:.2f}"
-    apart = "not shown to be above 0, so taken as independent"
-    together = "so they are compared seed by seed"
-    if not all(place.is_complete for place in model.places.values()):
-        together += ", over common seeds: a difference is not always that of the two means shown"
-    yield f"{found}, {together if model.blocked else apart}"
+    elif model.blocked:
+        line = f"{found}, so they are compared seed by seed"
+    else:
+        line = f"{found}, not shown to be above 0, so taken as independent"
+    if model.blocked and not all(place.is_complete for place in model.places.values()):
+        line += ", over common seeds: a difference is not always that of the two means shown"
+    yield line
 
 
 def _power_line(judgement: Judgement, metric: str) -> Iterator[str]:

@@ -4,7 +4,7 @@ Nothing heavy is imported before something is drawn, so that help can list the k
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,7 +129,7 @@ def _grids(rows: Sequence["Row"], request: PlotRequest) -> "Sequence[Grid]":
     from nnexp.figures.defaults import complete
 
     question = complete(request.question, rows, choose_best=False)
-    grids = make_comparison(rows, replace(question, against=None)).grids
+    grids = make_comparison(rows, question.without_baseline()).grids
     return with_intervals(grids) if request.intervals else grids
 
 

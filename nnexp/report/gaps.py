@@ -183,7 +183,7 @@ def _gap_to_best(
         if cell is None or best is None or not cell.competes:
             return replace(one, problem=_problem(cell) if cell else "")
         value = (cell.mean or 0.0) - (best.mean or 0.0)
-        return replace(one, value=value, problem="no seeds in common, which correlate here")
+        return replace(one, value=value, problem="no seeds in common, which are pairs here")
     return replace(
         one,
         value=judged.value,

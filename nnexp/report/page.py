@@ -74,6 +74,8 @@ def write_report(  # noqa: PLR0913  one keyword an option of the command
     metric: str = "test_accuracy",
     where: Sequence[str] = (),
     against: str | None = None,
+    margin: float | None = None,
+    paired: bool = False,
     best: str | None = None,
     confirm: bool = False,
     title: str = "",
@@ -91,6 +93,8 @@ def write_report(  # noqa: PLR0913  one keyword an option of the command
         metric: The column of the results that is compared.
         where: Conditions that the runs must meet: `norm=batch,none`, `norm!=none`.
         against: The norm, or `key=value`, to which paired differences are taken.
+        margin: A difference that does not matter, in the unit of the table: points for accuracies.
+        paired: Compare runs that share a seed as pairs, whatever their correlation.
         best: The setting of which each cell is shown at its best value.
         confirm: With `best`, show only the seeds that took no part in choosing.
         title: What the page is headed by.
@@ -107,6 +111,8 @@ def write_report(  # noqa: PLR0913  one keyword an option of the command
         metric=metric,
         where=where,
         against=against,
+        margin=margin,
+        paired=paired,
         best=best,
         confirm=confirm,
     )
@@ -227,7 +233,8 @@ def _tables(rows: Sequence[Row], question: Question, comparison: Comparison) -> 
     }
     if question.best is None:
         return tables
-    shared = make_comparison(rows, replace(question, best=None, confirm=False, against=None))
+    fixed = replace(question.without_baseline(), best=None, confirm=False)
+    shared = make_comparison(rows, fixed)
     return {
         **tables,
         "choices_legend": choices_legend(comparison),

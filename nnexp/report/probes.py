@@ -45,7 +45,7 @@ def probed_tables(rows: Sequence[Row], question: Question) -> dict[str, Any]:
     known = [name for name in METRICS if is_metric(name, rows)]
     if PROBED not in known:
         return {}
-    asked = replace(question, columns=(), against=None, sort=None)
+    asked = replace(question.without_baseline(), columns=(), sort=None)
     comparisons = [make_comparison(rows, replace(asked, metric=name)) for name in known]
     grids = [comparison.grids for comparison in comparisons]
     if all(len(of_metric) == 1 for of_metric in grids):
