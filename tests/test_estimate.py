@@ -41,7 +41,16 @@ def test_images_that_are_only_evaluated_count_a_third():
         num_images(replace(settings(), data=DataConfig(), epochs=1))
         == 45_000 + 5_000 / 3 + 10_000 / 3
     )
-    assert num_images(job(data=DataConfig(name="folder")).config) is None
+    assert num_images(job(data=DataConfig(name="mine")).config) is None
+
+
+def test_images_of_a_folder_are_counted():
+    for name in ("train/cat/1.png", "train/dog/2.png", "train/dog/.hidden", "test/cat/3.png"):
+        Path("pictures", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("pictures", name).touch()
+    data = DataConfig(name="folder", root="pictures", val_images=1)
+    assert num_images(job(data=data, epochs=3).config) == 3 * (1 + 1 / 3) + 1 / 3
+    assert num_images(job(data=replace(data, val_images=2)).config) is None
 
 
 def test_run_takes_as_long_an_image_as_the_mean_of_finished_runs_of_its_kind():
@@ -62,8 +71,11 @@ def test_kind_that_no_finished_run_is_like_is_measured():
 
 
 def test_run_whose_number_of_images_nobody_knows_has_no_estimate():
-    costs, problem = estimate_seconds([job(data=DataConfig(name="folder"))], threads=1)
-    assert (costs, problem) == ({}, "the settings do not say how many images there are")
+    costs, problem = estimate_seconds([job(data=DataConfig(name="mine"))], threads=1)
+    assert (costs, problem) == (
+        {},
+        "the number of images is not known; name data.train_images and data.test_images",
+    )
 
 
 def test_kind_that_cannot_work_says_why_and_leaves_the_others_their_estimate():

@@ -8,18 +8,19 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from nnexp.rundir import RunDir, finished_result
-from nnexp.settings import ConfigError, ExperimentConfig
+from nnexp.settings import ConfigError, DataConfig, ExperimentConfig, find_folder
 from nnexp.settings.plugins import load_plugins_of
 from nnexp.settings.values import is_number
 from nnexp.sweeps.jobs import Job
 from nnexp.sweeps.worker import heard_from
 
 CIFAR_IMAGES = {"train": 50_000, "test": 10_000}
+BUILT_IN = ("cifar10", "cifar100", "synthetic")  # sources of so many
 FORWARD_SHARE = 1 / 3  # of a training step's work that an evaluated image takes
 BUDGET = 20.0  # seconds for measuring; what does not fit goes by its like
 STEPS = 2  # that are timed, after one that is not
 LIKE = ("model.name", "model.width", "batch_size", "precision", "norm.name")  # of one speed
-UNKNOWN_IMAGES = "the settings do not say how many images there are"
+UNKNOWN_IMAGES = "the number of images is not known; name data.train_images and data.test_images"
 
 Kind = tuple[Any, ...]  # values of LIKE
 
@@ -64,14 +65,17 @@ def kind_of(config: ExperimentConfig) -> Kind:
 def num_images(config: ExperimentConfig) -> float | None:
     """Return the images of a whole run, those that are only evaluated by their share of the work.
 
-    None where the number is not in the settings.
+    None where that is not known, as of a plug-in's source, or where no image is left to train.
     """
     data = config.data
     train, test = data.train_images, data.test_images
-    if data.name.startswith("cifar"):
-        train = train or CIFAR_IMAGES["train"] - data.val_images
-        test = test or CIFAR_IMAGES["test"]
     if train is None or test is None:
+        there = _images_of(data)
+        if there is None:
+            return None
+        train = train or there["train"] - data.val_images
+        test = test or there["test"]
+    if train < 1:
         return None
     if config.epochs is not None:
         seen, epochs = train * config.epochs, config.epochs
@@ -80,6 +84,18 @@ def num_images(config: ExperimentConfig) -> float | None:
         seen = config.max_steps * config.batch_size
         epochs = math.ceil(seen / train)
     return seen + (data.val_images * epochs + test) * FORWARD_SHARE
+
+
+def _images_of(data: DataConfig) -> dict[str, int] | None:
+    """Return how many images a source has for training with validation, and for testing.
+
+    Raises:
+        ConfigError: `data.root` is not a folder.
+    """
+    if data.name != "folder":
+        return CIFAR_IMAGES if data.name in BUILT_IN else None
+    root = find_folder(data.root)
+    return {half: sum(1 for _ in root.glob(f"{half}/[!.]*/[!.]*")) for half in CIFAR_IMAGES}
 
 
 def _finished_speeds(jobs: Iterable[Job]) -> dict[Kind, float]:
