@@ -66,10 +66,12 @@ def test_interval_that_takes_more_seeds_than_are_searched_gets_no_estimate(train
     assert f"; more than {MOST_SEEDS:,} seeds are needed" in err
 
 
-def test_one_arm_has_no_interval_to_make_narrow(capsys):
-    code, _, err = swept(capsys, "norm=batch", "seed=0,1", "epochs=1", "--until-interval", "1")
+@pytest.mark.parametrize("words", [["norm=batch", "seed=0,1"], ["norm=batch,none", "seed=0"]])
+def test_one_arm_or_one_seed_is_refused_before_it_is_trained(words, capsys):
+    code, _, err = swept(capsys, *words, "epochs=1", "--until-interval", "1")
     assert code == 2
     assert "nothing here can be compared" in err
+    assert not Path("runs").exists()
 
 
 def test_dry_run_says_what_its_seeds_can_show_by_the_runs_that_are_done(trained, capsys):

@@ -8,6 +8,8 @@ from nnexp.compare import Question, make_comparison, metric_of, read_rows
 from nnexp.compare.judgement import Judgement
 from nnexp.compare.planning import MOST_SEEDS, reach_of, seeds_for_interval
 from nnexp.settings import ConfigError
+from nnexp.settings.compose import expand_jobs
+from nnexp.settings.overrides import split_words, value_of
 from nnexp.sweeps.jobs import Job
 from nnexp.sweeps.observer import SweepObserver
 from nnexp.sweeps.runner import SweepOptions, SweepOutcome, is_search, run_sweep
@@ -84,6 +86,19 @@ def _check(words: Sequence[str], wanted: Precision) -> None:
         raise ConfigError(
             f"--until-interval cannot be {wanted.reach:g}", "it needs a number above 0: 1.0"
         )
+    flags, overrides = split_words(words)
+    jobs = expand_jobs(overrides, value_of("--config-dir", flags))
+    arms = {tuple(word for word in job if not word.startswith(SEED)) for job in jobs}
+    seeds = {word for job in jobs for word in job if word.startswith(SEED)}
+    if len(arms) < 2 or len(seeds) < 2:
+        raise _nothing_to_compare()
+
+
+def _nothing_to_compare() -> ConfigError:
+    return ConfigError(
+        "nothing here can be compared",
+        "--until-interval needs two arms or more, with two seeds each that have a result",
+    )
 
 
 def _spent(wanted: Precision, seeds: int, seconds: float) -> str:
@@ -100,10 +115,7 @@ def _judged(jobs: Sequence[Job], question: Question) -> list[Judgement]:
     judgements = list(make_comparison(rows, question).judgements.values())
     known = [one for one in judgements if reach_of(one) is not None]
     if not known:
-        raise ConfigError(
-            "nothing here can be compared",
-            "--until-interval needs two arms or more, with two seeds each that have a result",
-        )
+        raise _nothing_to_compare()
     return known
 
 
