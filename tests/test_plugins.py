@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import hydra
@@ -131,6 +132,26 @@ def test_settings_made_before_an_entry_was_another_text_do_not_train(here: Path)
     with pytest.raises(ConfigError, match=r"norm\.mine is .* now, and was .* when the settings"):
         experiment.run(config)
     assert not (here / "runs").exists()
+
+
+def test_settings_made_in_python_train_as_composed_ones_do(here: Path) -> None:
+    NORMS["mine"] = NORMS["group"]
+    config = compose_config([*SMALL, "norm=mine"])
+    first = experiment.run(replace(config, code={}))
+    assert first.result["code"] == {"norm.mine": config.code["norm.mine"]}
+    assert first.run.path.name == run_id(config)
+    NORMS["mine"] = NORMS["layer"]
+    again = experiment.run(replace(config, code={}))
+    assert again.run.path != first.run.path
+
+
+def test_error_in_a_data_source_of_a_user_is_said_in_two_lines(here: Path) -> None:
+    text = "from nnexp import SOURCES\nSOURCES['broken'] = lambda config, progress: {}['gone']\n"
+    (here / "broken.py").write_text(text)
+    config = compose_config([*SMALL, "data=broken", "plugins=[broken.py]"])
+    with pytest.raises(ConfigError, match="error in a plug-in: KeyError: 'gone'") as caught:
+        experiment.run(config)
+    assert "broken.py, line 2" in caught.value.remedy
 
 
 def test_finished_run_whose_source_gives_other_images_now_is_not_taken_for_done(here: Path) -> None:

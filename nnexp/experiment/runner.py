@@ -4,7 +4,7 @@ import math
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ from nnexp.rundir import (
     write_status,
 )
 from nnexp.settings import ConfigError, ExperimentConfig, run_id
-from nnexp.settings.plugins import check_code
+from nnexp.settings.plugins import check_code, code_of, explaining_plugins
 from nnexp.settings.tables import additions
 from nnexp.training import (
     UNTESTED,
@@ -111,6 +111,7 @@ def run(
     """
     config.check()
     check_code(config)
+    config = replace(config, code=code_of(config))  # which settings made in Python lack
     folder = RunDir(Path(config.runs_dir) / run_id(config))
     named = [LISTENERS[name](config, folder.path) for name in config.listeners]
     everyone = Listeners(folder, [*listeners, *named])
@@ -192,7 +193,8 @@ def _run(
     chosen = choose_step(config, device)
     kind = step_of(run) or chosen
     build_checked_model(config, 10)  # before images are fetched: only the classifier needs them
-    images = load_images(config.data, partial(listeners.tell, Listener.loading))
+    with explaining_plugins():
+        images = load_images(config.data, partial(listeners.tell, Listener.loading))
     plan = plan_run(config, len(images.train))
     layout = layout_of(run) or choose_layout(config, device)
     state = start_state(config, len(images.classes), device, layout)
