@@ -125,6 +125,13 @@ def test_model_data_optimizer_and_schedule_come_from_a_file_too(here: Path, nnex
     assert result["parameters"] == 3 * 6 * 9 + 12 + 70
 
 
+@pytest.mark.parametrize("line", ["NORMS |= {'mine': kind}", "NORMS.update(mine=kind)"])
+def test_entries_made_together_come_from_their_plug_in_too(here: Path, line: str) -> None:
+    (here / "mine.py").write_text(f"from nnexp.norms import NORMS\nkind = NORMS['group']\n{line}\n")
+    code = compose_config([*SMALL, "norm=mine", "plugins=[mine.py]"]).code
+    assert code["norm.mine"].startswith("mine.py sha256:")
+
+
 def test_settings_made_before_an_entry_was_another_text_do_not_train(here: Path) -> None:
     NORMS["mine"] = NORMS["group"]
     config = compose_config([*SMALL, "norm=mine"])
@@ -271,6 +278,7 @@ def test_a_plug_in_that_fails_says_where(here: Path, text: str, problem: str, li
     [
         ("Statistic(over='NXW', per='x')", "over='NXW' names no axes", "it needs some of"),
         ("NORMS['x'] = nn.Identity", "NORMS['x'] must be a NormKind, not Identity", "= NormKind("),
+        ("NORMS |= {'x': nn.Identity}", "NORMS['x'] must be a NormKind, not Ide", "= NormKind("),
     ],
 )
 def test_an_entry_that_cannot_be_says_where(
@@ -280,7 +288,7 @@ def test_an_entry_that_cannot_be_says_where(
     (here / "bad.py").write_text(f"{heading}{entry}\n")
     with pytest.raises(ConfigError) as error:
         compose_config(["plugins=[bad.py]"])
-    assert error.value.problem == f"plug-in {here / 'bad.py'}: {problem}"
+    assert error.value.problem.startswith(f"plug-in {here / 'bad.py'}: {problem}")
     assert error.value.remedy.startswith(f"{here / 'bad.py'}, line 3: ")
     assert remedy in error.value.remedy
 

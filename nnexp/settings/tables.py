@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from nnexp.settings.errors import ConfigError, no_such_option
 from nnexp.settings.values import quoted
@@ -65,6 +65,16 @@ class Table(dict[str, Entry]):
     def __setitem__(self, name: str, entry: Entry) -> None:
         """Enter `entry` under `name`, and note where it comes from."""
         self.add(name, entry)
+
+    def update(self, *others: Any, **named: Entry) -> None:
+        """Enter several, as `add` does."""
+        for name, entry in dict[str, Entry](*others, **named).items():
+            self.add(name, entry)
+
+    def __ior__(self, others: Any) -> Self:
+        """Enter several, as `add` does."""
+        self.update(others)
+        return self
 
     def __missing__(self, name: str) -> Entry:
         """Say which names there are.
