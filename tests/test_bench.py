@@ -36,6 +36,21 @@ def test_bench_measures_every_contender_and_its_row_adds_up(row):
     assert (row.model, row.norm, row.batch_size) == ("baseline", "group", 16)
 
 
+def test_row_of_captured_steps_that_gave_way_to_eager_ones_says_eager(tiny, monkeypatch):
+    class NoGraphs:
+        def __init__(self, device):
+            pass
+
+        def record(self, work):
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr("nnexp.training.step_kinds.CudaGraphs", NoGraphs)
+    for module in ("bench", "contenders"):
+        monkeypatch.setattr(f"nnexp.bench.{module}.choose_step", lambda *args: "captured")
+    settings = BenchSettings(rounds=1, steps=2, textbook=False)
+    assert bench(tiny, settings).step == "eager"
+
+
 def test_table_shows_the_row_and_names_once_what_is_equal_in_all(row):
     table = bench_table([row])
     cells = [next(iter(column.cells)) for column in table.columns]

@@ -53,7 +53,7 @@ class BenchRow:
     batch_size: int
     precision: str
     memory_format: str
-    step: str
+    step: str  # as it was executed: eager where a capture failed
     images_per_second: float
     step_ms: float
     step_ms_fastest: float
@@ -97,9 +97,10 @@ def bench(config: ExperimentConfig, settings: BenchSettings) -> BenchRow:
     run_steps = _run_steps(config)
     config = _short(config, settings.steps)
     images = load_images(config.data).to(device)
+    gave_way: list[str] = []  # why captured steps gave way to eager ones
     turns = {
-        "nnexp": nnexp_loop(config, images, device, traced=False),
-        "traced": nnexp_loop(config, images, device, traced=True),
+        name: nnexp_loop(config, images, device, traced=traced, note=gave_way.append)
+        for name, traced in (("nnexp", False), ("traced", True))
     }
     for turn in turns.values():
         turn()
@@ -110,7 +111,8 @@ def bench(config: ExperimentConfig, settings: BenchSettings) -> BenchRow:
     turns |= others
     seconds = [{name: turn() for name, turn in turns.items()} for _ in range(settings.rounds)]
     traced = len(trace_steps(run_steps, config.trace.points)) / run_steps
-    return _row(config, images, device, seconds, traced, memory)
+    row = _row(config, images, device, seconds, traced, memory)
+    return replace(row, step="eager") if gave_way else row
 
 
 def bench_in_own_process(config: ExperimentConfig, settings: BenchSettings) -> BenchRow:

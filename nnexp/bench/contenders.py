@@ -36,11 +36,19 @@ Turn = Callable[[], float]  # takes the steps of an epoch, and returns the secon
 
 
 def nnexp_loop(
-    config: ExperimentConfig, images: Images, device: torch.device, *, traced: bool
+    config: ExperimentConfig,
+    images: Images,
+    device: torch.device,
+    *,
+    traced: bool,
+    note: Callable[[str], None],
 ) -> Turn:
-    """Return a turn of nnexp's loop: one epoch, as `nnexp train` runs it."""
+    """Return a turn of nnexp's loop: one epoch, as `nnexp train` runs it.
+
+    `note` is told where captured steps give way to eager ones.
+    """
     state = start_state(config, len(images.classes), device)
-    step = make_step(state, config, choose_step(config, device))
+    step = make_step(state, config, choose_step(config, device), note)
     plan = plan_run(config, len(images.train))
     recorder = Recorder(state.model, plan, points=0)
     if traced:
