@@ -10,8 +10,8 @@ from tape import Tape
 
 from nnexp import experiment
 from nnexp.rundir import read_json
-from nnexp.settings import ConfigError, ProbeConfig
-from nnexp.training import Step, choose_step, make_step
+from nnexp.settings import ConfigError, EvaluationConfig, ProbeConfig
+from nnexp.training import Step, choose_step, make_step, prepare_process
 from nnexp.training.replay import CudaGraphs
 
 
@@ -127,6 +127,7 @@ def test_captured_steps_have_the_bytes_of_eager_ones(tiny, model, norm):
     config = replace(
         tiny, model=model_config(model, width=0.25, dropout=0.5), norm=norm_config(norm)
     )
+    prepare_process(config, device)  # else eager steps themselves may differ from run to run
     try:
         expected = Step(state_of(config, device), settings_of(config))
     except ConfigError:
@@ -155,3 +156,53 @@ def test_no_replayed_step_waits_for_the_device(tiny, norm):
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert notes == []
+
+
+@pytest.mark.gpu
+def test_a_step_that_cannot_be_captured_gives_way_to_eager_ones(tiny, monkeypatch):
+    """Dropout included: of each step, and from where the capture has failed."""
+    device = torch.device("cuda")
+    prepare_process(tiny, device)
+    expected = train(Step(state_of(tiny, device), settings_of(tiny)), tiny, 10)
+    state = state_of(tiny, device)
+    step, notes = replayed(state, tiny, CudaGraphs(device).record)
+    update = step.update
+
+    def reading(images, labels):
+        result = update(images, labels)
+        result[0].item()
+        return result
+
+    monkeypatch.setattr(step, "update", reading)
+    train(step, tiny, 10)
+    (note,) = notes
+    assert note.startswith("the step cannot be captured")
+    assert_same_bits(state, expected.state)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("kind", ["eager", "captured"])
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_run_on_a_gpu_that_was_stopped_has_the_files_of_one_that_was_not(
+    tiny, tmp_path, norm, kind, optimizer
+):
+    config = replace(
+        tiny,
+        norm=norm_config(norm),
+        optimizer=replace(tiny.optimizer, name=optimizer, clip_norm=1.0),
+        probe=ProbeConfig(points=3, images=24, similarity=True, landscape=True),
+        evaluation=EvaluationConfig(population_images=60),
+        device="cuda",
+        step=kind,
+    )
+    straight = experiment.run(config)
+    stopping = StopAt(step=11)
+    config = replace(config, runs_dir=str(tmp_path / "stopped"))
+    assert experiment.run(config, [stopping]).status == "interrupted"
+    stopped = experiment.run(config, [stopping])
+    assert (stopped.status, stopping.notes) == ("done", [])
+    for name in ("metrics", "traces", "channels", "probes"):
+        assert getattr(stopped.run, name).read_bytes() == getattr(straight.run, name).read_bytes()
+    weights = "checkpoint/weights.safetensors"
+    assert (stopped.run.path / weights).read_bytes() == (straight.run.path / weights).read_bytes()

@@ -203,6 +203,11 @@ class CudaGraphs:
                         work()
                     with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
                         work()
+            except RuntimeError:
+                # PyTorch 2.10 leaves the generator in the middle of the capture: dropout would fail
+                fresh = torch.Generator(self._stream.device)
+                torch.cuda.default_generators[fresh.device.index].graphsafe_set_state(fresh)
+                raise
             finally:
                 usual.wait_stream(self._stream)
         return graph
