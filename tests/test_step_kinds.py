@@ -1,6 +1,7 @@
 import shutil
 import signal
 from dataclasses import replace
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -156,6 +157,16 @@ def test_no_replayed_step_waits_for_the_device(tiny, norm):
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert notes == []
+
+
+def test_generator_does_not_stay_in_a_capture_that_has_failed(monkeypatch):
+    cuda, generator = MagicMock(), MagicMock()
+    cuda.graph.side_effect = RuntimeError("operation not permitted when stream is capturing")
+    monkeypatch.setattr("torch.cuda", cuda)
+    monkeypatch.setattr("torch.Generator", generator)
+    with pytest.raises(RuntimeError, match="not permitted"):
+        CudaGraphs(CPU).record(lambda: None)
+    cuda.default_generators[0].graphsafe_set_state.assert_called_once_with(generator())
 
 
 @pytest.mark.gpu
