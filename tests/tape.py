@@ -1,4 +1,4 @@
-"""A recording on the CPU that behaves as a CUDA graph does: what it saw is what it does again."""
+"""What CUDA does and refuses, on a CPU: graphs that do again what they saw, and one device."""
 
 from collections.abc import Callable
 from typing import Any
@@ -48,6 +48,18 @@ class Tape(TorchDispatchMode):
             for old, new in zip(tree_leaves(recorded), tree_leaves(again), strict=True):
                 if isinstance(old, Tensor) and not _share_memory(old, new):
                     old.copy_(new)
+
+
+class OneDevice(TorchDispatchMode):
+    """Refuses operations on tensors of several devices; single numbers may be anywhere."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        given = [
+            one for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor) and one.dim()
+        ]
+        devices = {one.device.type for one in given}
+        assert len(devices) <= 1, f"{func} of tensors on {sorted(devices)}"
+        return func(*args, **(kwargs or {}))
 
 
 def _share_memory(first: Tensor, second: Tensor) -> bool:

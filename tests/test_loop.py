@@ -1,13 +1,18 @@
+from contextlib import nullcontext
 from dataclasses import replace
+from itertools import islice
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from tape import OneDevice
 
-from nnexp.data import load_images, normalized
+from nnexp.data import epoch_plan, load_images, normalized, train_batches
 from nnexp.norms import NORMS
-from nnexp.probes import Recorder
-from nnexp.settings import ModelConfig, NormConfig
+from nnexp.probes import Recorder, make_observers
+from nnexp.probes.population import population_statistics, store
+from nnexp.settings import EvaluationConfig, ModelConfig, NormConfig, ProbeConfig
 from nnexp.training import (
     Diverged,
     RunPlan,
@@ -165,6 +170,37 @@ def test_fit_goes_on_from_where_a_state_stands(tiny, images):
             state.model.parameters(), straight_state.model.parameters(), strict=True
         )
     )
+
+
+def test_a_step_leaves_all_on_its_device_and_reads_nothing(tiny, monkeypatch):
+    """Traced and probed, on a device that has shapes and no values to read."""
+    random = SimpleNamespace(default_generators=[torch.Generator()])
+    monkeypatch.setattr("torch.get_device_module", lambda device: random)
+    monkeypatch.setattr("torch.autocast", lambda *args, **settings: nullcontext())
+    norms = NormConfig(name="switchable", at={"conv2": "batch_renorm", "conv3": "evonorm_b0"})
+    probe = ProbeConfig(points=2, images=24, similarity=True, landscape=True)
+    config = replace(tiny, norm=norms, probe=probe, memory_format="nchw")
+    config = replace(config, evaluation=EvaluationConfig(population_images=60))
+    device = torch.device("meta")
+    images = load_images(config.data).to(device)
+    state = start_state(config, 10, device)
+    for group in state.optimizer.param_groups:
+        group["fused"] = False  # it has no kernels
+    step, observers = make_step(state, config), make_observers(state, images, config, PLAN)
+    state.model.train()
+    order = epoch_plan(config.seed, 0, 120)
+    batches = train_batches(images.train, order, 16, images.mean, images.std)
+    with OneDevice():
+        for batch, labels in islice(batches, 3):
+            with observers.watching(state):
+                step(batch, labels, 0.01)
+        statistics = population_statistics(state.model, images, config)
+        store(state.model, statistics)
+    points = [*observers.recorder._points, *observers.probe._points]
+    noted = [value for point in points for value in point.values]
+    assert len(noted) > 50
+    for tensor in (*state.tensors(), *noted, *(one for two in statistics.values() for one in two)):
+        assert tensor.device == device
 
 
 @pytest.mark.gpu

@@ -146,6 +146,7 @@ def test_captured_steps_have_the_bytes_of_eager_ones(tiny, model, norm):
 def test_no_replayed_step_waits_for_the_device(tiny, norm):
     device = torch.device("cuda")
     config = replace(tiny, norm=norm_config(norm))
+    prepare_process(config, device)
     state = state_of(config, device)
     step, notes = replayed(state, config, CudaGraphs(device).record)
     train(step, config, 32)  # both shapes are captured and checked
