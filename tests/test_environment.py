@@ -215,6 +215,17 @@ def test_untracked_files_do_not_make_a_tree_dirty(tmp_path):
     assert dirty() == "True"
 
 
+@pytest.mark.usefixtures("_backends")
+@pytest.mark.parametrize(("name", "chosen"), [("cuda:1", ["cuda:1"]), ("cuda", [])])
+def test_process_uses_the_gpu_that_is_named_and_no_other(tiny, monkeypatch, name, chosen):
+    current = []
+    monkeypatch.setattr("torch.cuda.init", lambda: None)
+    monkeypatch.setattr("torch.cuda.reset_peak_memory_stats", lambda device: None)
+    monkeypatch.setattr("torch.cuda.set_device", lambda device: current.append(str(device)))
+    prepare_process(replace(tiny, deterministic=False), torch.device(name))
+    assert current == chosen
+
+
 @pytest.mark.gpu
 def test_cuda_is_prepared_before_anything_else_touched_it(tiny):
     prepare_process(tiny, torch.device("cuda"))

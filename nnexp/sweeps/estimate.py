@@ -156,10 +156,11 @@ def _measure(configs: Sequence[ExperimentConfig], threads: int, connection: Conn
         labels = torch.arange(config.batch_size, device=device) % 10
         take_step = Step(state, StepSettings(seed=0, precision=config.precision))
         state.model.train()
-        begun = 0.0
-        for step in range(STEPS + 1):
-            begun = time.perf_counter() if step == 1 else begun
-            take_step(batch, labels, 1e-3)
+        take_step(batch, labels, 1e-3)
         state.first_bad_step.item()  # waits for the device
+        begun = time.perf_counter()
+        for _ in range(STEPS):
+            take_step(batch, labels, 1e-3)
+        state.first_bad_step.item()
         seconds = time.perf_counter() - begun
         connection.send((kind_of(config), seconds / STEPS / config.batch_size))

@@ -54,7 +54,9 @@ def prepare_process(config: ExperimentConfig, device: torch.device) -> None:
         torch.backends.cudnn.deterministic = config.deterministic
         torch.backends.cudnn.allow_tf32 = config.tf32
         torch.backends.cuda.matmul.allow_tf32 = config.tf32
-        torch.cuda.init()  # the call below does not do it, and fails without
+        torch.cuda.init()  # the last call below does not do it, and fails without
+        if device.index is not None:
+            torch.cuda.set_device(device)  # else each process would also occupy the first GPU
         torch.cuda.reset_peak_memory_stats(device)
     elif device.type == "xpu":
         torch.xpu.reset_peak_memory_stats(device)
