@@ -13,6 +13,12 @@ def build(model, norm="batch", **settings):
     return build_model(model_config(model), 10, norms)
 
 
+def outline(model, norm="batch", **settings):
+    """Return a model without values, which has the same sites: a test below sees to that."""
+    with torch.device("meta"):
+        return build(model, norm, **settings)
+
+
 def norms_other_than(*names):
     """Return all other norms that have a statistic and no convolution, as a message lists them."""
     *others, last = [
@@ -30,7 +36,7 @@ def refusal_of(model, batch_size=8):
 
 
 def test_a_site_says_where_it_is_what_it_normalizes_and_what_it_costs():
-    site = find_sites(build("vgg16", "group", eps=1e-3), batch_size=8)[2]
+    site = find_sites(outline("vgg16", "group", eps=1e-3), batch_size=8)[2]
     assert (site.layer, site.block, site.norm) == ("conv2_1.norm", "conv2_1", "group")
     assert (site.channels, site.height, site.width) == (128, 16, 16)
     assert (site.axes, site.groups) == ("C,H,W per group and image", 32)
@@ -40,7 +46,7 @@ def test_a_site_says_where_it_is_what_it_normalizes_and_what_it_costs():
 
 def test_the_batch_size_counts_where_a_statistic_extends_over_images_alone():
     for norm in NORMS:
-        sizes = [find_sites(build("baseline", norm), n)[0].values_per_statistic for n in (2, 8)]
+        sizes = [find_sites(outline("baseline", norm), n)[0].values_per_statistic for n in (2, 8)]
         statistic = NORMS[norm].statistic
         if statistic and "N" in statistic.over:
             few, many = (statistic.images(norm_config(), n) for n in (2, 8))
@@ -51,7 +57,7 @@ def test_the_batch_size_counts_where_a_statistic_extends_over_images_alone():
 
 
 def test_a_site_without_a_norm_is_listed_with_nothing_to_normalize():
-    site = find_sites(build("simple_cnn", "none"), batch_size=8)[0]
+    site = find_sites(outline("simple_cnn", "none"), batch_size=8)[0]
     assert (site.layer, site.norm, site.axes) == ("conv1.norm", "none", "nothing")
     assert (site.values_per_statistic, site.parameters) == (0, 0)
     assert (site.eps, site.groups) == (None, None)
@@ -59,7 +65,7 @@ def test_a_site_without_a_norm_is_listed_with_nothing_to_normalize():
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_norm_layer_is_a_site_in_the_order_of_the_forward_pass(model):
-    network = build(model)
+    network = outline(model)
     sites = find_sites(network, batch_size=8)
     assert [site.layer for site in sites] == [path for path, _ in norm_layers(network)]
     assert [site.layer for site in sites] == [
@@ -85,14 +91,14 @@ def test_every_norm_layer_is_a_site_in_the_order_of_the_forward_pass(model):
     ],
 )
 def test_maps_have_these_sizes_and_only_the_mlp_has_a_site_on_a_single_position(model, sizes):
-    sites = find_sites(build(model), batch_size=8)
+    sites = find_sites(outline(model), batch_size=8)
     assert [site.height for site in sites] == sizes
     assert [site.width for site in sites] == sizes
     assert model == "simple_mlp" or min(sizes) > 1
 
 
 def test_instance_norm_on_a_single_position_is_refused_with_what_would_do():
-    refusal = refusal_of(build("simple_mlp", "instance"))
+    refusal = refusal_of(outline("simple_mlp", "instance"))
     assert refusal.problem == "norm=instance cannot work at hidden.norm, a 256×1×1 map"
     assert refusal.remedy == (
         "its statistic has a single value, so its output would be 0 everywhere; "
@@ -101,28 +107,28 @@ def test_instance_norm_on_a_single_position_is_refused_with_what_would_do():
 
 
 def test_a_norm_of_one_block_is_refused_by_the_setting_that_chose_it():
-    refusal = refusal_of(build("simple_mlp", at={"hidden": "instance"}))
+    refusal = refusal_of(outline("simple_mlp", at={"hidden": "instance"}))
     assert refusal.problem.startswith("norm.at.hidden=instance cannot work at hidden.norm")
     assert "use norm.at.hidden=batch, layer" in refusal.remedy
 
 
 def test_group_norm_with_one_channel_per_group_on_a_single_position_is_refused():
-    refusal = refusal_of(build("simple_mlp", "group", channels_per_group=1))
+    refusal = refusal_of(outline("simple_mlp", "group", channels_per_group=1))
     assert refusal.problem == "norm=group cannot work at hidden.norm, a 256×1×1 map"
     assert refusal.remedy.endswith(
         "use norm.channels_per_group of 2 or more, "
         f"norm={norms_other_than('instance', 'group', 'evonorm_s0')}, or another model"
     )
-    find_sites(build("simple_mlp", "group", channels_per_group=2), batch_size=8)
-    find_sites(build("simple_cnn", "group", channels_per_group=1), batch_size=8)
+    find_sites(outline("simple_mlp", "group", channels_per_group=2), batch_size=8)
+    find_sites(outline("simple_cnn", "group", channels_per_group=1), batch_size=8)
 
 
 def test_batch_norm_with_a_single_value_is_refused_and_with_two_is_not():
-    refusal = refusal_of(build("simple_mlp"), batch_size=1)
+    refusal = refusal_of(outline("simple_mlp"), batch_size=1)
     assert refusal.problem.endswith("hidden.norm, a 256×1×1 map with batch_size=1")
     assert "norm=layer, layer_chw" in refusal.remedy
-    find_sites(build("simple_mlp"), batch_size=2)
-    find_sites(build("simple_cnn"), batch_size=1)
+    find_sites(outline("simple_mlp"), batch_size=2)
+    find_sites(outline("simple_cnn"), batch_size=1)
 
 
 # Those that leave a single image the same channel means.
@@ -163,7 +169,7 @@ INSTEAD_OF_INSTANCE = f"norm.at.head={norms_other_than('instance')}"
 def test_a_norm_whose_channel_means_are_the_same_for_every_image_is_refused_before_pooling(
     settings, batch_size, chosen, way
 ):
-    refusal = refusal_of(build("convnext_tiny", **settings), batch_size)
+    refusal = refusal_of(outline("convnext_tiny", **settings), batch_size)
     shape = "768×2×2 map" + (" with batch_size=1" if batch_size == 1 else "")
     assert refusal.problem == f"{chosen} cannot work at head.norm, a {shape}"
     assert refusal.remedy == (
@@ -183,7 +189,7 @@ def test_a_norm_whose_channel_means_are_the_same_for_every_image_is_refused_befo
     ],
 )
 def test_another_norm_before_pooling_is_all_that_is_needed(settings, batch_size):
-    find_sites(build("convnext_tiny", **settings), batch_size)
+    find_sites(outline("convnext_tiny", **settings), batch_size)
 
 
 def test_what_is_refused_would_indeed_have_been_zero_up_to_rounding():
@@ -216,14 +222,13 @@ def test_looking_for_sites_leaves_model_and_random_numbers_as_they_were(norm, im
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_model_without_values_has_the_same_sites(model):
-    with torch.device("meta"):
-        sketch = build(model)
+    sketch = outline(model)
     assert all(parameter.is_meta for parameter in sketch.parameters())
     assert find_sites(sketch, batch_size=8) == find_sites(build(model), batch_size=8)
 
 
 def test_one_norm_of_a_block_is_named_at_its_sites_alone():
-    sites = find_sites(build("resnet18", at={"stage2_block1": "layer"}), batch_size=8)
+    sites = find_sites(outline("resnet18", at={"stage2_block1": "layer"}), batch_size=8)
     assert {site.block for site in sites if site.norm == "layer"} == {"stage2_block1"}
     assert {site.block for site in sites if site.norm == "batch"} == (
         {site.block for site in sites} - {"stage2_block1"}
