@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,6 +81,18 @@ RESULTS = (ROOT / "docs/studies/claims.csv").read_text("utf-8").partition("\n")[
 COLUMNS = {*RESULTS, *METRICS, *list_settings(), *read_choices().groups}
 
 
+@cache
+def composed(*words: str) -> str:
+    """Return the name of a run; many pages have the same words."""
+    return run_id(compose_config(words))
+
+
+@cache
+def runs_of(*words: str) -> list[str]:
+    """Return the names of the runs of a sweep."""
+    return [run_id(config) for _, config in compose_jobs(words)]
+
+
 def check(words: list[str]) -> None:
     """Parse the words of one `nnexp` command for real, and compose the settings in them.
 
@@ -98,9 +111,9 @@ def check(words: list[str]) -> None:
     if "overrides" not in values:
         check_reading(values)
     elif name in ("sweep", "bench") or values.get("multirun"):
-        assert compose_jobs(settings_in(values["overrides"]))
+        assert runs_of(*settings_in(values["overrides"]))
     else:
-        compose_config(settings_in(values["overrides"]))
+        composed(*settings_in(values["overrides"]))
 
 
 def settings_in(words: list[str]) -> list[str]:
@@ -253,5 +266,5 @@ def test_a_run_named_on_a_page_is_trained_by_a_command_above_it(page):
     for line in (command.line for command in commands_in(page, PAGES[page])):
         if found := re.match(r"uv run nnexp (?:train|sweep) (.*)", line):
             words = shlex.split(found[1], comments=True)
-            above |= {run_id(config) for _, config in compose_jobs(settings_in(words))}
+            above |= set(runs_of(*settings_in(words)))
         assert set(re.findall(r"\w+-\w+-bs\d+-s\d+-[0-9a-f]{8}", line)) <= above, line

@@ -22,6 +22,7 @@ from nnexp.compare.study import read_study
 from nnexp.rundir import write_results_view
 from nnexp.settings import (
     ConfigError,
+    ExperimentConfig,
     NormConfig,
     OptimizerConfig,
     config_home,
@@ -64,6 +65,15 @@ RATE = "optimizer.learning_rate"
 @pytest.fixture(autouse=True)
 def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+
+
+READ_ONCE = cache(read_study)
+
+
+@pytest.fixture
+def _composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose a study's grid once for all commands that read it; the remarks are read each time."""
+    monkeypatch.setattr("nnexp.compare.study.read_study", READ_ONCE)
 
 
 @pytest.fixture
@@ -118,6 +128,7 @@ def test_command_that_reads_a_study_asks_for_the_metric_and_the_baseline_of_its_
     assert f"{asked['rows'][0]}={asked['against']}".endswith(plan.heads["baseline"])
 
 
+@pytest.mark.usefixtures("_composed_once")
 @pytest.mark.parametrize("command", ["compare", "report"])
 def test_study_without_another_question_is_read_as_planned(command, own_study, capsys):
     write_study(Path("runs"), "study=mine")
@@ -127,6 +138,7 @@ def test_study_without_another_question_is_read_as_planned(command, own_study, c
     )
 
 
+@pytest.mark.usefixtures("_composed_once")
 @pytest.mark.parametrize(
     "typed", ["--metric=val_accuracy", "--metric=test_accuracy", "--cols=norm"]
 )
@@ -313,17 +325,23 @@ PROBED = (
 )
 
 
-def write_study(folder: Path, *words: str, accuracy: float = 0.5) -> None:
-    for index, config in enumerate(compose_each(expand_jobs(words))):
+@cache
+def configs_of(*words: str) -> list[ExperimentConfig]:
+    """Return the settings of the runs of a sweep; a study of that name has one grid here."""
+    return compose_each(expand_jobs(words))
+
+
+def write_study(folder: Path, *words: str) -> None:
+    for index, config in enumerate(configs_of(*words)):
         measured = ("val_accuracy", "mean_val_accuracy", "train_accuracy")
-        shares = dict.fromkeys(measured, accuracy + index / 1000)
+        shares = dict.fromkeys(measured, 0.5 + index / 1000)
         probed = dict.fromkeys(PROBED, 0.1 + index / 1000)
-        write_run(folder, config, accuracy + index / 1000, **shares, **probed)
+        write_run(folder, config, 0.5 + index / 1000, **shares, **probed)
 
 
+@pytest.mark.usefixtures("_composed_once")
 @pytest.mark.parametrize("study", STUDIES)
-def test_commands_that_read_a_study_work_on_its_runs(study, capsys, monkeypatch):
-    monkeypatch.setattr("nnexp.compare.study.read_study", cache(read_study))  # composed once
+def test_commands_that_read_a_study_work_on_its_runs(study, capsys):
     words = (f"study={study}", "scale=smoke", "data=synthetic")
     confirm = asked_by(read_plan(study).read).get("confirm")
     write_study(Path("runs"), *words, "seed=0,1" if confirm else "seed=0")
@@ -344,7 +362,7 @@ def test_study_as_a_source_keeps_its_runs_whatever_their_images_epochs_precision
 ):
     write_study(Path("runs"), "study=mine", "seed=9", "scale=smoke", "precision=bf16")
     write_study(Path("other"), "study=mine", "seed=0", "epochs=7", "data=synthetic")
-    (one, *_) = compose_each(expand_jobs(["study=mine"]))
+    (one, *_) = configs_of("study=mine")
     for changes in (
         {"batch_size": 64},
         {"init": "torch"},
@@ -377,7 +395,7 @@ def test_runs_that_a_study_lacks_are_counted(own_study, capsys):
 
 def test_runs_beyond_the_grid_of_a_study_are_counted_with_how_to_compare_them(own_study, capsys):
     write_study(Path("runs"), "study=mine")
-    (one, *_) = compose_each(expand_jobs(["study=mine"]))
+    (one, *_) = configs_of("study=mine")
     write_run(Path("runs"), replace(one, norm=NormConfig(name="layer")), 0.9)
     write_run(Path("runs"), replace(one, norm=NormConfig(name="layer"), batch_size=7), 0.9)
     said = compared(capsys, "study=mine")[2].splitlines()[-1]
