@@ -1,4 +1,4 @@
-"""Processes of `python -m nnexp` that begin with torch imported.
+"""Processes of `python -m nnexp`, or of another module, that begin with torch imported.
 
 For tests of what a process does and how it ends, not of what it imports. This file, run as a
 script, imports torch once and forks a process for each request; that ends as any Python does, by
@@ -22,16 +22,17 @@ MOST = 1 << 20  # bytes of a request
 
 
 class Starter:
-    """Starts processes of `python -m nnexp`, one at a time."""
+    """Starts processes of `python -m nnexp`, or of another module, one at a time."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
 
     def __call__(
-        self, *words: str, output: int | None = None, **environment: str
+        self, *words: str, module: str = "nnexp", output: int | None = None, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the current folder; `output` is a handle for its standard output."""
         request = {
+            "module": module,
             "words": words,
             "folder": str(Path.cwd()),
             "environment": os.environ | environment,
@@ -74,7 +75,7 @@ def _serve(connection: socket.socket) -> tuple[bytes, list[int]]:
         connection.send(str(os.waitstatus_to_exitcode(status)).encode())
 
 
-def _become_nnexp(request: bytes, handles: list[int]) -> None:
+def _become_asked(request: bytes, handles: list[int]) -> None:
     for standard, handle in zip((1, 2), handles, strict=True):
         os.dup2(handle, standard)
         os.close(handle)
@@ -88,7 +89,7 @@ def _become_nnexp(request: bytes, handles: list[int]) -> None:
     sys.path[:1] = [asked["folder"], *added]
     sys.argv[1:] = asked["words"]
     gc.freeze()  # else the end of the process takes a second, to look through all of torch
-    runpy.run_module("nnexp", run_name="__main__", alter_sys=True)
+    runpy.run_module(asked["module"], run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":
@@ -96,4 +97,4 @@ if __name__ == "__main__":
 
     for name in (*PRELOAD, "nnexp.cli.app", "nnexp.compare", "nnexp.settings.compose"):
         import_module(name)
-    _become_nnexp(*_serve(socket.socket(fileno=int(sys.argv[1]))))
+    _become_asked(*_serve(socket.socket(fileno=int(sys.argv[1]))))

@@ -1,18 +1,15 @@
 import hashlib
 import os
-import shutil
 import signal
 import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-import nnexp
 from nnexp import experiment
+from nnexp.experiment import environment
 from nnexp.experiment.environment import describe_environment, differences, environment_columns
 from nnexp.rundir import read_json, write_json
 from nnexp.settings import ConfigError, ExperimentConfig, signature
@@ -191,28 +188,24 @@ def test_result_of_a_run_resumed_by_another_commit_says_that_it_is_a_mix(tiny):
     assert "environments" in (run.path.parent / "results.csv").read_text().splitlines()[0]
 
 
-def test_untracked_files_do_not_make_a_tree_dirty(tmp_path):
-    """A copy of nnexp in a repository of its own, of which one file is not known to git."""
-    shutil.copytree(Path(nnexp.__file__).parent, tmp_path / "nnexp")
+def test_untracked_files_do_not_make_a_tree_dirty(tmp_path, monkeypatch):
+    """As if nnexp lay in a repository of its own, of which one file is not known to git."""
+    place = tmp_path / "nnexp" / "experiment" / "environment.py"
+    place.parent.mkdir(parents=True)
+    place.touch()
+    monkeypatch.setattr(environment, "__file__", str(place))
 
     def git(*words):
         author = ["-c", "user.name=a", "-c", "user.email=a@b"]
         subprocess.run(["git", "-C", tmp_path, *author, *words], check=True, capture_output=True)
 
-    def dirty() -> str:
-        code = "from nnexp.experiment.environment import _commit; print(_commit()['dirty'])"
-        command = [sys.executable, "-c", code]
-        return subprocess.run(
-            command, cwd=tmp_path, check=True, capture_output=True, text=True
-        ).stdout.strip()
-
     git("init", "-q")
-    git("add", "nnexp/__init__.py", "nnexp/experiment")
+    git("add", "nnexp")
     git("commit", "-qm", "start")
     (tmp_path / "report.html").write_text("a page")
-    assert dirty() == "False"
-    (tmp_path / "nnexp" / "__init__.py").write_text('__version__ = "0"\n')
-    assert dirty() == "True"
+    assert environment._commit()["dirty"] is False
+    place.write_text("changed")
+    assert environment._commit()["dirty"] is True
 
 
 @pytest.mark.usefixtures("_backends")

@@ -19,6 +19,7 @@ from processes import Starter
 from sweeping import wait_until
 
 from nnexp import experiment
+from nnexp.cli.app import main
 from nnexp.experiment.checkpoint import NEWEST
 from nnexp.settings import ConfigError, ExperimentConfig
 from nnexp.settings.compose import compose_jobs
@@ -153,7 +154,7 @@ def test_killed_run_is_a_row_the_others_go_on_and_the_same_command_completes_it(
     launcher: str,
     tmp_path: Path,
     request: pytest.FixtureRequest,
-    nnexp: Starter,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ):
     need("hydra/launcher", launcher)
@@ -165,23 +166,31 @@ def test_killed_run_is_a_row_the_others_go_on_and_the_same_command_completes_it(
     runs = tmp_path / "runs"
     Path("own.py").write_text(PLUGIN.format(mark=tmp_path / "killed"))
 
-    first = nnexp("sweep", *TINY, *words, **ENVIRONMENT)
-    said = first.stdout + first.stderr
-    assert first.returncode == 1, said
+    def sweep() -> tuple[int, str]:
+        if launcher == "basic":  # it starts a process for each run alone
+            with pytest.raises(SystemExit) as end:
+                main(["sweep", *TINY, *words])
+            return int(end.value.code or 0), "".join(capsys.readouterr())
+        nnexp: Starter = request.getfixturevalue("nnexp")
+        done = nnexp("sweep", *TINY, *words, **ENVIRONMENT)
+        return done.returncode, done.stdout + done.stderr
+
+    code, said = sweep()
+    assert code == 1, said
     assert "killed by SIGKILL" in said
     assert "Traceback" not in said
     states = [json.loads(path.read_text())["status"] for path in runs.glob("*/status.json")]
     assert sorted(states) == ["done", "failed"], said
 
-    again = nnexp("sweep", *TINY, *words, **ENVIRONMENT)
-    assert again.returncode == 0, again.stdout + again.stderr
+    code, said = sweep()
+    assert code == 0, said
     assert len((runs / "results.csv").read_text().splitlines()) == 3
     (resumed,) = [path for path in runs.glob("*/log.txt") if "resumed at" in path.read_text()]
     assert len((resumed.parent / "metrics.csv").read_text().splitlines()) == 4
 
     written = files(runs)
-    again = nnexp("sweep", *TINY, *words, **ENVIRONMENT)
-    assert again.returncode == 0, again.stdout + again.stderr
+    code, said = sweep()
+    assert code == 0, said
     assert files(runs) == written  # nothing is trained twice
 
 

@@ -1,8 +1,5 @@
 """A user's norm and model join by one entry each in NORMS and MODELS."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,15 +44,14 @@ def _same_tables_afterwards():
         table.update(before)
 
 
-def test_entries_of_a_user_pass_every_test_of_the_tables_and_break_none():
-    environment = {**os.environ, "PYTHONPATH": str(HERE)}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "own_entries"]
-    done = subprocess.run(
-        [*command, "-p", "no:cacheprovider", *(str(HERE / name) for name in OF_THE_TABLES)],
-        cwd=HERE.parent,
-        env=environment,
-        capture_output=True,
-        text=True,
+def test_entries_of_a_user_pass_every_test_of_the_tables_and_break_none(nnexp, monkeypatch):
+    monkeypatch.chdir(HERE.parent)
+    done = nnexp(
+        *("-q", "-x", "-p", "own_entries", "-p", "no:cacheprovider"),
+        *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # imported before pytest
+        *(str(HERE / name) for name in OF_THE_TABLES),
+        module="pytest",
+        PYTHONPATH=str(HERE),
     )
     assert done.returncode == 0, done.stdout[-3000:]
     assert " passed" in done.stdout
