@@ -17,7 +17,7 @@ from nnexp.sweeps.jobs import Job, make_jobs
 
 TINY = [
     "data=synthetic",
-    *("data.train_images=120", "data.val_images=40", "data.test_images=40"),
+    *("data.train_images=48", "data.val_images=40", "data.test_images=40"),
     *("model=baseline", "model.width=0.25", "batch_size=16", "epochs=3"),
     *("device=cpu", "threads=1"),
 ]

@@ -45,7 +45,7 @@ def straight(tmp_path_factory):
 def test_killed_run_ends_with_the_folder_of_an_uninterrupted_one(
     tiny, straight, norm, moment, at, code
 ):
-    probed = replace(tiny, norm=NormConfig(name=norm), probe=ProbeConfig(points=12, images=24))
+    probed = replace(tiny, norm=NormConfig(name=norm), probe=ProbeConfig(points=6, images=8))
     assert run_in_child(probed, moment, at) == code
     assert run_in_child(probed) == 0
     whole = straight(probed)
@@ -57,7 +57,7 @@ def test_killed_run_ends_with_the_folder_of_an_uninterrupted_one(
 
 
 def test_resumed_run_keeps_the_probes_it_began_with(tiny, straight):
-    probed = replace(tiny, probe=ProbeConfig(points=12, images=24))
+    probed = replace(tiny, probe=ProbeConfig(points=6, images=8))
     assert run_in_child(probed, "asked to stop after step", 9) == 3
     assert run_in_child(replace(probed, probe=ProbeConfig(points=0))) == 0
     with folder_of(probed).probes.open() as file:
