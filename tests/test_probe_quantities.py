@@ -34,19 +34,12 @@ ON_REQUEST = {
 class Probed:
     """One probed step: the networks before and after it, the batch, and what was noted."""
 
-    def __init__(self, config, rate=RATE):
+    def __init__(self, config, rate=RATE, **asked):
         images = load_images(config.data)
         state = start_state(config, 10, CPU)
         state.model.train()
         self.batch = probe_batch(images, 24)
-        probe = StepProbe(
-            self.batch,
-            steps=frozenset({0}),
-            steps_per_epoch=8,
-            seed=0,
-            similarity=True,
-            landscape=True,
-        )
+        probe = StepProbe(self.batch, steps=frozenset({0}), steps_per_epoch=8, seed=0, **asked)
         self.old = copy.deepcopy(state.model)
         with probe.watching(state):
             Step(state, StepSettings(seed=0))(self.batch.images[:16], self.batch.labels[:16], rate)
@@ -68,11 +61,11 @@ class Probed:
 
 @pytest.fixture
 def probed(tiny):
-    def probe(norm="batch", rate=RATE, **others):
+    def probe(norm="batch", rate=RATE, asked=(), **others):
         optimizer = replace(tiny.optimizer, momentum=MOMENTUM)
         norm = NormConfig(name=norm) if isinstance(norm, str) else norm
         config = replace(tiny, norm=norm, optimizer=optimizer)
-        return Probed(replace(config, **others), rate)
+        return Probed(replace(config, **others), rate, **dict.fromkeys(asked, True))
 
     return probe
 
@@ -206,7 +199,7 @@ def test_dead_channels_are_those_that_no_position_of_any_image_activates(tiny):
 
 @pytest.mark.parametrize("norm", ["batch", "none"])
 def test_similarity_and_rank_are_those_of_pairs_of_images(probed, norm):
-    one = probed(norm)
+    one = probed(norm, asked=["similarity"])
     model, x = copy.deepcopy(one.old), one.batch.images
     seed_random_layers(0, 0, CPU)
     with torch.no_grad():
@@ -235,7 +228,7 @@ def _check_similarity(rows, name, x):
 
 @pytest.mark.parametrize("norm", ["batch", "layer_chw", "none"])
 def test_landscape_is_that_of_copies_stepped_by_hand(probed, norm):
-    one = probed(norm)
+    one = probed(norm, asked=["landscape"])
     _, g = one.gradients(one.old)
     size = math.sqrt(sum(part.square().sum().item() for part in g.values()))
     losses, changes, ratios = [], [], []

@@ -42,9 +42,8 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_steps_of_the_replayable_body_have_the_bytes_of_eager_ones(tiny, case):
-    """In up to 9 epochs, each with a short last batch or one that an image was added to."""
-    is_usual = case in ("dropout", "one image joins the batch before", "adamw")
-    assert_equal_to_eager(replace(tiny, **CASES[case]), 72 if is_usual else 40, Again)
+    """In 5 epochs, each with a short last batch or one that an image was added to."""
+    assert_equal_to_eager(replace(tiny, **CASES[case]), 40, Again)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -60,7 +59,7 @@ def test_operations_recorded_once_for_each_shape_give_the_bytes_of_eager_steps(t
     ],
 )
 def test_step_of_every_model_and_of_every_norm_can_be_replayed(tiny, model, norm):
-    data = replace(tiny.data, train_images=10)
+    data = replace(tiny.data, train_images=8)
     options = {"dropout": 0.5, "stochastic_depth": 0.5 if model == "convnext_tiny" else 0.0}
     config = replace(
         tiny,
@@ -70,7 +69,7 @@ def test_step_of_every_model_and_of_every_norm_can_be_replayed(tiny, model, norm
         batch_size=4,
     )
     try:
-        assert_equal_to_eager(config, 12, Tape)
+        assert_equal_to_eager(config, 3 + CHECKED, Tape)  # one eager, two that nothing checks
     except ConfigError as refusal:
         pytest.skip(refusal.problem)
 
