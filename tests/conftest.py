@@ -39,6 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
         sys.pycache_prefix = str(config.rootpath / ".pytest_cache/bytecode")
         os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    config.add_cleanup(gc.unfreeze)  # after pytest's own five searches for garbage at the end
 
 
 def pytest_collection_finish() -> None:
@@ -46,11 +47,6 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-
-
-def pytest_sessionfinish() -> None:
-    """Let what was imported be freed at the end."""
-    gc.unfreeze()
 
 
 @pytest.hookimpl(optionalhook=True)
