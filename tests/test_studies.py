@@ -70,9 +70,9 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 READ_ONCE = cache(read_study)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def _composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compose a study's grid once for all commands that read it; the remarks are read each time."""
+    """Compose the grid of a name once, which is one here; the remarks are read each time."""
     monkeypatch.setattr("nnexp.compare.study.read_study", READ_ONCE)
 
 
@@ -128,7 +128,6 @@ def test_command_that_reads_a_study_asks_for_the_metric_and_the_baseline_of_its_
     assert f"{asked['rows'][0]}={asked['against']}".endswith(plan.heads["baseline"])
 
 
-@pytest.mark.usefixtures("_composed_once")
 @pytest.mark.parametrize("command", ["compare", "report"])
 def test_study_without_another_question_is_read_as_planned(command, own_study, capsys):
     write_study(Path("runs"), "study=mine")
@@ -138,7 +137,6 @@ def test_study_without_another_question_is_read_as_planned(command, own_study, c
     )
 
 
-@pytest.mark.usefixtures("_composed_once")
 @pytest.mark.parametrize(
     "typed", ["--metric=val_accuracy", "--metric=test_accuracy", "--cols=norm"]
 )
@@ -333,7 +331,6 @@ def write_study(folder: Path, *words: str) -> None:
         write_run(folder, config, 0.5 + index / 1000, **shares, **probed)
 
 
-@pytest.mark.usefixtures("_composed_once")
 @pytest.mark.parametrize("study", STUDIES)
 def test_runs_of_a_study_say_so_and_commands_that_read_it_work_on_them(study, capsys):
     words = (f"study={study}", "scale=smoke", "data=synthetic")
