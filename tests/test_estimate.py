@@ -9,7 +9,7 @@ from sweeping import TINY, jobs_of
 
 from nnexp.cli.app import main
 from nnexp.settings import DataConfig
-from nnexp.sweeps.estimate import estimate_seconds, num_images
+from nnexp.sweeps.estimate import estimate_seconds, nearest_speed, num_images
 from nnexp.sweeps.jobs import Job
 
 IMAGES = DataConfig(name="synthetic", train_images=90, val_images=30, test_images=60)
@@ -68,6 +68,19 @@ def test_kind_that_no_finished_run_is_like_is_measured():
     (other,) = jobs_of("norm=none")
     costs = estimate_seconds([other], threads=1).seconds
     assert 0 < costs[other.name] < 60
+
+
+def test_kind_that_there_was_no_time_to_measure_takes_as_long_as_its_like():
+    """By another norm at the same batch size and precision, else by the same model."""
+    speeds = {
+        ("vgg16", 1.0, 32, "fp32", "batch"): 1.0,
+        ("vgg16", 1.0, 32, "fp32", "group"): 3.0,
+        ("vgg16", 1.0, 2, "fp32", "batch"): 11.0,
+        ("baseline", 1.0, 32, "fp32", "batch"): 99.0,
+    }
+    assert nearest_speed(("vgg16", 1.0, 32, "fp32", "layer"), speeds) == 2.0
+    assert nearest_speed(("vgg16", 1.0, 32, "bf16", "layer"), speeds) == 5.0
+    assert nearest_speed(("alexnet", 1.0, 32, "fp32", "batch"), speeds) is None
 
 
 def test_run_whose_number_of_images_nobody_knows_has_no_estimate():

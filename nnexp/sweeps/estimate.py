@@ -51,7 +51,7 @@ def estimate_seconds(jobs: Sequence[Job], threads: int) -> Estimate:
                 speeds[kind] = found
     costs: dict[str, float] = {}
     for job in jobs:
-        speed, num = _nearest_speed(kind_of(job.config), speeds), images[job.name]
+        speed, num = nearest_speed(kind_of(job.config), speeds), images[job.name]
         if speed is not None and num is not None:
             costs[job.name] = num * speed
     return Estimate(costs, problem)
@@ -124,7 +124,7 @@ def _num_images_of(result: dict[str, Any]) -> float | None:
     return seen + evaluated * FORWARD_SHARE
 
 
-def _nearest_speed(kind: Kind, speeds: dict[Kind, float]) -> float | None:
+def nearest_speed(kind: Kind, speeds: dict[Kind, float]) -> float | None:
     """Return the mean speed of the kinds that share the longest head of `kind`, model at least."""
     for length in (len(LIKE), len(LIKE) - 1, 2):
         like = [speed for one, speed in speeds.items() if one[:length] == kind[:length]]
