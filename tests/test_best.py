@@ -567,6 +567,13 @@ def test_cell_without_fresh_seeds_is_named_with_the_command_that_trains_them(cap
     assert run_ids_of(err.partition("group; ")[2]) == names((0.04,), (GROUP_NORM,), (2, 3))
 
 
+def test_choice_of_one_seed_is_confirmed_by_two_which_have_an_interval(capsys):
+    for rate, mean in ((0.01, 0.3), (0.04, 0.5), (0.16, 0.4)):
+        tune(rate, BATCH_NORM, [mean])
+    err = compared(capsys, "--rows", "norm", "--best", RATE, "--confirm")[2]
+    assert run_ids_of(err.splitlines()[1].strip()) == names((0.04,), (BATCH_NORM,), (1, 2))
+
+
 def test_where_nothing_could_be_chosen_nothing_is_called_unconfirmed(capsys):
     write(0.01, [(0.5, 0.5), "diverged"])
     write(0.02, [(0.5, 0.5), "diverged"])

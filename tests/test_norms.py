@@ -286,6 +286,17 @@ def test_the_bias_policy_can_be_overruled(norm):
     assert not block_layers(norm, conv_bias="never").bias(C)
 
 
+@pytest.mark.parametrize("activated", [True, False])
+@pytest.mark.parametrize("groups", [None, C])
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_norm_says_whether_it_removes_a_channels_scale(norm, groups, activated):
+    layer = block_layers(norm, num_groups=groups).norm(C, activated=activated)
+    x = images()
+    scale = torch.linspace(1, 3, C)[:, None, None]
+    is_lost = not differ(layer(x), layer(x * scale))
+    assert is_lost == layer.spec.removes_channel_scale
+
+
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_bias_gets_no_gradient_exactly_before_norms_that_remove_the_channel_mean(norm):
     block = block_layers(norm, conv_bias="always").conv_norm_act(3, C, 3, activation=None)

@@ -63,3 +63,11 @@ def test_policies_follow_the_settings():
     config = config_of("vgg16", affine=False)
     assert any("no γ and β" in line for line in policies(config))
     assert any("init=torch" in line for line in policies(replace(config, init="torch")))
+
+
+@pytest.mark.parametrize(
+    ("norm", "shown"), [("batch", "torch, momentum 0.1, γ and β learned"), ("frn", "torch, γ, β")]
+)
+def test_momentum_is_shown_where_statistics_are_stored(norm, shown):
+    *_, line = policies(config_of("vgg16", norm=norm))
+    assert shown in line

@@ -63,24 +63,26 @@ def policies(config: ExperimentConfig) -> list[str]:
         f"bias            norm.conv_bias={config.norm.conv_bias}: {bias[config.norm.conv_bias]}",
         f"initialization  init={config.init}: {init[config.init]}",
         f"weight decay    {config.optimizer.weight_decay:g} on {decayed}",
-        f"implementation  {config.norm.implementation}, momentum {_momentum(config)}, "
+        f"implementation  {config.norm.implementation}, {_momentum(config)}"
         f"{f'{learned} learned' if learned else 'no γ and β'}",
     ]
 
 
 def _momentum(config: ExperimentConfig) -> str:
-    """Return the weight of the newest batch in running statistics, as it is set and as it is."""
-    text = f"{config.norm.momentum:g}"
-    if not config.norm.scale_momentum:
-        return text
+    """Return the weight of the newest batch in running statistics; nothing where there are none."""
     names = dict.fromkeys([config.norm.name, *config.norm.at.values()])
     used = [
         NormSpec(norm=norm, block="", channels=1, config=config.norm, batch_size=config.batch_size)
         for norm in names
         if (statistic := NORMS[norm].statistic) and statistic.stored
     ]
-    scaled = [f"{spec.momentum:.4g} in {spec.norm}" for spec in used]
-    return f"{text} at 128 images" + "".join(f", {one}" for one in scaled)
+    if not used:
+        return ""
+    text = f"momentum {config.norm.momentum:g}"
+    if config.norm.scale_momentum:
+        scaled = [f"{spec.momentum:.4g} in {spec.norm}" for spec in used]
+        text = ", ".join([f"{text} at 128 images", *scaled])
+    return f"{text}, "
 
 
 def show_page(config: ExperimentConfig) -> None:

@@ -39,13 +39,16 @@ def extending_commands(choices: Sequence[Choice]) -> list[str]:
 def confirming_commands(choices: Sequence[Choice]) -> list[str]:
     """Return commands that train each cell without a fresh seed at its chosen value with new ones.
 
-    None, where its runs cannot be composed here.
+    As many as chose, but two or more, so that a difference has an interval. None, where its runs
+    cannot be composed here.
     """
     lacking = [
         (one, one.chosen.value) for one in choices if one.chosen.value is not None and not one.fresh
     ]
     first = 1 + max((one.last_seed for one, _ in lacking), default=0)
-    return _commands([(one, value, range(first, first + len(one.seeds))) for one, value in lacking])
+    return _commands(
+        [(one, value, range(first, first + max(2, len(one.seeds)))) for one, value in lacking]
+    )
 
 
 def _beyond(key: str, known: Sequence[str], edge: str) -> list[str]:

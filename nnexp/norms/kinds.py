@@ -39,6 +39,7 @@ class NormKind:
     beta: bool = True  # a shift is learned, the layer's parameter `bias`, unless affine=False
     others: tuple[str, ...] = ()  # what else is learned, in words, whatever affine says
     own_activation: bool = False  # the layer applies it, exactly where `spec.activated` is true
+    activates_input: bool = False  # that activation is of the input, whose scale it depends on
     convolution: type[nn.Conv2d] = nn.Conv2d  # the class of the convolution before the norm
     # The layer in float64, for norm.implementation=reference. None: it has no reference.
     reference: Callable[["NormSpec"], nn.Module] | None = None
@@ -138,7 +139,7 @@ class NormSpec:
     def removes_channel_scale(self) -> bool:
         """Whether a factor that a channel is multiplied by before the layer is lost in it."""
         statistic = self.kind.statistic
-        if statistic is None or statistic.mixed:
+        if statistic is None or statistic.mixed or (self.kind.activates_input and self.activated):
             return False
         return "C" not in statistic.over or self.groups == self.channels
 
@@ -241,6 +242,7 @@ NORMS: Table[NormKind] = Table(
             ),
             others=("v of its activation",),
             own_activation=True,
+            activates_input=True,
         ),
         "frn": NormKind(
             build=FilterResponseNorm,

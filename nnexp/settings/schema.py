@@ -224,8 +224,8 @@ class ExperimentConfig(Part):
     )
     init: str = setting(
         "he",
-        "he: normal with variance 2 / fan_out; torch: PyTorch's own; fixup, skipinit: he, and "
-        "residual branches that start at 0, for networks without a norm",
+        "he: convolutions normal with variance 2 / fan_out (others: see nnexp show); torch: "
+        "PyTorch's own; fixup, skipinit: he, and branches that start at 0, for residual networks",
         listed=("he", "torch", "fixup", "skipinit"),
     )
     precision: str = setting(
