@@ -528,6 +528,16 @@ def test_confirmed_cells_are_of_seeds_that_took_no_part_in_choosing(capsys):
     assert (first["seeds"], first["fresh_seeds"]) == ([0, 1, 2], [3, 4])
 
 
+def test_one_seed_that_chose_is_still_the_one_when_others_confirm():
+    for rate, mean in ((0.01, 0.3), (0.02, 0.5), (0.04, 0.4)):
+        write(rate, [(mean, mean)])
+    write(0.02, {1: (0.1, 0.41), 2: (0.1, 0.43)})
+    (choice,) = answered(confirm=True).choices
+    assert (choice.chosen.value, choice.chosen.edge) == ("0.02", "")
+    assert (choice.seeds, choice.fresh, choice.left_out) == ([0], [1, 2], [])
+    assert answered(confirm=False).choices[0].chosen.value == "0.02"
+
+
 @pytest.mark.parametrize("outcome", ["diverged", (0.99, 0.99), "failed"])
 def test_fresh_seeds_cannot_change_what_they_confirm(outcome):
     write(0.01, [(0.3, 0.3)] * 3)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 
 from nnexp.compare.chance import chance_accuracy
 from nnexp.compare.columns import SETTINGS, Row, shown
@@ -155,7 +156,8 @@ def _rivals(seeds: Mapping[str, set[int]]) -> tuple[list[str], set[int]]:
     share equally few, there is nothing to compare them on.
     """
     kept = {value: own for value, own in seeds.items() if own}
-    needed = min(FEWEST_SEEDS, max(map(len, kept.values()), default=0))
+    most = max((len(one & other) for one, other in combinations(kept.values(), 2)), default=1)
+    needed = min(FEWEST_SEEDS, max(most, 1))  # one, where no two values share more
     while kept:
         shared = set.intersection(*kept.values())
         if len(shared) >= needed:
