@@ -14,9 +14,9 @@ MODELS = (
 )
 NORMS = f"norm: {', '.join(sorted(names_in('norm')))}"
 STUDIES = (
-    "study: batch_size, claims, disable_bn, quickstart, running_stats, swap_block, three_ways, "
-    "verify_groups, verify_init, verify_resnet14, verify_resnet20, verify_small_batches, "
-    "verify_vgg16"
+    "study: all_images, batch_size, claims, disable_bn, quickstart, running_stats, swap_block, "
+    "three_ways, verify_groups, verify_init, verify_resnet14, verify_resnet20, "
+    "verify_small_batches, verify_vgg16"
 )
 NO_FOLDER = (
     "nnexp: data.root=/nowhere is not a folder\n"

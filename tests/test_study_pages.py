@@ -16,6 +16,11 @@ make = SimpleNamespace(**runpy.run_path(str(FOLDER / "make.py")))
 NUMBER = re.compile(r"(?<![\w.,])\d[\d,]*(?:\.\d+)?(?![\w.]*\w)")
 NO_PROSE = re.compile(r"```.*?```|`[^`]*`|\]\([^)]*\)|<!--.*?-->", re.DOTALL)
 CONSTANTS = {  # what remarks may say that no row decides
+    "all_images": {
+        12: "epochs",
+        5_000: "images that choose, and those that other studies train on",
+        45_000: "images that are trained on",
+    },
     "disable_bn": {
         10: "chance with ten classes, in percent",
         13: "convolutions of VGG16",
