@@ -173,6 +173,13 @@ def test_pairs_by_plan_are_judged_by_scipys_paired_t_test():
         assert ("compared as pairs; their correlation" in said) is paired
 
 
+def test_no_cell_varies_more_where_none_varies_beside_the_seeds():
+    values = dict(enumerate(np.random.default_rng(0).normal(size=5)))
+    said = how_judged({(0, name): values for name in "abc"})
+    assert "correlation of runs that share a seed: 1.00" in said
+    assert "varies far more" not in said
+
+
 def test_pairs_by_plan_without_common_seeds_have_no_interval():
     cells_ = {(0, "a"): {0: 1.0, 1: 2.0}, (0, "b"): {2: 1.0, 3: 2.5}}
     assert not judge_with_baseline(cells_, {}, "a", [], paired=True).family.judged

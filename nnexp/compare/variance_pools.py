@@ -112,7 +112,7 @@ def _far(cells: Mapping[Cell, Squares]) -> list[Cell]:
         squares, freedom = rest.pop(largest)
         variance, others = pooled(list(rest.values()))
         ratio = squares / freedom / variance if variance > 0 else np.inf
-        if fdtrc(freedom, others, ratio) * len(cells) >= FAR:
+        if squares <= 0 or fdtrc(freedom, others, ratio) * len(cells) >= FAR:
             break
         apart.append(largest)
     return apart
