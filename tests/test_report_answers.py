@@ -21,7 +21,7 @@ VERDICTS = ("higher", "lower", "not shown to differ")
 NUMBER = r"[+-]\d+\.\d\d"
 ITEM = re.compile(rf"(\w+)(?: ({NUMBER}) points(?: \(({NUMBER}) to ({NUMBER})\))?)?")
 SENTENCE = re.compile(r"(?:(.+), )?test accuracy(?: compared with (\w+))?: (.+)\.", re.IGNORECASE)
-HIGHEST = re.compile(r"the highest(?: of those judged)? is (.+) \((.+) %\)")
+HIGHEST = re.compile(r"the highest(?: of those judged)? (?:is|are) (.+) \((.+) %\)")
 
 
 @pytest.fixture(scope="module")

@@ -96,10 +96,11 @@ def _best(place: Place, metric: str) -> list[str]:
         return ["nothing finished that can be compared"]
     if not any(gap.value is not None for gap in place.gaps):
         return [f"{place.base} {_amount(place.mean, metric)}, and nothing to compare it with"]
-    names = " and ".join([place.base, *(gap.name for gap in place.gaps if gap.tied)])
+    names = [place.base, *(gap.name for gap in place.gaps if gap.tied)]
     most = "lowest" if metric_of(metric).better < 0 else "highest"
     among = " of those judged" if any(gap.value is None for gap in place.gaps) else ""
-    return [f"the {most}{among} is {names} ({_amount(place.mean, metric)})"]
+    best = f"{'are' if len(names) > 1 else 'is'} {' and '.join(names)}"
+    return [f"the {most}{among} {best} ({_amount(place.mean, metric)})"]
 
 
 def _shown(place: Place, sign: int) -> list[Gap]:
