@@ -91,6 +91,11 @@ def test_run_whose_number_of_images_nobody_knows_has_no_estimate():
     )
 
 
+def test_run_whose_folder_is_not_there_has_no_estimate():
+    costs, problem = estimate_seconds([job(data=DataConfig(name="folder"))], threads=1)
+    assert (costs, problem) == ({}, "data.root is not set")
+
+
 def test_kind_that_cannot_work_says_why_and_leaves_the_others_their_estimate():
     cannot, can = jobs_of("norm=group,none", "norm.num_groups=3")
     costs, problem = estimate_seconds([cannot, can], threads=1)

@@ -347,7 +347,8 @@ def test_runs_of_a_study_say_so_and_commands_that_read_it_work_on_them(study, ca
         out, err = capsys.readouterr()
         assert end.value.code == 0
         assert confirm or f"runs of study={study} are here" in err
-        assert "difference" in out or out.startswith("figure: ")
+        assert ("difference" in out) == ("--against" in command)
+        assert out.startswith("figure: ") == command.startswith("nnexp figure")
 
 
 def test_study_as_a_source_keeps_its_runs_whatever_their_images_epochs_precision_and_seed(

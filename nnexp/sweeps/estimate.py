@@ -39,10 +39,15 @@ def estimate_seconds(jobs: Sequence[Job], threads: int) -> Estimate:
     with `threads` threads, for BUDGET seconds at most.
     """
     speeds = _finished_speeds(jobs)
-    images = {job.name: num_images(job.config) for job in jobs}
+    images, problem = dict[str, float | None](), ""
+    for job in jobs:
+        try:
+            images[job.name] = num_images(job.config)
+        except ConfigError as error:  # there is no such folder
+            images[job.name], problem = None, error.problem
     wanted = {kind_of(job.config): job.config for job in jobs if images[job.name] is not None}
     missing = [config for kind, config in wanted.items() if kind not in speeds]
-    problem = UNKNOWN_IMAGES if None in images.values() else ""
+    problem = problem or (UNKNOWN_IMAGES if None in images.values() else "")
     if missing:
         for kind, found in heard_from(_measure, missing, threads):
             if isinstance(found, ConfigError):
