@@ -116,12 +116,10 @@ def test_page_shows_the_ratios_of_its_rows():
     root = Path(__file__).parent.parent / "docs"
     page = (root / "commands.md").read_text("utf-8")
     rows = list(csv.DictReader((root / "results/bench-cpu.csv").read_text("utf-8").splitlines()))
-    assert len(rows) == page.count(") | ") == 24
+    assert len(rows) == page.count(") | ") == 32
     for row in rows:
-        middle, least, most, plain = (
-            f"{float(row[name]):.2f}"
-            for name in ("to_bare_step", "to_bare_step_least", "to_bare_step_most", "to_plain_loop")
-        )
+        others = ("bare_step", "bare_step_least", "bare_step_most", "timm_step", "plain_loop")
+        middle, least, most, timm, plain = (f"{float(row[f'to_{name}']):.2f}" for name in others)
         start = " | ".join(row[name] for name in ("model", "norm", "batch_size", "precision"))
         speed = f"{float(row['images_per_second']):,.0f}"
-        assert f"| {start} | {speed} | {middle} ({least} to {most}) | {plain} |" in page
+        assert f"| {start} | {speed} | {middle} ({least} to {most}) | {timm} | {plain} |" in page
