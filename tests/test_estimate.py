@@ -1,5 +1,6 @@
 """How long runs will take: by like runs, else by a few steps."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,6 +52,8 @@ def test_images_of_a_folder_are_counted():
     data = DataConfig(name="folder", root="pictures", val_images=1)
     assert num_images(job(data=data, epochs=3).config) == 3 * (1 + 1 / 3) + 1 / 3
     assert num_images(job(data=replace(data, val_images=2)).config) is None
+    shutil.rmtree("pictures/train")
+    assert num_images(job(data=data, epochs=3).config) == 3 * (1 + 1 / 3) + 1 / 3  # counted once
 
 
 def test_run_takes_as_long_an_image_as_the_mean_of_finished_runs_of_its_kind():

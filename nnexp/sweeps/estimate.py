@@ -3,8 +3,10 @@
 import math
 import time
 from collections.abc import Iterable, Sequence
+from functools import cache
 from multiprocessing.connection import Connection
 from operator import attrgetter
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from nnexp.rundir import RunDir, finished_result
@@ -99,7 +101,12 @@ def _images_of(data: DataConfig) -> dict[str, int] | None:
     """
     if data.name != "folder":
         return CIFAR_IMAGES if data.name in BUILT_IN else None
-    root = find_folder(data.root)
+    return _count_pictures(find_folder(data.root))
+
+
+@cache
+def _count_pictures(root: Path) -> dict[str, int]:
+    """Return how many files lie in the class folders; once, however many jobs ask."""
     return {half: sum(1 for _ in root.glob(f"{half}/[!.]*/[!.]*")) for half in CIFAR_IMAGES}
 
 
