@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import cast
 
 from nnexp.compare.columns import Row
-from nnexp.compare.families import Judged
+from nnexp.compare.families import Family, Judged
 from nnexp.compare.grid import Cell, Chosen, make_cell
 from nnexp.compare.judgement import Judgement, Series, judge_with_baseline
-from nnexp.compare.linear_model import Contrast
 from nnexp.compare.selection import (
     Group,
     check_one_value,
@@ -107,19 +107,12 @@ def compare_against(  # noqa: PLR0913  a question has as many parts
         for place in members
         if place in plan.arms
     }
+    found = judgements.values()
     return Against(
         label=f"{plan.key}={plan.value}",
         differences=[differences[place] for place in plan.arms],
-        averages=[
-            one
-            for judgement in judgements.values()
-            for one in _summed(plan, judgement.averages.judged, columns, "average over")
-        ],
-        trends=[
-            one
-            for judgement in judgements.values()
-            for one in _summed(plan, judgement.trends.judged, columns, "per doubling of")
-        ],
+        averages=list(_summed(plan, [j.averages for j in found], columns, "average over")),
+        trends=list(_summed(plan, [j.trends for j in found], columns, "per doubling of")),
         judgements=judgements,
     )
 
@@ -242,14 +235,14 @@ def _with_judged(one: Difference, judged: Judged | None) -> Difference:
 
 
 def _summed(
-    plan: _Plan, judged: dict[Contrast, Judged], columns: Sequence[str], over: str
+    plan: _Plan, families: Sequence[Family], columns: Sequence[str], over: str
 ) -> Iterator[Difference]:
     """Yield the differences that several places were taken together for."""
     kept = [key for key in plan.rest if key not in columns]
     tables: dict[Group, list[Group]] = {}
     for place in in_order(plan.bases):
         tables.setdefault(_values_at(plan, place, kept), []).append(place)
-    for contrast, one in judged.items():
+    for contrast, one in chain.from_iterable(family.judged.items() for family in families):
         arm, places = cast("Group", contrast.arm), [cast("Group", p) for p, _ in contrast.weights]
         table = _values_at(plan, places[0], kept)
         yield _with_judged(

@@ -189,15 +189,8 @@ def make_comparison(rows: Sequence[Row], question: Question) -> Comparison:
     sign = metric_of(metric).better
     against, rankings = None, []
     if question.against:
-        against = compare_against(
-            rows,
-            metric,
-            question.against,
-            row_keys,
-            column_keys,
-            layout.layers,
-            paired=question.paired,
-        )
+        keys = (row_keys, column_keys, layout.layers)
+        against = compare_against(rows, metric, question.against, *keys, paired=question.paired)
         axes.append(against.label.partition("=")[0])
     elif sign:
         rankings = [_rank(grid, sign, paired=question.paired) for grid in grids]
