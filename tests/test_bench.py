@@ -1,5 +1,6 @@
 import csv
 import sys
+from concurrent.futures import Executor, Future
 from dataclasses import asdict, replace
 from io import StringIO
 from pathlib import Path
@@ -10,16 +11,30 @@ import torch
 from torch import nn
 
 from nnexp.bench.attainable import count_flops
-from nnexp.bench.bench import BenchRow, BenchSettings, bench
+from nnexp.bench.bench import BenchRow, BenchSettings, bench, bench_in_own_processes
 from nnexp.bench.contenders import bare_step, starting_network, timm_step
 from nnexp.bench.tables import bench_notes, bench_table, write_bench_csv
 from nnexp.data import load_images
 from nnexp.settings import NormConfig, OptimizerConfig
 
 
+class Here(Executor):
+    """Calls functions in this process, where the other one would."""
+
+    def submit(self, fn, /, *args, **named):
+        future = Future()
+        future.set_result(fn(*args, **named))
+        return future
+
+
+def bench_here(config, settings) -> BenchRow:
+    return bench(config, settings, Here(), Here())
+
+
 @pytest.fixture
 def row(tiny) -> BenchRow:
-    return bench(replace(tiny, norm=NormConfig(name="group")), BenchSettings(rounds=2, steps=3))
+    config = replace(tiny, norm=NormConfig(name="group"))
+    return bench_here(config, BenchSettings(rounds=2, steps=3))
 
 
 def test_bench_measures_every_contender_and_its_row_adds_up(row):
@@ -48,7 +63,7 @@ def test_row_of_captured_steps_that_gave_way_to_eager_ones_says_eager(tiny, monk
     for module in ("bench", "contenders"):
         monkeypatch.setattr(f"nnexp.bench.{module}.choose_step", lambda *args: "captured")
     settings = BenchSettings(rounds=1, steps=2, textbook=False)
-    assert bench(tiny, settings).step == "eager"
+    assert bench_here(tiny, settings).step == "eager"
 
 
 def test_table_shows_the_row_and_names_once_what_is_equal_in_all(row):
@@ -77,14 +92,15 @@ def test_operations_of_a_step_are_those_of_the_formula():
     assert counted == 2 * conv + 3 * linear
 
 
-def test_textbook_loop_can_be_left_out(tiny):
-    row = bench(tiny, BenchSettings(rounds=1, steps=2, textbook=False))
+def test_textbook_loop_can_be_left_out_in_fresh_processes(tiny):
+    row = bench_in_own_processes(tiny, BenchSettings(rounds=1, steps=2, textbook=False))
     assert row.to_textbook_loop is None
+    assert row.to_plain_loop > 0
 
 
 def test_without_timm_its_step_is_not_measured_and_has_no_column(tiny, row, monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    without = bench(tiny, BenchSettings(rounds=1, steps=2, textbook=False))
+    without = bench_here(tiny, BenchSettings(rounds=1, steps=2, textbook=False))
     assert without.to_timm_step is None
     headings = {column.header for column in bench_table([row]).columns}
     assert headings - {column.header for column in bench_table([without]).columns} == {

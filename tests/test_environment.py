@@ -1,5 +1,7 @@
 import hashlib
 import os
+import platform
+import resource
 import signal
 import subprocess
 from dataclasses import replace
@@ -46,6 +48,18 @@ def test_peak_memory_is_that_since_the_process_was_prepared(tiny):
     del block
     prepare_process(tiny, CPU)
     assert peak_memory_mb(CPU) < with_block - 50
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_memory_that_is_freed_is_kept_for_the_next_step(tiny):
+    def new_pages():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(10 * 2**20)  # 40 MiB: 10,240 pages
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    prepare_process(tiny, CPU)
+    pages = [new_pages() for _ in range(20)]  # glibc's caches of small chunks are full by then
+    assert sum(pages[-5:]) < 1000
 
 
 def test_threads_of_one_run_do_not_stay_for_the_next(tiny, monkeypatch):

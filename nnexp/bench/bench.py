@@ -1,9 +1,9 @@
-"""How fast nnexp trains, beside other loops, in turns in one process."""
+"""How fast nnexp trains, beside other loops that take turns with it."""
 
 import multiprocessing
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
@@ -66,11 +66,14 @@ class BenchRow:
     to_timm_step: float | None
     share_of_matmul: float  # operations a second, over those of a large matrix product
     trace_cost: float  # share of a run's time that its traces take, at this config's length
-    peak_memory_mb: float  # of the process, before the other contenders ran
+    peak_memory_mb: float  # of nnexp's process
     matmul_gflops: float  # measured in the same process
     copy_gb_per_second: float
     device: str
     threads: int
+
+
+_turns: dict[str, Turn] = {}  # of this process, by the name of the loop
 
 
 def differing_in_speed(configs: Iterable[ExperimentConfig]) -> list[ExperimentConfig]:
@@ -82,48 +85,63 @@ def differing_in_speed(configs: Iterable[ExperimentConfig]) -> list[ExperimentCo
     return list(cells.values())
 
 
-def bench(config: ExperimentConfig, settings: BenchSettings) -> BenchRow:
+def bench(
+    config: ExperimentConfig, settings: BenchSettings, ours: Executor, others: Executor
+) -> BenchRow:
     """Measure one model × norm × batch size, in the precision and layout of the settings.
 
-    Contenders take turns of `settings.steps` steps, `settings.rounds` times, after one turn that
-    does not count: nnexp's own loop (order, crops, flips, normalization, learning rate, totals),
-    with traces and without; the bare step (forward, loss, backward, SGD on one batch in memory);
-    timm's training step on the same batch, where timm is installed; a plain loop that is written
-    with care; the loop of tutorials (DataLoader with two workers, PIL transforms, `.item()` at
-    every step).
+    Loops take turns of `settings.steps` steps, `settings.rounds` times, after one turn that does
+    not count: nnexp's own loop (order, crops, flips, normalization, learning rate, totals), with
+    traces and without; the bare step (forward, loss, backward, SGD on one batch in memory); timm's
+    training step on the same batch, where timm is installed; a plain loop that is written with
+    care; the loop of tutorials (DataLoader with two workers, PIL transforms, `.item()` at every
+    step).
+
+    Args:
+        config: The settings.
+        settings: How long to measure.
+        ours: Calls functions in the process in which nnexp's loop runs, as `nnexp train` would.
+        others: Calls them where the other loops run, with memory as PyTorch's users have it.
     """
+    run_steps = _run_steps(config)
+    traced = len(trace_steps(run_steps, config.trace.points)) / run_steps
+    config = _short(config, settings.steps)
+    made = ours.submit(_make_own_turns, config), others.submit(_make_others, config, settings)
+    (step, memory), names = (one.result() for one in made)
+    processes = dict.fromkeys(("nnexp", "traced"), ours) | dict.fromkeys(names, others)
+    seconds = [
+        {name: process.submit(_take_turn, name).result() for name, process in processes.items()}
+        for _ in range(settings.rounds)
+    ]
+    row = ours.submit(_row, config, seconds, traced, memory).result()
+    return replace(row, step=step)
+
+
+def bench_in_own_processes(config: ExperimentConfig, settings: BenchSettings) -> BenchRow:
+    """Return what `bench` measures in two fresh processes, so that memory is this cell's own."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn) as ours, ProcessPoolExecutor(1, spawn) as others:
+        return bench(config, settings, ours, others)
+
+
+def _make_own_turns(config: ExperimentConfig) -> tuple[str, float]:
+    """Return how the steps are executed, and the most memory that they took, in MiB."""
     device = choose_device(config.device)
     prepare_process(config, device)
-    run_steps = _run_steps(config)
-    config = _short(config, settings.steps)
     images = load_images(config.data).to(device)
     gave_way: list[str] = []  # why captured steps gave way to eager ones
-    turns = {
-        name: nnexp_loop(config, images, device, traced=traced, note=gave_way.append)
-        for name, traced in (("nnexp", False), ("traced", True))
-    }
-    for turn in turns.values():
-        turn()
-    memory = peak_memory_mb(device)
-    others = _others(config, images, device, settings)
-    for turn in others.values():
-        turn()
-    turns |= others
-    seconds = [{name: turn() for name, turn in turns.items()} for _ in range(settings.rounds)]
-    traced = len(trace_steps(run_steps, config.trace.points)) / run_steps
-    row = _row(config, images, device, seconds, traced, memory)
-    return replace(row, step="eager") if gave_way else row
+    for name, traced in (("nnexp", False), ("traced", True)):
+        _turns[name] = nnexp_loop(config, images, device, traced=traced, note=gave_way.append)
+        _take_turn(name)
+    return "eager" if gave_way else choose_step(config, device), peak_memory_mb(device)
 
 
-def bench_in_own_process(config: ExperimentConfig, settings: BenchSettings) -> BenchRow:
-    """Return what `bench` measures, in a fresh process, so that memory is this cell's own."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(bench, config, settings).result()
+def _make_others(config: ExperimentConfig, settings: BenchSettings) -> list[str]:
+    """Return the names of the other loops."""
+    device = choose_device(config.device)
+    prepare_process(config, device, keep_memory=False)
+    images = load_images(config.data).to(device)
 
-
-def _others(
-    config: ExperimentConfig, images: Images, device: torch.device, settings: BenchSettings
-) -> dict[str, Turn]:
     def network() -> nn.Module:
         return starting_network(config, len(images.classes), device)
 
@@ -135,13 +153,18 @@ def _others(
         others["timm"] = timm_step(network(), config, images, device)
     if settings.textbook:
         others["textbook"] = textbook_loop(config, images, device)
-    return others
+    _turns.update(others)
+    for name in others:
+        _take_turn(name)
+    return list(others)
+
+
+def _take_turn(name: str) -> float:
+    return _turns[name]()
 
 
 def _row(
     config: ExperimentConfig,
-    images: Images,
-    device: torch.device,
     seconds: Sequence[Mapping[str, float]],
     traced: float,
     memory: float,
@@ -152,6 +175,8 @@ def _row(
     def median_if_measured(name: str) -> float | None:
         return statistics.median(ratios(name)) if name in seconds[0] else None
 
+    device = choose_device(config.device)
+    images = load_images(config.data).to(device)
     steps = len(images.train) // config.batch_size
     step_ms = [1000 * turn["nnexp"] / steps for turn in seconds]
     attainable = measure_attainable(config.precision, device)

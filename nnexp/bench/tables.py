@@ -51,7 +51,7 @@ def bench_notes(rows: Sequence[BenchRow], rounds: int, steps: int) -> list[str]:
     best = max(rows, key=lambda row: row.matmul_gflops)
     return [
         f"÷: ratios of throughput, medians of {rounds} rounds of {steps} steps; in each round the "
-        "loops are measured one after another",
+        "loops are measured one after another, nnexp's in one process and the others in another",
         f"of matmul: operations a second over those of a large matrix product in the same "
         f"precision, at most {best.matmul_gflops:,.0f} GFLOP/s here; a copy of much memory: "
         f"{best.copy_gb_per_second:.1f} GB/s",

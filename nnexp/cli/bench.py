@@ -23,7 +23,7 @@ def bench(
     """
     from nnexp.bench.bench import (
         BenchSettings,
-        bench_in_own_process,
+        bench_in_own_processes,
         differing_in_speed,
     )
     from nnexp.bench.tables import bench_notes, bench_table, write_bench_csv
@@ -39,7 +39,7 @@ def bench(
             f"{config.precision}, memory format {config.memory_format}"
         )
         messages.print(f"measuring {cell} …")
-        rows.append(bench_in_own_process(config, settings))
+        rows.append(bench_in_own_processes(config, settings))
     if csv:
         write_bench_csv(rows)
         return

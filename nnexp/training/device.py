@@ -1,5 +1,6 @@
 """Chooses the device, and sets what a run needs of its process."""
 
+import ctypes
 import os
 import platform
 import sys
@@ -13,6 +14,8 @@ from nnexp.settings import ConfigError, ExperimentConfig
 USUAL_THREADS = torch.get_num_threads()  # before any run has set its own
 
 UNTESTED = ("mps", "xpu")  # kinds of devices that nnexp has never run on
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # parameters of glibc's mallopt, as malloc.h numbers them
 
 
 def choose_device(name: str) -> torch.device:
@@ -37,14 +40,23 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def prepare_process(config: ExperimentConfig, device: torch.device) -> None:
-    """Set what a run needs of its process: threads, exact kernels, no denormal numbers.
+def prepare_process(
+    config: ExperimentConfig, device: torch.device, *, keep_memory: bool = True
+) -> None:
+    """Set what a run needs of its process: threads, memory, exact kernels, no denormal numbers.
+
+    Args:
+        config: The settings.
+        device: Where to train.
+        keep_memory: Whether a process that trains on its CPU keeps the memory that it has freed.
 
     Raises:
         ConfigError: The settings need float64, which the device does not have.
     """
     _check_float64(config, device)
     torch.set_num_threads(config.threads or USUAL_THREADS)
+    if keep_memory and device.type == "cpu":
+        _keep_freed_memory()
     _forget_peak_memory()
     torch.set_flush_denormal(True)  # else a net without norm slows down as activations vanish
     if device.type == "cuda":
@@ -106,6 +118,19 @@ def _check_float64(config: ExperimentConfig, device: torch.device) -> None:
     ):
         if needs:
             raise ConfigError(f"{what} needs float64, which {device} does not have", "device=cpu")
+
+
+def _keep_freed_memory() -> None:
+    """Keep what is freed for the next step: to get pages from the system anew takes long.
+
+    By default glibc returns a tensor of 32 MiB or more as soon as it is freed, and smaller ones
+    when they end its heap (https://man7.org/linux/man-pages/man3/mallopt.3.html).
+    """
+    with suppress(AttributeError):  # another C library
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, -1)  # never
+        libc.malloc_trim(0)  # what an earlier run in this process has kept
 
 
 def _forget_peak_memory() -> None:
