@@ -106,8 +106,9 @@ def bench(
     run_steps = _run_steps(config)
     traced = len(trace_steps(run_steps, config.trace.points)) / run_steps
     config = _short(config, settings.steps)
-    made = ours.submit(_make_own_turns, config), others.submit(_make_others, config, settings)
-    (step, memory), names = (one.result() for one in made)
+    own = ours.submit(_make_own_turns, config)
+    names = others.submit(_make_others, config, settings).result()
+    step, memory = own.result()
     processes = dict.fromkeys(("nnexp", "traced"), ours) | dict.fromkeys(names, others)
     seconds = [
         {name: process.submit(_take_turn, name).result() for name, process in processes.items()}
