@@ -19,7 +19,7 @@ from nnexp.compare.multiplicity import (
     sidak_tail,
     tukey_tail,
 )
-from nnexp.compare.planning import seeds_for_interval, seeds_to_show, shift_for
+from nnexp.compare.planning import seeds_for_interval, seeds_of, seeds_to_show, shift_for
 from nnexp.compare.statistics import image_variance
 from nnexp.compare.variance_pools import bartlett, make_pools
 from nnexp.settings import NormConfig
@@ -400,6 +400,12 @@ def test_power_of_a_detectable_difference_is_eighty_percent():
     critical = critical_value(dunnett_tail(((math.sqrt(0.5),) * 4,) * 4, 40.0))
     shift = shift_for(critical, 40.0)
     assert stats.nct.sf(critical, 40, shift) == pytest.approx(0.8, abs=1e-6)
+
+
+def test_a_grid_has_the_seeds_of_its_cell_of_fewest():
+    cells_ = make_cells(np.random.default_rng(11), seeds=4)
+    del cells_[2, "c"][3]
+    assert seeds_of(judge_with_baseline(cells_, {}, "a", [])) == 3
 
 
 @pytest.mark.usefixtures("_shared_variance")

@@ -47,6 +47,7 @@ def rows(tmp_path):
         ("norm=batch is within 5 of norm=group where batch_size=32", AGREES),
         ("norm=batch is within 0.5 of norm=group where batch_size=32", OPEN),
         ("norm=batch is within 5 of norm=group where batch_size=2", DISAGREES),
+        ("norm=batch is within 71 of norm=none where batch_size=32", OPEN),
         ("batch_size=2 is below batch_size=32 by 15 where norm=batch", AGREES),
         ("batch_size=2 is within 3 of batch_size=32 where norm=group", AGREES),
         ("norm=group gains on norm=batch as batch_size falls", AGREES),
