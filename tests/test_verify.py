@@ -68,6 +68,19 @@ def test_interval_decides_whether_runs_agree(text, state, rows):
     assert judge_check(read_check(text), rows, "test_accuracy").state == state
 
 
+@pytest.mark.parametrize(
+    ("text", "state"),
+    [
+        ("norm=batch is above norm=none by 2 where batch_size=32", AGREES),
+        ("norm=batch is above norm=none by 3 where batch_size=32", DISAGREES),
+        ("norm=batch is 2.4 ± 0.2 where batch_size=32", AGREES),
+    ],
+)
+def test_what_is_no_share_of_images_is_judged_in_its_own_unit(text, state, rows):
+    rows = [{**row, "test_loss": 3 * row["test_accuracy"]} for row in rows]
+    assert judge_check(read_check(text), rows, "test_loss").state == state
+
+
 def test_measured_is_what_compare_prints(rows):
     check = read_check("norm=batch is above norm=none where batch_size=32")
     verdict = judge_check(check, rows, "test_accuracy")
