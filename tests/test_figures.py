@@ -191,7 +191,7 @@ def test_what_diverged_altogether_is_marked_at_the_bad_end_and_survivors_are_hol
         )
         write_full(Path("runs"), "batch", rate=0.5, seed=seed, **end)
     figure = draw_lines(read_rows(), over_rates("test_accuracy"))
-    assert "×: all diverged" in all_text(figure)
+    assert "hollow: without diverged runs; ×: all diverged" in all_text(figure)
     (axes,) = figure.axes
     (cross,) = [line for line in axes.get_lines() if line.get_marker() == DIVERGED_MARKER]
     assert (cross.get_color(), cross.get_xdata()) == (STYLES["none"].colour, [0.5])

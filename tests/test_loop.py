@@ -126,6 +126,15 @@ def test_loss_of_logits_in_bf16_is_computed_in_float32(tiny, images):
     assert state.totals.loss.item() / 16 == pytest.approx(loss, rel=1e-6)
 
 
+def test_evaluation_has_the_precision_that_is_asked_for(tiny, images):
+    model = start_state(replace(tiny, model=ModelConfig(name="simple_cnn")), 10, CPU).model.eval()
+    with precision("bf16", CPU):
+        logits = model(normalized(images.val.images, images.mean, images.std)).float()
+    loss = F.cross_entropy(logits, images.val.labels).item()
+    assert evaluate(model, images.val, images, "bf16")[0] == pytest.approx(loss, rel=1e-6)
+    assert evaluate(model, images.val, images, "fp32")[0] != pytest.approx(loss, rel=1e-6)
+
+
 def test_clipping_scales_all_gradients_to_the_limit(tiny, images):
     state = start_state(tiny, 10, CPU)
     batch = normalized(images.train.images[:16], images.mean, images.std)

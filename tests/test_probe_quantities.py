@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from nnexp import experiment
 from nnexp.compare.metrics import METRICS
 from nnexp.data import load_images
 from nnexp.models import MODELS
-from nnexp.norms import NORMS, NormSpec
+from nnexp.norms import NORMS, NormSpec, make_norms
 from nnexp.probes import StepProbe, probe_batch, summarize_probes
-from nnexp.probes.activations import note_norm
+from nnexp.probes.activations import note_norm, note_similarity
 from nnexp.probes.time_points import TimePoint
+from nnexp.probes.weights import normalized_by_filter
 from nnexp.settings import ModelConfig, NormConfig, OptimizerConfig, ProbeConfig, from_yaml, to_yaml
 from nnexp.training import Step, StepSettings, seed_random_layers, start_state
 
@@ -208,6 +210,19 @@ def test_channel_is_dead_where_nothing_is_above_0_and_an_activation_follows(acti
     note_norm(point, "a", spec, maps, maps)
     noted = dict(zip(point.names, point.values, strict=True)).get(("a", "dead_channels"))
     assert noted == (pytest.approx(2 / 3) if activated else None)
+
+
+def test_image_whose_activations_are_all_0_is_no_part_of_similarity_and_rank():
+    point = TimePoint(0, 0)
+    note_similarity(point, "a", torch.tensor([[3.0, 0.0], [0.0, 0.0], [2.0, 0.0], [0.0, 1.0]]))
+    assert [value.item() for value in point.values] == pytest.approx([1 / 3, 9 / 5])
+
+
+@pytest.mark.parametrize(("between", "found"), [(nn.Identity(), {"0"}), (nn.Tanh(), set())])
+def test_norm_behind_an_activation_does_not_make_lengths_of_filters_lost(between, found):
+    norm = make_norms(NormConfig(name="batch")).for_block("a").norm(8)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), between, norm)
+    assert normalized_by_filter(model, ["0", "1", "2"]) == found
 
 
 def test_drift_is_the_mean_over_the_channels_that_are_not_0_everywhere(tiny):
