@@ -279,6 +279,15 @@ def test_places_with_a_variance_each_are_corrected_by_dunnett_at_each_and_sidak_
             assert together.judged[contrast].p == pytest.approx(1 - (1 - one.p) ** 2)
 
 
+def test_seeds_are_tested_by_the_f_test_of_blocks():
+    table = np.random.default_rng(5).normal(size=(3, 6))
+    model = LinearModel({(0, arm): dict(enumerate(row)) for arm, row in enumerate(table)})
+    left = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
+    error, between = (left**2).sum() / 10, 3 * np.var(table.mean(0), ddof=1)
+    assert model.p_seeds == pytest.approx(stats.f.sf(between / error, 5, 10))
+    assert model.correlation == pytest.approx(1 - error / np.var(table, axis=1, ddof=1).mean())
+
+
 def test_average_is_over_the_places_that_have_every_arm():
     cells_ = make_cells(np.random.default_rng(1))
     del cells_[1, "e"]
