@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from nnexp import experiment
 from nnexp.data import batch_sizes, epoch_plan, load_images, train_batches
-from nnexp.experiment.clock import TimingRow
+from nnexp.experiment.clock import Clock, TimingRow
 from nnexp.experiment.result import make_result
 from nnexp.rundir import (
     RunDir,
@@ -190,6 +190,14 @@ def test_traces_start_with_what_the_layer_was_built_with(tiny):
         ("running_mean", "0.0"),
         ("running_var", "1.0"),
     }
+
+
+def test_seconds_of_earlier_tries_count_until_their_epoch_ends():
+    clock = Clock()
+    clock.recall({"seconds": 9e9, "train_seconds": 8e9})
+    assert clock.spent()["seconds"] >= 9e9 > clock.spent()["train_seconds"] >= 8e9
+    clock.start_epoch()
+    assert all(seconds < 8e9 for seconds in clock.spent().values())
 
 
 def test_result_is_that_of_the_last_epoch_and_never_of_the_best(tiny, tmp_path):
