@@ -13,6 +13,7 @@ from scipy import stats
 
 from nnexp.cli.app import main
 from nnexp.compare import read_rows
+from nnexp.compare.chance import chance_accuracy
 from nnexp.compare.comparison import Comparison, Question, make_comparison
 from nnexp.figures import draw, prepare
 from nnexp.figures.defaults import at_best
@@ -283,6 +284,12 @@ def test_chance_is_told_by_the_number_of_validation_images():
             write_run(Path("runs"), settings(optimizer=optimizer, data=data), 0.5, **figures)
         question = Question(best=RATE, where=[f"data.train_images={correct}"])
         assert make_comparison(read_rows(), question).choices[0].chosen.largest == largest
+
+
+def test_runs_that_do_not_say_it_have_the_chance_of_their_data():
+    known = {"cifar10": 0.1, "cifar100": 0.01, "synthetic": 0.1, "folder": None}
+    assert {name: chance_accuracy({"data.name": name}) for name in known} == known
+    assert chance_accuracy({"data.name": "cifar10", "chance_accuracy": 0.25}) == 0.25
 
 
 def test_where_the_classes_are_unknown_nothing_is_said_of_training(capsys):

@@ -1,5 +1,7 @@
 """What of a network stays in float32 under autocast: norms, and on a CPU depthwise convolutions."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tables import model_config, norm_config
@@ -7,7 +9,9 @@ from torch import nn
 
 from nnexp.models import build_model
 from nnexp.models.precision import prepare_for_bf16
-from nnexp.norms import make_norms
+from nnexp.norms import make_norms, norm_layers
+from nnexp.settings import NormConfig
+from nnexp.training import start_state
 
 BF16 = torch.autocast("cpu", dtype=torch.bfloat16)
 
@@ -78,3 +82,12 @@ def test_every_depthwise_convolution_of_a_model_is_prepared(model, norm, num_dep
     prepared = [conv for conv in convs if conv._forward_pre_hooks]
     assert len(prepared) == num_depthwise
     assert all(conv.groups == conv.in_channels for conv in prepared)
+
+
+def test_norm_of_a_run_in_bf16_computes_in_float32(tiny):
+    layers = []
+    for precision in ("fp32", "bf16"):
+        config = replace(tiny, norm=NormConfig(name="rms"), precision=precision)
+        layers.append(norm_layers(start_state(config, 10, torch.device("cpu")).model)[0][1])
+    x = torch.randn(2, layers[0].spec.channels, 4, 4).bfloat16()
+    assert torch.equal(layers[1](x), layers[0](x.float()).bfloat16())

@@ -17,9 +17,12 @@ from safetensors.torch import load_file
 
 from nnexp import experiment
 from nnexp.data import batch_sizes, epoch_plan, load_images, train_batches
+from nnexp.experiment.clock import Clock, TimingRow
+from nnexp.experiment.result import make_result
 from nnexp.rundir import (
     RunDir,
     RunError,
+    append_rows,
     is_locked,
     locked,
     read_json,
@@ -38,6 +41,7 @@ from nnexp.settings import (
     run_id,
 )
 from nnexp.training import (
+    EpochRow,
     Step,
     StepSettings,
     learning_rate_at,
@@ -186,6 +190,43 @@ def test_traces_start_with_what_the_layer_was_built_with(tiny):
         ("running_mean", "0.0"),
         ("running_var", "1.0"),
     }
+
+
+def test_seconds_of_earlier_tries_count_until_their_epoch_ends():
+    clock = Clock()
+    clock.recall({"seconds": 9e9, "train_seconds": 8e9})
+    assert clock.spent()["seconds"] >= 9e9 > clock.spent()["train_seconds"] >= 8e9
+    clock.start_epoch()
+    assert all(seconds < 8e9 for seconds in clock.spent().values())
+
+
+def test_result_is_that_of_the_last_epoch_and_never_of_the_best(tiny, tmp_path):
+    run, accuracies = RunDir(tmp_path), (0.9, 0.3, 0.7, 0.8, 0.5, 0.1, 0.6)
+    for epoch, accuracy in enumerate(accuracies, 1):
+        losses = {"train_loss": epoch + 0.5, "val_loss": float(epoch)}
+        figures = {"train_accuracy": accuracy / 2, "val_accuracy": accuracy, "gradient_norm": 1.0}
+        where = {"epoch": epoch, "step": epoch, "images": epoch, "learning_rate": 0.1}
+        append_rows(run.metrics, [EpochRow(**where, **losses, **figures)])
+        append_rows(run.timing, [TimingRow(epoch, 10.0, 1.0, 1.0)])
+    counts = {"train": 70, "val": 20, "test": 30}
+    write_json(run.images, {"classes": ["a", "b", "c", "d"], "counts": counts})
+    write_json(run.environment, {})
+    state = start_state(tiny, 4, torch.device("cpu"))
+    result = make_result(run, tiny, state, {"test_accuracy": 0.4, "test_loss": 2.0}, 5.0)
+    expected = {
+        "epochs_finished": 7,
+        "val_accuracy": 0.6,
+        "val_accuracy_median5": 0.6,
+        "mean_val_accuracy": pytest.approx(3.9 / 7),
+        "val_loss": 7.0,
+        "train_accuracy": 0.3,
+        "train_loss": 7.5,
+        "test_accuracy": 0.4,
+        "seconds": 75.0,
+        "chance_accuracy": 0.25,
+        "test_images": 30,
+    }
+    assert {key: result[key] for key in expected} == expected
 
 
 def test_loss_that_is_not_finite_ends_as_diverged_with_its_step(tiny):

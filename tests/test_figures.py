@@ -191,7 +191,7 @@ def test_what_diverged_altogether_is_marked_at_the_bad_end_and_survivors_are_hol
         )
         write_full(Path("runs"), "batch", rate=0.5, seed=seed, **end)
     figure = draw_lines(read_rows(), over_rates("test_accuracy"))
-    assert "×: all diverged" in all_text(figure)
+    assert "hollow: without diverged runs; ×: all diverged" in all_text(figure)
     (axes,) = figure.axes
     (cross,) = [line for line in axes.get_lines() if line.get_marker() == DIVERGED_MARKER]
     assert (cross.get_color(), cross.get_xdata()) == (STYLES["none"].colour, [0.5])
@@ -237,10 +237,11 @@ def test_norm_of_a_block_has_one_name_in_figures_and_sentences():
     assert all(name in all_text(draw("dots", "runs", rows=["norm.at"])) for name in drawn)
 
 
-def test_curve_is_mean_and_deviation_and_ends_with_the_first_seed_that_is_lost():
+@pytest.mark.parametrize("lost", [[4.0, 2.0, float("nan"), 3.0], [4.0, 2.0]])
+def test_curve_is_mean_and_deviation_and_ends_with_the_first_seed_that_is_lost(lost):
     tables = [
         [{"epoch": float(epoch), "val_loss": loss} for epoch, loss in enumerate(losses, 1)]
-        for losses in ([2.0, 1.0, 1.0, 1.0], [4.0, 2.0, float("nan"), 3.0])
+        for losses in ([2.0, 1.0, 1.0, 1.0], lost)
     ]
     epochs, means, deviations = mean_curve(tables, "val_loss")
     assert list(epochs) == [1, 2]

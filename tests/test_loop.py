@@ -22,6 +22,7 @@ from nnexp.training import (
     fit,
     make_step,
     plan_run,
+    precision,
     raise_if_diverged,
     seed_random_layers,
     start_state,
@@ -42,6 +43,13 @@ def nothing() -> None:
 @pytest.fixture
 def images(tiny):
     return load_images(tiny.data)
+
+
+def test_weights_are_drawn_by_the_seed_of_the_settings(tiny):
+    states = [start_state(replace(tiny, seed=seed), 10, CPU) for seed in (0, 0, 1)]
+    first, again, other = (state.model.get_parameter("conv1.conv.weight") for state in states)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 def test_every_image_is_trained_on_once_an_epoch_the_short_last_batch_too(tiny, images):
@@ -90,6 +98,11 @@ def test_evaluation_does_not_depend_on_the_batch_and_leaves_the_model_as_it_was(
     assert pieces[0] == pytest.approx(whole[0], rel=1e-5)
     assert pieces[1] == whole[1]
     assert state.model.training
+    logits = state.model.eval()(normalized(images.val.images, images.mean, images.std))
+    assert whole[0] == pytest.approx(F.cross_entropy(logits, images.val.labels).item(), rel=1e-5)
+    assert whole[1] == (logits.argmax(1) == images.val.labels).sum().item() / len(images.val)
+    evaluate(state.model, images.val, images, "fp32")
+    assert not state.model.training
     assert all(torch.equal(before[k], v) for k, v in state.model.state_dict().items())
 
 
@@ -99,6 +112,27 @@ def test_gradient_norm_is_that_of_all_gradients_together(tiny, images):
     Step(state, StepSettings(seed=0))(batch, images.train.labels[:16], 0.0)
     flat = torch.cat([p.grad.flatten() for p in state.model.parameters() if p.grad is not None])
     assert state.totals.gradient_norm.item() == pytest.approx(flat.norm().item(), rel=1e-5)
+
+
+def test_loss_of_logits_in_bf16_is_computed_in_float32(tiny, images):
+    state = start_state(replace(tiny, model=ModelConfig(name="simple_cnn")), 10, CPU)
+    batch = normalized(images.train.images[:16], images.mean, images.std)
+    labels = images.train.labels[:16]
+    with precision("bf16", CPU):
+        logits = state.model(batch)
+    Step(state, StepSettings(seed=0, precision="bf16"))(batch, labels, 0.0)
+    loss = F.cross_entropy(logits.float(), labels).item()
+    assert logits.dtype == torch.bfloat16
+    assert state.totals.loss.item() / 16 == pytest.approx(loss, rel=1e-6)
+
+
+def test_evaluation_has_the_precision_that_is_asked_for(tiny, images):
+    model = start_state(replace(tiny, model=ModelConfig(name="simple_cnn")), 10, CPU).model.eval()
+    with precision("bf16", CPU):
+        logits = model(normalized(images.val.images, images.mean, images.std)).float()
+    loss = F.cross_entropy(logits, images.val.labels).item()
+    assert evaluate(model, images.val, images, "bf16")[0] == pytest.approx(loss, rel=1e-6)
+    assert evaluate(model, images.val, images, "fp32")[0] != pytest.approx(loss, rel=1e-6)
 
 
 def test_clipping_scales_all_gradients_to_the_limit(tiny, images):
@@ -119,10 +153,30 @@ def test_dropout_is_a_function_of_seed_and_step_alone():
     assert torch.equal(*masks[0, 0])
     assert not torch.equal(masks[0, 0][0], masks[0, 1][0])
     assert not torch.equal(masks[0, 0][0], masks[1, 0][0])
+    assert not torch.equal(masks[0, 1][0], masks[1, 0][0])
 
 
-def test_first_step_with_a_loss_that_is_not_finite_is_the_one_named(tiny, images):
+def test_step_draws_the_dropout_of_its_own_number(tiny, images):
     state = start_state(replace(tiny, norm=NormConfig(name="none")), 10, CPU)
+    batch = normalized(images.train.images[:16], images.mean, images.std)
+    losses = []
+    for number in (0, 1, 0):
+        state.step = number
+        state.totals.reset()
+        Step(state, StepSettings(seed=0))(batch, images.train.labels[:16], 0.0)
+        losses.append(state.totals.loss.item())
+    assert losses[0] == losses[2] != losses[1]
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])  # the second by operations on tensors alone
+def test_first_step_with_a_loss_that_is_not_finite_is_the_one_named(
+    tiny, images, kind, monkeypatch
+):
+    random = SimpleNamespace(default_generators=[torch.Generator()])
+    monkeypatch.setattr("torch.get_device_module", lambda device: random)
+    monkeypatch.setattr("torch.autocast", lambda *args, **settings: nullcontext())
+    state = start_state(replace(tiny, norm=NormConfig(name="none")), 10, CPU)
+    state.device = torch.device(kind)
     batch = normalized(images.train.images[:16], images.mean, images.std)
     labels = images.train.labels[:16]
     for scale in (1.0, 1.0, float("nan"), 1.0, float("inf")):

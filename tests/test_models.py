@@ -172,6 +172,12 @@ def test_residual_networks_for_cifar_are_torchvisions_blocks_with_shortcuts_of_z
     assert_same_function(ours, theirs, torch.randn(4, 3, 32, 32))
 
 
+def test_every_activation_of_efficientnet_stops_at_6():
+    kinds = [type(module) for module in build("efficientnet_lite0").modules()]
+    assert kinds.count(nn.ReLU6) == 1 + 15 * 2 + 1 + 1
+    assert nn.ReLU not in kinds
+
+
 @pytest.mark.parametrize(
     ("num_in", "num_out", "stride", "expansion"), [(24, 24, 1, 6), (24, 40, 2, 6), (32, 16, 1, 1)]
 )

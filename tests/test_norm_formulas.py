@@ -437,6 +437,11 @@ def test_a_step_moves_every_learned_number(norm):
     assert all((parameter.grad != 0).all() for parameter in layer.parameters())
 
 
+def test_dynamic_tanh_starts_at_the_alpha_of_the_settings():
+    layer = make_norms(norm_config("dynamic_tanh", alpha=0.5)).for_block("block").norm(C)
+    assert layer.alpha.item() == 0.5
+
+
 def test_rms_norm_is_that_of_pytorch_over_the_channels_with_the_eps_of_the_settings():
     layer, x = make_layer("rms"), images()
     theirs = F.rms_norm(x.permute(0, 2, 3, 1), (C,), layer.weight, EPS).permute(0, 3, 1, 2)

@@ -80,11 +80,12 @@ def test_each_set_of_values_that_a_centring_norm_names_has_mean_0_and_biased_var
         ("layer_chw", "C,H,W per image", 8 * 6 * 5),
         ("instance", "H,W per channel and image", 6 * 5),
         ("group", "C,H,W per group and image", 4 * 6 * 5),
+        ("ghost", "N,H,W per channel and chunk", 2 * 6 * 5),
         ("none", "nothing", 0),
     ],
 )
 def test_a_norm_says_what_a_statistic_is_over_and_of_how_many_values(norm, axes, values):
-    spec = make_layer(norm).spec
+    spec = make_layer(norm, batch_size=2).spec
     assert NORMS[norm].axes == axes
     assert spec.values_per_statistic(N, H, W) == values
 

@@ -19,6 +19,17 @@ def test_warm_up_rises_linearly_to_the_peak(name):
     assert max(seen) == pytest.approx(0.2)
 
 
+@pytest.mark.parametrize(("total", "steps"), [(72, 7), (78, 8)])
+def test_warm_up_takes_the_whole_number_of_steps_that_is_nearest(total, steps):
+    seen = rates(ScheduleConfig(name="cosine", warmup=0.1), total)
+    assert seen[steps - 2] < seen[steps - 1] == seen[steps] == 0.2 > seen[steps + 1]
+
+
+def test_cosine_begins_where_the_warm_up_ends():
+    seen = rates(ScheduleConfig(name="cosine", warmup=0.2))
+    assert (seen[20], seen[60]) == (0.2, pytest.approx(0.1))
+
+
 def test_cosine_is_halfway_down_in_the_middle_and_nearly_zero_at_the_end():
     seen = rates(ScheduleConfig(name="cosine", warmup=0.0))
     assert seen[0] == 0.2
@@ -78,12 +89,12 @@ def test_optimizer_takes_the_step_of_its_textbook(name):
     model.layer.weight = nn.Parameter(parameter.detach().clone()[None])
     config = OptimizerConfig(name=name, weight_decay=0.01, momentum=0.9)
     optimizer = build_optimizer(model, config, 0.1)
-    gradient, value = torch.randn(1, 5), parameter.detach().clone()[None]
-    for _ in range(2):
+    gradients, value = torch.randn(3, 1, 5), parameter.detach().clone()[None]
+    for gradient in gradients:
         model.layer.weight.grad = gradient.clone()
         optimizer.step()
     buffer = first = second = torch.zeros(1, 5)
-    for step in (1, 2):
+    for step, gradient in enumerate(gradients, 1):
         if name == "sgd":
             buffer = 0.9 * buffer + gradient + 0.01 * value
             value = value - 0.1 * buffer

@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from nnexp import experiment
 from nnexp.compare.metrics import METRICS
 from nnexp.data import load_images
 from nnexp.models import MODELS
-from nnexp.norms import NORMS
+from nnexp.norms import NORMS, NormSpec, make_norms
 from nnexp.probes import StepProbe, probe_batch, summarize_probes
+from nnexp.probes.activations import note_norm, note_similarity
+from nnexp.probes.time_points import TimePoint
+from nnexp.probes.weights import normalized_by_filter
 from nnexp.settings import ModelConfig, NormConfig, OptimizerConfig, ProbeConfig, from_yaml, to_yaml
 from nnexp.training import Step, StepSettings, seed_random_layers, start_state
 
@@ -195,6 +199,51 @@ def test_dead_channels_are_those_that_no_position_of_any_image_activates(tiny):
     rows = {row.layer: row.value for row in probe.drain() if row.quantity == "dead_channels"}
     channels = state.model.conv2.norm.num_features
     assert rows == {"conv1.norm": 0.0, "conv2.norm": 4 / channels, "conv3.norm": 0.0}
+
+
+@pytest.mark.parametrize("activated", [True, False])
+def test_channel_is_dead_where_nothing_is_above_0_and_an_activation_follows(activated):
+    maps = torch.zeros(2, 3, 2, 2)
+    maps[0, 1, 1, 1], maps[:, 2] = 1.0, -1.0
+    spec = NormSpec(norm="batch", block="a", channels=3, config=NormConfig(), activated=activated)
+    point = TimePoint(0, 0)
+    note_norm(point, "a", spec, maps, maps)
+    noted = dict(zip(point.names, point.values, strict=True)).get(("a", "dead_channels"))
+    assert noted == (pytest.approx(2 / 3) if activated else None)
+
+
+def test_image_whose_activations_are_all_0_is_no_part_of_similarity_and_rank():
+    point = TimePoint(0, 0)
+    note_similarity(point, "a", torch.tensor([[3.0, 0.0], [0.0, 0.0], [2.0, 0.0], [0.0, 1.0]]))
+    assert [value.item() for value in point.values] == pytest.approx([1 / 3, 9 / 5])
+
+
+@pytest.mark.parametrize(("between", "found"), [(nn.Identity(), {"0"}), (nn.Tanh(), set())])
+def test_norm_behind_an_activation_does_not_make_lengths_of_filters_lost(between, found):
+    norm = make_norms(NormConfig(name="batch")).for_block("a").norm(8)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), between, norm)
+    assert normalized_by_filter(model, ["0", "1", "2"]) == found
+
+
+def test_drift_is_the_mean_over_the_channels_that_are_not_0_everywhere(tiny):
+    config = replace(tiny, model=replace(tiny.model, dropout=0.0))
+    batch = probe_batch(load_images(config.data), 24)
+    state = start_state(config, 10, CPU)
+    state.model.train()
+    with torch.no_grad():
+        state.model.conv2.norm.bias[:4] = -100.0
+    probe = StepProbe(batch, steps=frozenset({0}), steps_per_epoch=8, seed=0)
+    old = copy.deepcopy(state.model)
+    with probe.watching(state):
+        Step(state, StepSettings(seed=0))(batch.images, batch.labels, 0.3)
+    rows = {(row.layer, row.quantity): row.value for row in probe.drain()}
+    with torch.no_grad():
+        networks = (old, copy.deepcopy(state.model))
+        x, y = (one[:4](batch.images).double().transpose(0, 1).flatten(1) for one in networks)
+    alive = x.std(1) > 0
+    assert 0 < alive.sum() == len(alive) - 4
+    drift = ((y.mean(1) - x.mean(1)).abs() / x.std(1))[alive].mean().item()
+    assert rows["conv3.conv", "activation_drift"] == pytest.approx(drift, rel=1e-3)
 
 
 @pytest.mark.parametrize("norm", ["batch", "none"])

@@ -277,12 +277,17 @@ def test_diverging_run_keeps_its_status_and_its_rows(probed):
 
 
 def test_figures_are_in_the_result_of_a_probed_run_alone(tiny, probed, tmp_path):
-    with_probes = experiment.run(probed).result
+    outcome = experiment.run(probed)
+    with_probes = outcome.result
     without = experiment.run(replace(tiny, runs_dir=str(tmp_path / "plain"))).result
     assert set(with_probes) - set(without) == set(FIGURES)
     assert with_probes["mean_val_accuracy"] == without["mean_val_accuracy"]
     gap = with_probes["clean_train_accuracy"] - with_probes["test_accuracy"]
     assert with_probes["generalization_gap"] == gap
+    train = load_images(probed.data).train
+    predicted = experiment.load_model(outcome.run).predict(train.images).argmax(dim=1)
+    right = (predicted == train.labels).sum().item()
+    assert with_probes["clean_train_accuracy"] == right / len(train)
 
 
 def test_probed_runs_and_others_are_read_together(tiny, probed, tmp_path):
@@ -320,6 +325,12 @@ def test_figures_are_medians_over_what_is_finite():
     figures = summarize_probes([asdict(row) for row in rows])
     assert figures["covariate_shift"] == 3.0
     assert figures["shift_cosine"] is None
+
+
+def test_dead_channels_of_a_run_are_those_of_its_last_probed_step():
+    values = [(0, 0.5), (9, 0.25), (9, 0.0), (9, math.nan)]
+    rows = [ProbeRow(0, step, "a", "dead_channels", value) for step, value in values]
+    assert summarize_probes([asdict(row) for row in rows])["dead_channels"] == 0.125
 
 
 def test_settings_of_the_probe_are_checked_and_do_not_name_the_run(tiny, probed):

@@ -162,6 +162,12 @@ def test_two_norms_in_a_row_are_both_replaced():
     assert model.conv.bias is None
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_a_new_norm_is_in_the_mode_of_the_old_one(training):
+    model = replaced(Chain(nn.BatchNorm2d(8), norm_and_pool).train(training), "ghost")
+    assert model.norm.training == training
+
+
 def test_a_layer_norm_at_the_end_of_the_axes_is_found_behind_a_permutation():
     def channels_last(net, x):
         return net.classifier(F.relu(net.norm(Permute([0, 2, 3, 1])(net.conv(x)))).mean((1, 2)))

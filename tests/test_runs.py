@@ -32,7 +32,7 @@ def test_every_run_is_listed_with_state_epochs_and_newest_accuracy(capsys):
     write_run(Path("runs"), settings("none"), status="diverged", epochs_finished=1)
     write_run(Path("runs"), settings("group"), status="failed", reason="RuntimeError: no\nmore")
     run = write_run(Path("runs"), settings("layer", epochs=9), status="interrupted")
-    write_epochs(run, "1,8,2.0,0.25", "2,16,1.9,0.5")
+    write_epochs(run, "1,8,2.0,0.75", "2,16,1.9,0.5")
     assert listed(capsys) == {
         "batch": ["done", "3/3", "43.21"],
         "none": ["diverged", "1/3", "–", "at step 7"],

@@ -10,13 +10,20 @@ from nnexp.settings import ConfigError, DataConfig
 
 
 def numbered(per_class: list[int]) -> Source:
-    """Return a source whose image i shows the number i, in classes of the given sizes."""
+    """Return a source whose image i shows the number i, in classes of the given sizes.
+
+    The images of its test half also show a white pixel.
+    """
     labels = np.repeat(np.arange(len(per_class)), per_class)
     images = np.zeros((len(labels), 3, 32, 32), np.uint8)
     images[:, :, 0, 0] = np.arange(len(labels))[:, None]
-    examples = Examples(images, labels)
+    test_images = images.copy()
+    test_images[:, :, 0, 1] = 255
     return Source(
-        classes=tuple("abcdef"[: len(per_class)]), train=examples, test=examples, fingerprint=""
+        classes=tuple("abcdef"[: len(per_class)]),
+        train=Examples(images, labels),
+        test=Examples(test_images, labels),
+        fingerprint="",
     )
 
 
@@ -41,6 +48,12 @@ def test_splits_are_balanced_and_disjoint_and_leave_nothing_out() -> None:
     assert splits["train"] | splits["val"] == set(range(120))
     assert not splits["train"] & splits["val"]
     assert splits["test"] == set(range(120))
+
+
+def test_images_that_validate_are_of_the_training_half_of_the_source() -> None:
+    images = split_images(numbered([40, 40, 40]), DataConfig(name="folder", val_images=30))
+    shown = {name: set(one.images[:, 0, 0, 1].tolist()) for name, one in images.splits.items()}
+    assert shown == {"train": {0}, "val": {0}, "test": {255}}
 
 
 def test_what_does_not_divide_goes_to_the_first_classes() -> None:

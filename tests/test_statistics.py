@@ -10,7 +10,7 @@ from scipy import stats
 from nnexp.compare import read_rows
 from nnexp.compare.against import compare_against
 from nnexp.compare.families import judge_against, judge_pairs
-from nnexp.compare.judgement import judge_with_baseline
+from nnexp.compare.judgement import Series, judge_with_baseline, judge_with_best
 from nnexp.compare.linear_model import Contrast, LinearModel
 from nnexp.compare.method import method_lines
 from nnexp.compare.multiplicity import (
@@ -19,7 +19,8 @@ from nnexp.compare.multiplicity import (
     sidak_tail,
     tukey_tail,
 )
-from nnexp.compare.planning import seeds_for_interval, seeds_to_show, shift_for
+from nnexp.compare.planning import seeds_for_interval, seeds_of, seeds_to_show, shift_for
+from nnexp.compare.statistics import image_variance
 from nnexp.compare.variance_pools import bartlett, make_pools
 from nnexp.settings import NormConfig
 
@@ -77,6 +78,11 @@ def test_tail_of_one_comparison_is_students(freedom):
     factors = ((math.sqrt(0.5),),)
     for tail in (dunnett_tail(factors, freedom), tukey_tail((2,), freedom), sidak_tail(1, freedom)):
         assert tail(np.array([1.0, 3.0, 5.0])) == pytest.approx(expected, rel=1e-6)
+
+
+def test_sidaks_tail_is_that_of_independent_comparisons():
+    alone = 2 * stats.t.sf([1.0, 3.0], 5.0)
+    assert sidak_tail(6, 5.0)(np.array([1.0, 3.0])) == pytest.approx(1 - (1 - alone) ** 6)
 
 
 @pytest.mark.parametrize("freedom", [1.0, 40.0, 9000.0])
@@ -244,6 +250,70 @@ def test_unequal_arms_are_compared_by_welch():
     )
 
 
+def test_pairs_of_unequal_arms_are_corrected_for_all_pairs_by_sidak():
+    spread = {"a": 1.0, "b": 9.0, "c": 1.0, "d": 9.0}
+    cells_ = {
+        (0, arm): dict(enumerate(i + size * np.arange(-6.0, 7.0), 20 * i))
+        for i, (arm, size) in enumerate(spread.items())
+    }
+    contrasts = [Contrast(arm=arm, base="d", weights=((0, 1.0),)) for arm in "abc"]
+    family = judge_pairs(LinearModel(cells_), contrasts, {((0, 1.0),): 4})
+    assert (family.method, family.comparisons) == ("Šidák", 6)
+    for one in family.judged.values():
+        assert one.p == pytest.approx(1 - (1 - one.p_alone) ** 6)
+
+
+def test_places_with_a_variance_each_are_corrected_by_dunnett_at_each_and_sidak_over_them():
+    places = {
+        place: {
+            (place, arm): {30 * place + 10 * i + k: size * (i / 2 + k) for k in range(4)}
+            for i, arm in enumerate("abc")
+        }
+        for place, size in enumerate((1.0, 30.0))
+    }
+    model = LinearModel({**places[0], **places[1]})
+    assert (model.pools.by, model.blocked) == ("place", False)
+    together = against(model, arms="bc", places=places)
+    for place, cells_ in places.items():
+        for contrast, one in against(LinearModel(cells_), arms="bc", places=[place]).judged.items():
+            assert together.judged[contrast].p == pytest.approx(1 - (1 - one.p) ** 2)
+
+
+def test_seeds_are_tested_by_the_f_test_of_blocks():
+    table = np.random.default_rng(5).normal(size=(3, 6))
+    model = LinearModel({(0, arm): dict(enumerate(row)) for arm, row in enumerate(table)})
+    left = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
+    error, between = (left**2).sum() / 10, 3 * np.var(table.mean(0), ddof=1)
+    assert model.p_seeds == pytest.approx(stats.f.sf(between / error, 5, 10))
+    assert model.correlation == pytest.approx(1 - error / np.var(table, axis=1, ddof=1).mean())
+
+
+def test_average_is_over_the_places_that_have_every_arm():
+    cells_ = make_cells(np.random.default_rng(1))
+    del cells_[1, "e"]
+    averages = judge_with_baseline(cells_, {}, "a", [Series(places=(0, 1, 2, 3))]).averages.judged
+    assert [one.arm for one in averages] == [*"bcde"]
+    assert {one.weights for one in averages} == {((0, 1 / 3), (2, 1 / 3), (3, 1 / 3))}
+
+
+def test_cell_of_one_value_has_the_variance_that_it_is_said_to_have_at_least():
+    model = LinearModel({(0, "a"): dict.fromkeys(range(3), 0.5)}, {(0, "a"): 0.02})
+    one = model.estimate_mean((0, "a"))
+    assert (one.error**2, one.freedom) == (pytest.approx(0.02 / 3), 2)
+
+
+def test_variance_of_a_weighted_mean_has_the_squares_of_the_weights():
+    cells_ = {(0, "a"): dict.fromkeys(range(2), 0.0), (1, "a"): dict.fromkeys(range(4), 1.0)}
+    contrast = Contrast(arm="b", base="a", weights=((0, -0.5), (1, 2.0)))
+    assert LinearModel(cells_).share(contrast, "a") == 0.25 / 2 + 4 / 4
+
+
+@pytest.mark.parametrize(("sign", "best"), [(1, "c"), (-1, "a")])
+def test_best_of_a_place_is_the_highest_or_where_less_is_better_the_lowest(sign, best):
+    cells_ = {(0, arm): {s: i + s / 10 for s in range(3)} for i, arm in enumerate("abc")}
+    assert judge_with_best(cells_, {}, sign).baselines == {0: best}
+
+
 def test_unequal_arms_whose_seeds_correlate_are_compared_by_paired_t_tests():
     values = np.random.default_rng(3)
     common = values.normal(0, 1, 8)
@@ -341,6 +411,12 @@ def test_power_of_a_detectable_difference_is_eighty_percent():
     assert stats.nct.sf(critical, 40, shift) == pytest.approx(0.8, abs=1e-6)
 
 
+def test_a_grid_has_the_seeds_of_its_cell_of_fewest():
+    cells_ = make_cells(np.random.default_rng(11), seeds=4)
+    del cells_[2, "c"][3]
+    assert seeds_of(judge_with_baseline(cells_, {}, "a", [])) == 3
+
+
 @pytest.mark.usefixtures("_shared_variance")
 def test_seeds_for_another_precision_are_the_fewest_that_give_it():
     judged = judge_with_baseline(make_cells(np.random.default_rng(11)), {}, "a", [])
@@ -387,7 +463,7 @@ def test_against_compares_runs_that_are_equal_in_all_else():
 def test_trend_is_the_slope_of_the_difference_for_each_doubling():
     for power in (1, 2, 3, 4):
         write_seeds(Path("runs"), BATCH, "batch", batch_size=2**power)
-        lower = {seed: accuracy - power / 100 for seed, accuracy in BATCH.items()}
+        lower = {seed: accuracy - 0.05 - power / 100 for seed, accuracy in BATCH.items()}
         write_seeds(Path("runs"), lower, "none", batch_size=2**power)
     answer = compare_against(read_rows(), "test_accuracy", "batch", ["norm"], ["batch_size"])
     (trend,) = answer.trends
@@ -466,6 +542,12 @@ def test_accuracy_that_all_seeds_share_counts_with_the_noise_of_its_test_images(
             write_run(Path("more"), run, 0.9, test_loss=value)
     out = compared(capsys, "more", "--against", "batch", "--metric", "test_loss")[1]
     assert "no spread between seeds: no interval, no test" in out
+
+
+@pytest.mark.parametrize(("accuracy", "share"), [(1.0, 98 / 100), (0.5, 0.5), (0.0, 2 / 100)])
+def test_noise_of_test_images_is_binomial_with_two_more_right_and_two_more_wrong(accuracy, share):
+    variance = image_variance([accuracy] * 3, 96)
+    assert variance == pytest.approx(share * (1 - share) / 96)
 
 
 def test_difference_within_the_margin_is_marked_as_good_as_the_baseline(capsys):

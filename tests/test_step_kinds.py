@@ -14,7 +14,14 @@ from tape import Tape
 from nnexp import experiment
 from nnexp.rundir import read_json
 from nnexp.settings import ConfigError, EvaluationConfig, ProbeConfig
-from nnexp.training import Step, choose_step, make_step, prepare_process
+from nnexp.training import (
+    Step,
+    StepSettings,
+    choose_step,
+    make_step,
+    prepare_process,
+    start_state,
+)
 from nnexp.training.replay import CudaGraphs
 
 
@@ -38,6 +45,13 @@ def test_steps_are_eager_unless_the_settings_say_otherwise(tiny):
         assert choose_step(tiny, device) == "eager"
         assert choose_step(replace(tiny, step="eager"), device) == "eager"
     assert choose_step(replace(tiny, step="captured"), torch.device("cuda")) == "captured"
+
+
+def test_step_has_the_seed_the_precision_and_the_limit_of_the_settings(tiny):
+    limited = replace(tiny.optimizer, clip_norm=0.5)
+    config = replace(tiny, seed=3, precision="bf16", optimizer=limited)
+    step = make_step(start_state(config, 10, CPU), config)
+    assert step.settings == StepSettings(seed=3, precision="bf16", clip_norm=0.5)
 
 
 def test_compiled_steps_need_a_compiler_and_no_trace_that_would_change_them(tiny):

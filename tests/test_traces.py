@@ -66,6 +66,7 @@ def test_norm_without_running_statistics_is_traced_at_its_input(tiny, norm):
     assert set(traces["layer"]) == {"conv1.norm", "conv2.norm", "conv3.norm"}
     assert traces["step"].min() == 1
     assert traces["step"].max() == 8
+    assert (traces["epoch"] == traces["step"] // 8).all()
 
 
 @pytest.mark.parametrize("shape", [(8, 5, 6, 6), (2, 3, 1, 1), (1, 4, 7, 7), (4, 300, 2, 2)])

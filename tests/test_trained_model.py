@@ -23,15 +23,18 @@ def run(trained, tmp_path) -> RunDir:
     return RunDir(tmp_path / trained.run.path.name)
 
 
-def test_predictions_of_a_loaded_model_give_the_test_accuracy_of_the_result(trained, module_tiny):
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_predictions_of_a_loaded_model_give_the_accuracies_of_the_result(
+    trained, module_tiny, split
+):
     loaded = experiment.load_model(trained.run.path)
-    test = load_images(module_tiny.data).test
-    probabilities = loaded.predict(test.images)
+    images = load_images(module_tiny.data).splits[split]
+    probabilities = loaded.predict(images.images)
     assert not loaded.model.training
-    assert torch.allclose(probabilities.sum(dim=1), torch.ones(len(test)))
-    right = (probabilities.argmax(dim=1) == test.labels).sum().item()
-    assert right / len(test) == trained.result["test_accuracy"]
-    assert loaded.classes[int(test.labels[0])] in loaded.classes
+    assert torch.allclose(probabilities.sum(dim=1), torch.ones(len(images)))
+    right = (probabilities.argmax(dim=1) == images.labels).sum().item()
+    assert right / len(images) == trained.result[f"{split}_accuracy"]
+    assert loaded.classes[int(images.labels[0])] in loaded.classes
 
 
 def test_model_trained_in_bf16_predicts_as_it_was_tested(module_tiny, tmp_path):

@@ -47,6 +47,7 @@ def rows(tmp_path):
         ("norm=batch is within 5 of norm=group where batch_size=32", AGREES),
         ("norm=batch is within 0.5 of norm=group where batch_size=32", OPEN),
         ("norm=batch is within 5 of norm=group where batch_size=2", DISAGREES),
+        ("norm=batch is within 71 of norm=none where batch_size=32", OPEN),
         ("batch_size=2 is below batch_size=32 by 15 where norm=batch", AGREES),
         ("batch_size=2 is within 3 of batch_size=32 where norm=group", AGREES),
         ("norm=group gains on norm=batch as batch_size falls", AGREES),
@@ -65,6 +66,19 @@ def test_interval_decides_whether_runs_agree(text, state, rows):
     if " gains " in text:
         rows = [row for row in rows if row["norm"] != "none"]
     assert judge_check(read_check(text), rows, "test_accuracy").state == state
+
+
+@pytest.mark.parametrize(
+    ("text", "state"),
+    [
+        ("norm=batch is above norm=none by 2 where batch_size=32", AGREES),
+        ("norm=batch is above norm=none by 3 where batch_size=32", DISAGREES),
+        ("norm=batch is 2.4 ± 0.2 where batch_size=32", AGREES),
+    ],
+)
+def test_what_is_no_share_of_images_is_judged_in_its_own_unit(text, state, rows):
+    rows = [{**row, "test_loss": 3 * row["test_accuracy"]} for row in rows]
+    assert judge_check(read_check(text), rows, "test_loss").state == state
 
 
 def test_measured_is_what_compare_prints(rows):
