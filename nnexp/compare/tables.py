@@ -182,6 +182,10 @@ def _legend(comparison: "Comparison", *, many: bool) -> list[str]:
     if comparison.rankings and any(cell.mark for cell in cells):
         method = method_lines(comparison.judgements, metric)
         lines += [f"{metric}: {line}" for line in method] if many else method
+        if any(
+            one.p is None for rank in comparison.rankings for one in rank.family.judged.values()
+        ):
+            lines.append("no mark: its difference to the best has no spread between seeds, no test")
     if any(len(cell.values) == 1 for cell in cells):
         lines.append("(1): one seed: its noise is unknown, so it is neither marked nor compared")
     if any(cell.statuses["diverged"] for cell in cells):
