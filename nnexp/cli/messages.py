@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from nnexp.settings import ConfigError
+from nnexp.settings.suggestions import nearest
 
 
 def say_error(error: ConfigError) -> int:
@@ -16,13 +17,18 @@ def say_error(error: ConfigError) -> int:
 def usage_problem(error: Exception, words: Sequence[str]) -> ConfigError:
     """Return Click's complaint as ours."""
     flag = getattr(error, "option_name", None)
+    where = getattr(getattr(error, "ctx", None), "command_path", "nnexp")
+    shows = f"{where} -h shows what there is"
     if flag and "No such option" in str(error):
         from nnexp.settings.choices import read_choices
         from nnexp.settings.overrides import no_such_flag
 
         after = words[words.index(flag) + 1 :] if flag in words else []
-        return no_such_flag(flag, after[0] if after else "", read_choices())
+        told = no_such_flag(flag, after[0] if after else "", read_choices())
+        flags = [one.lstrip("-") for one in getattr(error, "possibilities", None) or ()]
+        if near := nearest(flag.lstrip("-"), flags):
+            return ConfigError(told.problem, f"did you mean --{near}")
+        return ConfigError(told.problem, shows) if "KEY=" in told.remedy else told
     problem, _, meant = str(error).rstrip(".?").partition(". ")
-    where = getattr(getattr(error, "ctx", None), "command_path", "nnexp")
-    remedy = meant[:1].lower() + meant[1:].replace("'", "") or f"{where} -h shows what there is"
+    remedy = meant[:1].lower() + meant[1:].replace("'", "") or shows
     return ConfigError(problem[:1].lower() + problem[1:], remedy)
