@@ -181,7 +181,7 @@ ANSWERS = [  # what is typed after `nnexp train`, what is wrong, what would do
     # flags
     ("--epoch=3", "no option --epoch", "settings are written epochs=3"),
     ("--batch-size 8", "no option --batch-size", "settings are written batch_size=8"),
-    ("--xyzzy", "no option --xyzzy", "settings are written KEY=VALUE"),
+    ("--xyzzy", "no option --xyzzy", "-h lists the options"),
     ("--cfg jbo", "--cfg cannot be 'jbo'", "it needs one of job, hydra, all"),
     ("--package", "--package has no value", "write --package VALUE"),
     ("--resolve", "--resolve shows nothing by itself", "add --cfg job to --resolve"),
@@ -310,7 +310,7 @@ def test_a_sweep_answers_as_train_does(command: str, capsys: pytest.CaptureFixtu
         ("configs norm=xyzzy", "no norm 'xyzzy'", NORMS),
         ("configs --epochs 3", "no option --epochs", "settings are written epochs=3"),
         ("compare --row norm", "no option --row", "did you mean --rows"),
-        ("runs --where norm=batch", "no option --where", "nnexp runs -h shows what there is"),
+        ("runs --where norm=batch", "no option --where", "-h lists the options"),
     ],
 )
 def test_wrong_commands_are_answered_in_two_lines(

@@ -17,8 +17,6 @@ def say_error(error: ConfigError) -> int:
 def usage_problem(error: Exception, words: Sequence[str]) -> ConfigError:
     """Return Click's complaint as ours."""
     flag = getattr(error, "option_name", None)
-    where = getattr(getattr(error, "ctx", None), "command_path", "nnexp")
-    shows = f"{where} -h shows what there is"
     if flag and "No such option" in str(error):
         from nnexp.settings.choices import read_choices
         from nnexp.settings.overrides import no_such_flag
@@ -28,7 +26,8 @@ def usage_problem(error: Exception, words: Sequence[str]) -> ConfigError:
         flags = [one.lstrip("-") for one in getattr(error, "possibilities", None) or ()]
         if near := nearest(flag.lstrip("-"), flags):
             return ConfigError(told.problem, f"did you mean --{near}")
-        return ConfigError(told.problem, shows) if "KEY=" in told.remedy else told
+        return told
+    where = getattr(getattr(error, "ctx", None), "command_path", "nnexp")
     problem, _, meant = str(error).rstrip(".?").partition(". ")
-    remedy = meant[:1].lower() + meant[1:].replace("'", "") or shows
+    remedy = meant[:1].lower() + meant[1:].replace("'", "") or f"{where} -h shows what there is"
     return ConfigError(problem[:1].lower() + problem[1:], remedy)

@@ -116,7 +116,8 @@ def no_such_flag(word: str, after: str, choices: Choices) -> ConfigError:
     if not value or "=" in value or value.startswith("-"):
         value = "VALUE"
     near = [key] if key in choices.keys else nearest_keys(key, choices.keys)
-    return ConfigError(f"no option {flag}", f"settings are written {(near or ['KEY'])[0]}={value}")
+    written = f"settings are written {near[0]}={value}" if near else "-h lists the options"
+    return ConfigError(f"no option {flag}", written)
 
 
 def check_overrides(words: Sequence[str], choices: Choices, *, sweep: bool) -> list[Override]:
