@@ -449,6 +449,7 @@ def test_frames_hold_cells_and_differences_and_the_tables_of_a_run():
     write_seeds(Path("runs"), BATCH, "batch")
     write_seeds(Path("runs"), LAYER, "layer")
     comparison = nnexp.compare_runs("runs", rows=["norm"], against="batch")
+    assert repr(comparison).startswith("Comparison(test_accuracy of 8 runs")
     cells_frame = comparison.frame().set_index("norm")
     assert cells_frame.loc["batch", "mean"] == pytest.approx(0.82)
     assert list(cells_frame["n"]) == [4, 4]

@@ -7,6 +7,7 @@ import subprocess
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -200,6 +201,17 @@ def test_result_of_a_run_resumed_by_another_commit_says_that_it_is_a_mix(tiny):
     assert result["environment.commit"] == "0" * 40
     assert any("resumed in another environment" in line for line in listener.lines)
     assert "environments" in (run.path.parent / "results.csv").read_text().splitlines()[0]
+
+
+def test_resumed_epoch_counts_the_seconds_of_the_try_before(tiny, monkeypatch):
+    earlier = {"seconds": 1000.0, "train_seconds": 500.0}
+    with monkeypatch.context() as patch:
+        patch.setattr("nnexp.experiment.clock.Clock.spent", lambda clock: earlier)
+        run = experiment.run(tiny, [StopAfterFirstEpoch()]).run
+    experiment.run(tiny)
+    second = pd.read_csv(run.timing).iloc[1]
+    assert 1000 < second["seconds"] < 1100
+    assert second["images_per_second"] == pytest.approx(tiny.data.train_images / 500, rel=0.1)
 
 
 def test_untracked_files_do_not_make_a_tree_dirty(tmp_path, monkeypatch):

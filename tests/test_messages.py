@@ -92,6 +92,11 @@ ANSWERS = [  # what is typed after `nnexp train`, what is wrong, what would do
     ),
     ("model.name=vgg", "no model 'vgg'", f"did you mean model.name=vgg16 ({MODELS})"),
     ("norm.at.conv1=btach", "no norm 'btach'", f"did you mean norm.at.conv1=batch ({NORMS})"),
+    (
+        "norm.at.a=(",
+        "cannot read 'norm.at.a=('",
+        "quote the value: 'norm.at.a=\"(\"'",
+    ),
     ("norm.at.a.b=batch", "no block 'a.b'", "a block's name has no dots: norm.at.BLOCK=NORM"),
     ("norm=null", "no norm 'null'", f"did you mean norm=none ({NORMS})"),
     ("norm=[batch,goup]", "no norm 'goup'", f"did you mean norm=group ({NORMS})"),
@@ -129,6 +134,11 @@ ANSWERS = [  # what is typed after `nnexp train`, what is wrong, what would do
         "data.root=/x/(1)",
         "cannot read 'data.root=/x/(1)'",
         "quote the value: 'data.root=\"/x/(1)\"'",
+    ),
+    (
+        "norm.at.conv*=group",
+        "'norm.at.conv*' cannot be a setting",
+        "settings are written KEY=VALUE, with letters, digits, _ and . in KEY",
     ),
     ("tags=[ä,b]", "cannot read 'tags=[ä,b]'", 'quote the value: \'tags=["ä","b"]\''),
     (
@@ -171,7 +181,7 @@ ANSWERS = [  # what is typed after `nnexp train`, what is wrong, what would do
     # flags
     ("--epoch=3", "no option --epoch", "settings are written epochs=3"),
     ("--batch-size 8", "no option --batch-size", "settings are written batch_size=8"),
-    ("--xyzzy", "no option --xyzzy", "settings are written KEY=VALUE"),
+    ("--xyzzy", "no option --xyzzy", "-h lists the options"),
     ("--cfg jbo", "--cfg cannot be 'jbo'", "it needs one of job, hydra, all"),
     ("--package", "--package has no value", "write --package VALUE"),
     ("--resolve", "--resolve shows nothing by itself", "add --cfg job to --resolve"),
@@ -299,6 +309,8 @@ def test_a_sweep_answers_as_train_does(command: str, capsys: pytest.CaptureFixtu
         ("configs nrom", "no group 'nrom'", "did you mean norm"),
         ("configs norm=xyzzy", "no norm 'xyzzy'", NORMS),
         ("configs --epochs 3", "no option --epochs", "settings are written epochs=3"),
+        ("compare --row norm", "no option --row", "did you mean --rows"),
+        ("runs --where norm=batch", "no option --where", "-h lists the options"),
     ],
 )
 def test_wrong_commands_are_answered_in_two_lines(

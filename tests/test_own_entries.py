@@ -269,7 +269,7 @@ def test_a_model_that_returns_more_than_logits_is_refused():
     MODELS["own"] = lambda config, num_classes, norms: Pair(
         norms.for_block("block").conv_norm_act(3, 8, 3), nn.Flatten(), nn.Linear(8 * 32 * 32, 10)
     )
-    with pytest.raises(ConfigError, match="model=own returns the shape"):
+    with pytest.raises(ConfigError, match="model=own returns tuple for 2 images"):
         build_checked_model(ExperimentConfig(model=model_config("own")), 10)
 
 

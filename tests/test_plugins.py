@@ -305,11 +305,20 @@ class Other(nn.Identity):
     def forward(self, x):
         return x.view(3)
 
+class Pair(nn.Identity):
+    def forward(self, x):
+        return x, x
+
+class Double(nn.Identity):
+    def forward(self, x):
+        return x.double()
+
 def fails(*args):
     return 1 / 0
 
 for name, build in {
-    "fails": fails, "nothing": lambda spec: None, "half": Half, "other": Other
+    "fails": fails, "nothing": lambda spec: None, "half": Half, "other": Other,
+    "pair": Pair, "double": Double,
 }.items():
     NORMS[name] = NormKind(build=build, gamma=False, beta=False)
 MODELS["fails"], MODELS["nothing"] = fails, lambda config, num_classes, norms: None
@@ -319,11 +328,13 @@ MODELS["fails"], MODELS["nothing"] = fails, lambda config, num_classes, norms: N
 @pytest.mark.parametrize(
     ("words", "problem", "remedy"),
     [
-        ("norm=fails", "error in a plug-in: ZeroDivisionError", r"bugs\.py, line 14$"),
+        ("norm=fails", "error in a plug-in: ZeroDivisionError", r"bugs\.py, line 22$"),
         ("norm=nothing", r"build of NORMS\['nothing'\] returns None", "nn.Module"),
         ("norm=half", r"NORMS\['half'\] returns \(2, 32, 16, 32\)", "of the same size"),
+        ("norm=pair", r"NORMS\['pair'\] returns tuple, its input", "of the same size and type"),
+        ("norm=double", r"NORMS\['double'\] returns .* of torch.float64", "size and type"),
         ("norm=other", "error in a plug-in: RuntimeError", r"bugs\.py, line 11$"),
-        ("model=fails", "error in a plug-in: ZeroDivisionError", r"bugs\.py, line 14$"),
+        ("model=fails", "error in a plug-in: ZeroDivisionError", r"bugs\.py, line 22$"),
         ("model=nothing", r"MODELS\['nothing'\] returns None", "nn.Module"),
     ],
 )

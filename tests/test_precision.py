@@ -74,6 +74,14 @@ def test_one_arm_or_one_seed_is_refused_before_it_is_trained(words, capsys):
     assert not Path("runs").exists()
 
 
+def test_differences_without_a_spread_are_not_said_to_lack_arms_or_seeds(trained, capsys):
+    shutil.copytree(trained, "runs")
+    code, _, err = swept(capsys, *ARMS, "--until-interval", "1", *BATCH, "--metric", "steps")
+    assert code == 2
+    assert "no difference here has a spread between seeds" in err
+    assert "nothing here can be compared" not in err
+
+
 def test_dry_run_says_what_its_seeds_can_show_by_the_runs_that_are_done(trained, capsys):
     assert "show a true difference" not in swept(capsys, *ARMS, "-n", *BATCH)[1]
     shutil.copytree(trained, "runs")

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from nnexp.data.cache import Examples, Source
+from nnexp.data.sources import SOURCES, load_images
 from nnexp.data.split import channel_statistics, class_quotas, split_images
 from nnexp.settings import ConfigError, DataConfig
 
@@ -145,3 +146,35 @@ def test_images_are_normalized_by_the_training_images_that_are_used() -> None:
     assert len(pixels) == 9
     np.testing.assert_allclose(images.mean, pixels.mean((0, 2, 3)), rtol=1e-12)
     np.testing.assert_allclose(images.std, pixels.std((0, 2, 3)), rtol=1e-12)
+
+
+IMAGES, LABELS = np.zeros((4, 3, 32, 32), np.uint8), np.arange(4) % 2
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "problem"),
+    [
+        (IMAGES / 255, LABELS, "images of a data source cannot be float64 of the shape (4, 3,"),
+        (IMAGES.transpose(0, 2, 3, 1), LABELS, "cannot be uint8 of the shape (4, 32, 32, 3)"),
+        (torch.from_numpy(IMAGES), LABELS, "cannot be torch.uint8 of the shape (4, 3, 32, 32)"),
+        (IMAGES, LABELS[:-1], "a data source has 4 images and 3 labels"),
+        (IMAGES, LABELS.astype(str), "labels of a data source cannot be <U"),
+        (IMAGES, LABELS.tolist(), "labels of a data source cannot be list"),
+        (IMAGES, LABELS + 1, "labels of a data source cannot be from 1 to 2 with 2 classes"),
+    ],
+)
+def test_what_a_data_source_cannot_give_is_refused(images, labels, problem) -> None:
+    def give() -> Source:
+        examples = Examples(images, labels)
+        return Source(classes=("a", "b"), train=examples, test=examples, fingerprint="")
+
+    with pytest.raises(ConfigError) as refused:
+        give()
+    assert problem in refused.value.problem
+    assert refused.value.remedy.startswith("give ")
+
+
+def test_a_data_source_has_to_return_a_source(monkeypatch) -> None:
+    monkeypatch.setitem(SOURCES, "nothing", lambda config, progress: None)
+    with pytest.raises(ConfigError, match=r"SOURCES\['nothing'\] returns NoneType"):
+        load_images(DataConfig(name="nothing"))

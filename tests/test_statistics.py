@@ -550,6 +550,15 @@ def test_noise_of_test_images_is_binomial_with_two_more_right_and_two_more_wrong
     assert variance == pytest.approx(share * (1 - share) / 96)
 
 
+def test_cell_without_a_mark_because_nothing_could_be_tested_is_explained(capsys):
+    for norm, added in (("batch", 0.0), ("none", 0.125)):
+        for seed, value in enumerate((0.25, 0.5, 0.75)):
+            write_run(Path("runs"), settings(norm, seed=seed), 0.9, test_loss=value + added)
+    out = compared(capsys, "--metric", "test_loss")[1]
+    assert "≈" not in out
+    assert "no mark: its difference to the best has no spread between seeds, no test" in out
+
+
 def test_difference_within_the_margin_is_marked_as_good_as_the_baseline(capsys):
     spread = {"batch": (0, 2, 1, 3), "layer": (3, 0, 2, 1), "none": (1, 3, 0, 2)}
     for norm, thousandths in spread.items():

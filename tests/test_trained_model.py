@@ -101,3 +101,23 @@ def test_images_that_are_no_bytes_are_refused(trained, module_tiny, function):
     with pytest.raises(ConfigError, match="cannot be of type torch") as refused:
         getattr(loaded, function)(images.float() / 255)
     assert "torch.uint8" in refused.value.remedy
+
+
+@pytest.mark.parametrize("function", ["predict", "normalize"])
+@pytest.mark.parametrize(
+    ("change", "problem", "remedy"),
+    [
+        (lambda images: images[0], "of shape (3, 32, 32)", "give (N, 3, 32, 32)"),
+        (lambda images: images.movedim(1, 3), "of shape (40, 32, 32, 3)", "give (N, 3, 32, 32)"),
+        (lambda images: images.numpy(), "of type ndarray", "give a tensor"),
+    ],
+)
+def test_images_of_another_shape_or_no_tensor_are_refused(
+    trained, module_tiny, function, change, problem, remedy
+):
+    loaded = experiment.load_model(trained.run.path)
+    images = change(load_images(module_tiny.data).test.images)
+    with pytest.raises(ConfigError) as refused:
+        getattr(loaded, function)(images)
+    assert refused.value.problem == f"images cannot be {problem}"
+    assert refused.value.remedy.startswith(remedy)

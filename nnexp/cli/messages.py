@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from nnexp.settings import ConfigError
+from nnexp.settings.suggestions import nearest
 
 
 def say_error(error: ConfigError) -> int:
@@ -21,8 +22,12 @@ def usage_problem(error: Exception, words: Sequence[str]) -> ConfigError:
         from nnexp.settings.overrides import no_such_flag
 
         after = words[words.index(flag) + 1 :] if flag in words else []
-        return no_such_flag(flag, after[0] if after else "", read_choices())
-    problem, _, meant = str(error).rstrip(".?").partition(". ")
+        told = no_such_flag(flag, after[0] if after else "", read_choices())
+        flags = [one.lstrip("-") for one in getattr(error, "possibilities", None) or ()]
+        if near := nearest(flag.lstrip("-"), flags):
+            return ConfigError(told.problem, f"did you mean --{near}")
+        return told
     where = getattr(getattr(error, "ctx", None), "command_path", "nnexp")
+    problem, _, meant = str(error).rstrip(".?").partition(". ")
     remedy = meant[:1].lower() + meant[1:].replace("'", "") or f"{where} -h shows what there is"
     return ConfigError(problem[:1].lower() + problem[1:], remedy)

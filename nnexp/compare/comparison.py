@@ -72,7 +72,7 @@ class Question:
         return replace(self, against=None, margin=None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Comparison:
     """Tables, differences, how they were judged, and what a reader must know of them."""
 
@@ -88,6 +88,10 @@ class Comparison:
     confirm: bool = False  # whether only seeds are shown that took no part in choosing
     implied: dict[str, list[str]] = field(default_factory=dict)  # settings that follow from others
     same: dict[str, str] = field(default_factory=dict)  # settings that are equal in every run
+
+    def __repr__(self) -> str:
+        """Return what a notebook shows: what is compared, and where its tables are."""
+        return f"Comparison({self.metric} of {self.runs} runs: frame(), differences_frame())"
 
     @property
     def judgements(self) -> dict[str, Judgement]:

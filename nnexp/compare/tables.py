@@ -182,11 +182,22 @@ def _legend(comparison: "Comparison", *, many: bool) -> list[str]:
     if comparison.rankings and any(cell.mark for cell in cells):
         method = method_lines(comparison.judgements, metric)
         lines += [f"{metric}: {line}" for line in method] if many else method
+        if _has_untested(comparison):
+            lines.append("no mark: its difference to the best has no spread between seeds, no test")
     if any(len(cell.values) == 1 for cell in cells):
         lines.append("(1): one seed: its noise is unknown, so it is neither marked nor compared")
     if any(cell.statuses["diverged"] for cell in cells):
         lines.append("cells with diverged runs show the others' mean and do not compete")
     return lines
+
+
+def _has_untested(comparison: "Comparison") -> bool:
+    """Return whether a cell has no mark because its difference to the best has no test."""
+    return any(
+        not cell.mark and (one := ranking.at(column, row)) is not None and one.p is None
+        for grid, ranking in zip(comparison.grids, comparison.rankings, strict=False)
+        for (row, column), cell in grid.cells.items()
+    )
 
 
 def differences_legend(comparison: "Comparison") -> list[str]:

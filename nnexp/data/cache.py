@@ -40,10 +40,34 @@ class Pixels(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """The images of one half of a source, and their labels, int64 (N,)."""
+    """The images of one half of a source, and their labels, int64 (N,).
+
+    Raises:
+        ConfigError: They are of another type or size.
+    """
 
     images: Pixels
     labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        """Refuse what a data source of the user's own may give by mistake."""
+        dtype, shape = (getattr(self.images, name, None) for name in ("dtype", "shape"))
+        if shape is not None and (dtype != np.uint8 or shape[1:] != (3, 32, 32)):
+            raise ConfigError(
+                f"images of a data source cannot be {dtype} of the shape {tuple(shape)}",
+                "give a NumPy array of uint8, N×3×32×32",
+            )
+        dtype, count = getattr(self.labels, "dtype", None), None if shape is None else shape[0]
+        if not isinstance(dtype, np.dtype) or dtype.kind not in "iu":
+            raise ConfigError(
+                f"labels of a data source cannot be {dtype or type(self.labels).__name__}",
+                "give a NumPy array of whole numbers, one for each image",
+            )
+        if count not in (None, len(self.labels)):
+            raise ConfigError(
+                f"a data source has {count} images and {len(self.labels)} labels",
+                "give one label for each image",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +78,9 @@ class Source:
         fingerprint: What `fingerprint` says of its content.
         fingerprinted: Images at the head of each half that `fingerprint` covers; unset: all.
         place: Where the decoded images lie, for people to read.
+
+    Raises:
+        ConfigError: A label is the number of no class.
     """
 
     classes: tuple[str, ...]
@@ -62,6 +89,17 @@ class Source:
     fingerprint: str
     fingerprinted: int | None = None
     place: str = "in memory"
+
+    def __post_init__(self) -> None:
+        """Refuse labels that stand for no class."""
+        last = len(self.classes) - 1
+        for labels in (self.train.labels, self.test.labels):
+            if len(labels) and not 0 <= labels.min() <= labels.max() <= last:
+                raise ConfigError(
+                    f"labels of a data source cannot be from {labels.min()} to {labels.max()} "
+                    f"with {last + 1} classes",
+                    f"give numbers from 0 to {last}, in the order of the classes",
+                )
 
 
 def cache_home(config: DataConfig) -> Path:

@@ -9,7 +9,7 @@ from nnexp.data.cifar import load_cifar
 from nnexp.data.folder import load_folder
 from nnexp.data.split import Images, split_images
 from nnexp.data.synthetic import load_synthetic
-from nnexp.settings import DataConfig, Table
+from nnexp.settings import ConfigError, DataConfig, Table
 
 SOURCES: Table[Callable[[DataConfig, Progress], Source]] = Table(
     "data",
@@ -31,7 +31,12 @@ def load_images(config: DataConfig, progress: Progress | None = None) -> Images:
     Raises:
         ConfigError: There is no such source, it cannot be read, or it has too few images.
     """
-    return split_images(SOURCES[config.name](config, progress or report_nothing), config)
+    source = SOURCES[config.name](config, progress or report_nothing)
+    if not isinstance(source, Source):
+        raise ConfigError(
+            f"SOURCES[{config.name!r}] returns {type(source).__name__}", "it must return a Source"
+        )
+    return split_images(source, config)
 
 
 def describe_images(images: Images) -> dict[str, Any]:

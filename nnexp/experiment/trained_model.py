@@ -36,13 +36,10 @@ class TrainedModel:
         """Return uint8 images (N, 3, 32, 32) as the float32 images that the network was given.
 
         Raises:
-            ConfigError: The images are of another type, such as float32 from 0 to 1.
+            ConfigError: They are no tensor, of another size, or of another type, such as float32
+                from 0 to 1.
         """
-        if images_NCHW.dtype != torch.uint8:
-            raise ConfigError(
-                f"images cannot be of type {images_NCHW.dtype}",
-                "give whole numbers from 0 to 255: images.to(torch.uint8)",
-            )
+        _check_images(images_NCHW)
         return normalized(images_NCHW, self.mean, self.std)
 
     @torch.inference_mode()
@@ -50,14 +47,33 @@ class TrainedModel:
         """Return the probability of each class, (N, classes), for uint8 images (N, 3, 32, 32).
 
         Raises:
-            ConfigError: The images are of another type, such as float32 from 0 to 1.
+            ConfigError: As `normalize`.
         """
+        _check_images(images_NCHW)
         with precision(self.config.precision, images_NCHW.device):
             logits = [
                 self.model(self.normalize(part)).float()
                 for part in images_NCHW.split(EVALUATION_BATCH)
             ]
         return torch.cat(logits).softmax(dim=1)
+
+
+def _check_images(images: object) -> None:
+    if not isinstance(images, Tensor):
+        raise ConfigError(
+            f"images cannot be of type {type(images).__name__}",
+            "give a tensor: torch.as_tensor(images)",
+        )
+    if images.dtype != torch.uint8:
+        raise ConfigError(
+            f"images cannot be of type {images.dtype}",
+            "give whole numbers from 0 to 255: images.to(torch.uint8)",
+        )
+    if images.shape[1:] != (3, 32, 32):
+        raise ConfigError(
+            f"images cannot be of shape {tuple(images.shape)}",
+            "give (N, 3, 32, 32): channels before rows and columns, resized to 32×32",
+        )
 
 
 def load_model(run: RunDir | Path | str, *, plugins: Sequence[str] = ()) -> TrainedModel:

@@ -71,7 +71,7 @@ def find_sites(model: nn.Module, batch_size: int, image_size: int = 32) -> list[
         layer.register_forward_pre_hook(add_site_of(path), prepend=True)
         for path, layer in norm_layers(model)
     ]
-    hooks += [layer.register_forward_hook(_check_size) for _, layer in norm_layers(model)]
+    hooks += [layer.register_forward_hook(_check_output) for _, layer in norm_layers(model)]
     try:
         with explaining_plugins():
             evaluate_blank_images(model, image_size)
@@ -81,13 +81,20 @@ def find_sites(model: nn.Module, batch_size: int, image_size: int = 32) -> list[
     return sites
 
 
-def _check_size(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-    given, returned = tuple(inputs[0].shape), tuple(getattr(output, "shape", ()))
+def _check_output(layer: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
+    given, returned = _described(inputs[0]), _described(output)
     if given != returned:
         raise ConfigError(
-            f"the layer of NORMS[{spec_of(layer).norm!r}] returns {returned} for maps of {given}",
-            "it must return maps N×C×H×W of the same size",
+            f"the layer of NORMS[{spec_of(layer).norm!r}] returns {returned}, its input is {given}",
+            "it must return maps N×C×H×W of the same size and type",
         )
+
+
+def _described(value: object) -> str:
+    """Return size and type of a tensor, and the type alone of anything else."""
+    if isinstance(value, Tensor):
+        return f"{tuple(value.shape)} of {value.dtype}"
+    return type(value).__name__
 
 
 def evaluate_blank_images(model: nn.Module, image_size: int) -> Tensor:

@@ -116,7 +116,8 @@ def no_such_flag(word: str, after: str, choices: Choices) -> ConfigError:
     if not value or "=" in value or value.startswith("-"):
         value = "VALUE"
     near = [key] if key in choices.keys else nearest_keys(key, choices.keys)
-    return ConfigError(f"no option {flag}", f"settings are written {(near or ['KEY'])[0]}={value}")
+    written = f"settings are written {near[0]}={value}" if near else "-h lists the options"
+    return ConfigError(f"no option {flag}", written)
 
 
 def check_overrides(words: Sequence[str], choices: Choices, *, sweep: bool) -> list[Override]:
@@ -129,7 +130,7 @@ def check_overrides(words: Sequence[str], choices: Choices, *, sweep: bool) -> l
     overrides: list[Override] = []
     for index, word in enumerate(words):
         _check_form(word, words[index + 1 :])
-        override = parse_word(as_added(word, choices))
+        override = parse_word(word, as_added(word, choices))
         _check_known(override, word, choices)
         if override.key_or_group == "study" and override.is_sweep_override():
             raise ConfigError("study names several grids", "sweep one at a time")
@@ -162,12 +163,20 @@ def as_added(word: str, choices: Choices) -> str:
     return f"++{word}" if _is_in_dict(word.partition("=")[0], choices) else word
 
 
-def parse_word(word: str) -> Override:
-    """Return a word as Hydra reads it."""
+def parse_word(word: str, added: str = "") -> Override:
+    """Return a word as Hydra reads it, or what `as_added` made of it."""
+    parser = OverridesParser.create()
     try:
-        return OverridesParser.create().parse_override(word)
+        return parser.parse_override(added or word)
     except HydraException as error:
         key, _, value = word.partition("=")
+        try:
+            parser.parse_override(f"{key}=0")
+        except HydraException:
+            raise ConfigError(
+                f"{key!r} cannot be a setting",
+                "settings are written KEY=VALUE, with letters, digits, _ and . in KEY",
+            ) from error
         quoted = f'"{value}"'
         if value.startswith("[") and value.endswith("]"):
             quoted = "[" + ",".join(f'"{one.strip()}"' for one in value[1:-1].split(",")) + "]"

@@ -114,6 +114,11 @@ def _judged(jobs: Sequence[Job], question: Question) -> list[Judgement]:
     rows = read_rows([str(job.run.path) for job in jobs])
     judgements = list(make_comparison(rows, question).judgements.values())
     known = [one for one in judgements if reach_of(one) is not None]
+    if not known and any(one.family.judged for one in judgements):
+        raise ConfigError(
+            "no difference here has a spread between seeds, so none has an interval",
+            "begin with more seeds, or take a --metric that varies between seeds",
+        )
     if not known:
         raise _nothing_to_compare()
     return known

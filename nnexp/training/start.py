@@ -66,10 +66,12 @@ def _check_own_model(
             f"model={name} has no norm layer from the settings: norm={norm} would change nothing",
             "build its norms with the argument norms, or return replace_norms(model, norms)",
         )
-    shape = tuple(getattr(evaluate_blank_images(model, IMAGE_SIZE), "shape", ()))
+    output = evaluate_blank_images(model, IMAGE_SIZE)
+    shape = tuple(output.shape) if hasattr(output, "shape") else None
     if shape != (2, num_classes):
+        returned = f"the shape {shape}" if shape else type(output).__name__
         raise ConfigError(
-            f"model={name} returns the shape {shape} for 2 images of {num_classes} classes",
+            f"model={name} returns {returned} for 2 images of {num_classes} classes",
             f"it needs one value for each class: (2, {num_classes})",
         )
 
