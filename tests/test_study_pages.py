@@ -21,6 +21,11 @@ CONSTANTS = {  # what remarks may say that no row decides
         5_000: "images that choose, and those that other studies train on",
         45_000: "images that are trained on",
     },
+    "batch_size": {
+        0.00125: "a learning rate that the rows have beyond the grid",
+        7: "the first seed that was added",
+        9: "the last",
+    },
     "disable_bn": {
         10: "chance with ten classes, in percent",
         13: "convolutions of VGG16",
