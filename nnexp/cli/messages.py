@@ -1,6 +1,7 @@
 """What the user has to change, in two lines."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from nnexp.settings import ConfigError
 from nnexp.settings.suggestions import nearest
@@ -18,16 +19,26 @@ def usage_problem(error: Exception, words: Sequence[str]) -> ConfigError:
     """Return Click's complaint as ours."""
     flag = getattr(error, "option_name", None)
     if flag and "No such option" in str(error):
-        from nnexp.settings.choices import read_choices
-        from nnexp.settings.overrides import no_such_flag
-
-        after = words[words.index(flag) + 1 :] if flag in words else []
-        told = no_such_flag(flag, after[0] if after else "", read_choices())
-        flags = [one.lstrip("-") for one in getattr(error, "possibilities", None) or ()]
-        if near := nearest(flag.lstrip("-"), flags):
-            return ConfigError(told.problem, f"did you mean --{near}")
-        return told
+        return _no_such_option(error, flag, words)
     where = getattr(getattr(error, "ctx", None), "command_path", "nnexp")
     problem, _, meant = str(error).rstrip(".?").partition(". ")
     remedy = meant[:1].lower() + meant[1:].replace("'", "") or f"{where} -h shows what there is"
     return ConfigError(problem[:1].lower() + problem[1:], remedy)
+
+
+def _no_such_option(error: Any, flag: str, words: Sequence[str]) -> ConfigError:
+    """Name the nearest option, or how the command takes a setting of that name."""
+    from nnexp.settings.choices import read_choices
+    from nnexp.settings.overrides import no_such_flag
+
+    flags = [one.lstrip("-") for one in error.possibilities or ()]
+    if near := nearest(flag.lstrip("-"), flags):
+        return ConfigError(f"no option {flag}", f"did you mean --{near}")
+    rest = (words[at:] for at, word in enumerate(words) if word.startswith(flag))
+    word, *after = next(rest, [flag])  # -z of -nz begins no word
+    told = no_such_flag(word, after[0] if after else "", read_choices())
+    takes = {parameter.name for parameter in error.ctx.command.params}
+    if "where" in takes:
+        remedy = told.remedy.replace("settings are written", "conditions are written --where")
+        return ConfigError(told.problem, remedy)
+    return told if "overrides" in takes else ConfigError(told.problem, "-h lists the options")
