@@ -312,7 +312,7 @@ def test_a_sweep_answers_as_train_does(command: str, capsys: pytest.CaptureFixtu
         ("show --epochs=3", "no option --epochs", "settings are written epochs=3"),
         ("compare --seed 3", "no option --seed", "conditions are written --where seed=3"),
         ("report -z", "no option -z", "-h lists the options"),
-        ("sweep -nz", "no option -z", "-h lists the options"),
+        ("logs -fz run", "no option -z", "-h lists the options"),
         ("compare --row norm", "no option --row", "did you mean --rows"),
         ("runs --where norm=batch", "no option --where", "-h lists the options"),
     ],
