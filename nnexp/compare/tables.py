@@ -90,7 +90,7 @@ def differences_table(against: Against, metric: str, margin: float | None = None
     ]
     rows = [_difference_row(one, metric, varying, margin) for one in differences]
     return TextTable(
-        title=f"{metric_of(metric).heading}: differences to {against.label}{_in_points(metric)}",
+        title=_differences_to(against, metric),
         headings=[*varying, "mean", "baseline", DIFFERENCE, "p"],
         labels=len(varying),
         rows=rows,
@@ -105,7 +105,7 @@ def sums_table(against: Against, metric: str, margin: float | None = None) -> Te
     labels = [*sums[0].treatment, *sums[0].settings]
     varying = [key for key in labels if key in sums[0].treatment or _varies(sums, key)]
     return TextTable(
-        title=f"{metric}: differences to {against.label}{_in_points(metric)}, over columns",
+        title=f"{_differences_to(against, metric)}, over columns",
         headings=[*varying, "over", DIFFERENCE, "p"],
         labels=len(varying) + 1,
         rows=[
@@ -124,8 +124,10 @@ def _varies(differences: Sequence[Difference], key: str) -> bool:
     return len({one.settings.get(key) for one in differences}) > 1
 
 
-def _in_points(metric: str) -> str:
-    return " in points" if metric_of(metric).in_percent else ""
+def _differences_to(against: Against, metric: str) -> str:
+    asked = metric_of(metric)
+    unit = " in points" if asked.in_percent else ""
+    return f"{asked.heading}: differences to {against.label}{unit}"
 
 
 def cell_text(cell: Cell, metric: str) -> TextCell:
