@@ -1,6 +1,7 @@
 import csv
+import multiprocessing
 import sys
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import asdict, replace
 from io import StringIO
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from nnexp.bench.attainable import count_flops
-from nnexp.bench.bench import BenchRow, BenchSettings, bench, bench_in_own_processes
+from nnexp.bench.bench import BenchRow, BenchSettings, bench
 from nnexp.bench.contenders import bare_step, starting_network, timm_step
 from nnexp.bench.tables import bench_notes, bench_table, write_bench_csv
 from nnexp.data import load_images
@@ -92,8 +93,10 @@ def test_operations_of_a_step_are_those_of_the_formula():
     assert counted == 2 * conv + 3 * linear
 
 
-def test_textbook_loop_can_be_left_out_in_fresh_processes(tiny):
-    row = bench_in_own_processes(tiny, BenchSettings(rounds=1, steps=2, textbook=False))
+def test_textbook_loop_can_be_left_out_in_a_process_of_its_own(tiny):
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        settings = BenchSettings(rounds=1, steps=2, textbook=False)
+        row = bench(tiny, settings, process, process)
     assert row.to_textbook_loop is None
     assert row.to_plain_loop > 0
 
