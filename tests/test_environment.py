@@ -159,12 +159,15 @@ def test_execution_names_a_run_only_where_it_is_not_the_default(tiny):
     assert signature(ExperimentConfig()) == hashlib.sha256(b"{}").hexdigest()[:8]
 
 
-def test_run_says_how_its_steps_are_executed_and_one_from_before_the_choice_was_eager(tiny):
+def test_run_says_how_its_steps_are_executed_and_one_from_before_the_choice_was_eager(
+    tiny, monkeypatch
+):
     listener = StopAfterFirstEpoch()
     run = experiment.run(tiny, [listener]).run
     record = read_json(run.environment)
     assert record.pop("step") == "eager"
     write_json(run.environment, record)
+    monkeypatch.setattr("nnexp.experiment.runner.choose_step", lambda *args: "captured")
     result = experiment.run(tiny, [listener]).result
     assert (result["status"], result["environments"]) == ("done", 1)
     assert read_json(run.environment)["resumed"][0]["step"] == "eager"
