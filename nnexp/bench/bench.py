@@ -114,8 +114,7 @@ def bench(
         {name: process.submit(_take_turn, name).result() for name, process in processes.items()}
         for _ in range(settings.rounds)
     ]
-    row = ours.submit(_row, config, seconds, traced, memory).result()
-    return replace(row, step=step)
+    return ours.submit(_row, config, seconds, traced, memory, step).result()
 
 
 def bench_in_own_processes(config: ExperimentConfig, settings: BenchSettings) -> BenchRow:
@@ -169,6 +168,7 @@ def _row(
     seconds: Sequence[Mapping[str, float]],
     traced: float,
     memory: float,
+    step: str,
 ) -> BenchRow:
     def ratios(name: str) -> list[float]:
         return [turn[name] / turn["nnexp"] for turn in seconds]
@@ -188,7 +188,7 @@ def _row(
         batch_size=config.batch_size,
         precision=config.precision,
         memory_format=choose_layout(config, device),
-        step=choose_step(config, device),
+        step=step,
         images_per_second=1000 * config.batch_size / statistics.median(step_ms),
         step_ms=statistics.median(step_ms),
         step_ms_fastest=min(step_ms),
