@@ -36,9 +36,9 @@ def _no_such_option(error: Any, flag: str, words: Sequence[str]) -> ConfigError:
         return ConfigError(f"no option {flag}", f"did you mean --{near}")
     rest = (words[at:] for at, word in enumerate(words) if word.startswith(flag))
     word, *after = next(rest, [flag])  # -z of -nz begins no word
-    told = no_such_flag(word, after[0] if after else "", read_choices())
     takes = {parameter.name for parameter in error.ctx.command.params}
-    if "where" in takes:
-        remedy = told.remedy.replace("settings are written", "conditions are written --where")
-        return ConfigError(told.problem, remedy)
-    return told if "overrides" in takes else ConfigError(told.problem, "-h lists the options")
+    form = "conditions are written --where" if "where" in takes else "settings are written"
+    told = no_such_flag(word, after[0] if after else "", read_choices(), form)
+    if takes.isdisjoint(("where", "overrides")):
+        return ConfigError(told.problem, "-h lists the options")
+    return told

@@ -108,7 +108,9 @@ def _check_together(flags: Sequence[str]) -> None:
             raise ConfigError(f"{flag} shows nothing by itself", f"add --cfg job to {flag}")
 
 
-def no_such_flag(word: str, after: str, choices: Choices) -> ConfigError:
+def no_such_flag(
+    word: str, after: str, choices: Choices, form: str = "settings are written"
+) -> ConfigError:
     """Return the error for `--epochs 3`: settings are words without dashes."""
     flag, has_value, value = word.partition("=")
     key = flag.lstrip("-").replace("-", "_")
@@ -116,7 +118,7 @@ def no_such_flag(word: str, after: str, choices: Choices) -> ConfigError:
     if not value or "=" in value or value.startswith("-"):
         value = "VALUE"
     near = [key] if key in choices.keys else nearest_keys(key, choices.keys)
-    written = f"settings are written {near[0]}={value}" if near else "-h lists the options"
+    written = f"{form} {near[0]}={value}" if near else "-h lists the options"
     return ConfigError(f"no option {flag}", written)
 
 

@@ -69,7 +69,7 @@ def _check_own_model(
     output = evaluate_blank_images(model, IMAGE_SIZE)
     shape = tuple(output.shape) if hasattr(output, "shape") else None
     if shape != (2, num_classes):
-        returned = f"the shape {shape}" if shape else type(output).__name__
+        returned = type(output).__name__ if shape is None else f"the shape {shape}"
         raise ConfigError(
             f"model={name} returns {returned} for 2 images of {num_classes} classes",
             f"it needs one value for each class: (2, {num_classes})",
