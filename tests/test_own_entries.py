@@ -8,7 +8,7 @@ import rms_norm
 import torch
 import torchvision
 from tables import model_config, norm_config
-from torch import nn
+from torch import Tensor, nn
 
 from nnexp.cli.show_page import policies
 from nnexp.models import MODELS, build_model
@@ -261,15 +261,19 @@ def test_a_model_without_one_output_for_each_class_is_refused():
     assert "returns the shape (2, 1000) for 2 images of 10 classes" in refusal.value.problem
 
 
-def test_a_model_that_returns_more_than_logits_is_refused():
-    class Pair(nn.Sequential):
+@pytest.mark.parametrize(
+    ("answer", "returned"),
+    [(lambda logits: (logits, logits), "tuple"), (Tensor.sum, r"the shape \(\)")],
+)
+def test_a_model_that_returns_something_else_than_logits_is_refused(answer, returned):
+    class Answering(nn.Sequential):
         def forward(self, x_NCHW):
-            return super().forward(x_NCHW), x_NCHW
+            return answer(super().forward(x_NCHW))
 
-    MODELS["own"] = lambda config, num_classes, norms: Pair(
+    MODELS["own"] = lambda config, num_classes, norms: Answering(
         norms.for_block("block").conv_norm_act(3, 8, 3), nn.Flatten(), nn.Linear(8 * 32 * 32, 10)
     )
-    with pytest.raises(ConfigError, match="model=own returns tuple for 2 images"):
+    with pytest.raises(ConfigError, match=f"model=own returns {returned} for 2 images"):
         build_checked_model(ExperimentConfig(model=model_config("own")), 10)
 
 
