@@ -87,10 +87,14 @@ def test_csv_holds_every_value(row, capsys):
 
 def test_operations_of_a_step_are_those_of_the_formula():
     """A convolution forward, and backward for its weight; for its input only where one asks."""
-    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Flatten(), nn.Linear(8 * 16, 10))
-    conv, linear = 2 * 2 * 16 * 8 * 27, 2 * 2 * 128 * 10
+    model = nn.Sequential(
+        *(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1, groups=8)),
+        *(nn.ConvTranspose2d(8, 4, 2, stride=2), nn.Flatten(), nn.Linear(4 * 64, 10)),
+    )
+    conv, depthwise, transposed = 2 * 2 * 16 * 8 * 27, 2 * 2 * 16 * 8 * 9, 2 * 2 * 16 * 8 * 4 * 4
+    linear = 2 * 2 * 256 * 10
     counted = count_flops(model, torch.randn(2, 3, 4, 4), torch.zeros(2, dtype=torch.int64))
-    assert counted == 2 * conv + 3 * linear
+    assert counted == 2 * conv + 3 * (depthwise + transposed + linear)
 
 
 def test_textbook_loop_can_be_left_out_in_a_process_of_its_own(tiny):
